@@ -1,0 +1,1 @@
+"""Code generators: IRModule to Artifact."""

@@ -1,0 +1,1 @@
+"""Kernels that are written out, loop by loop."""

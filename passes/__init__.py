@@ -1,0 +1,1 @@
+"""Transformations of a network: IRModule to IRModule, true for every device."""

@@ -1,0 +1,1 @@
+"""What passes need to know before they change anything."""

@@ -1,0 +1,1 @@
+"""From operators that carry their meaning to what code generators take."""

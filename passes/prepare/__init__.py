@@ -1,0 +1,1 @@
+"""Tidying that every later pass relies on."""

@@ -1,0 +1,1 @@
+"""Espalier: dynamic channel pruning and nonuniform quantization, compiled with Apache TVM."""

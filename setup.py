@@ -1,0 +1,55 @@
+"""The package: four folders at the top level become one importable tree."""
+
+from setuptools import find_packages, setup
+
+FOLDERS = {
+    "espalier": "python/espalier",
+    "espalier.passes": "passes",
+    "espalier.codegen": "codegen",
+    "espalier.tuning": "tuning",
+}
+
+
+def packages() -> list[str]:
+    """Every package below the mapped folders, the folders themselves included."""
+    found = []
+    for package, folder in FOLDERS.items():
+        found += [package, *(f"{package}.{name}" for name in find_packages(folder))]
+    return found
+
+
+setup(
+    name="espalier",
+    version="0.1.0",
+    description="Dynamic channel pruning and nonuniform quantization, compiled with Apache TVM",
+    author="Espalier developers",
+    license_expression="Apache-2.0",
+    python_requires=">=3.10",
+    package_dir=FOLDERS,
+    packages=packages(),
+    package_data={"": ["*", "**/*"]},
+    exclude_package_data={"": ["__pycache__/*", "**/__pycache__/*"]},
+    install_requires=[
+        "apache-tvm==0.27.0.post1",
+        "apache-tvm-ffi>=0.1.14.post0,<0.1.15",  # 0.1.15 crashes MetaSchedule, 0.1.13 does not import
+        "numpy",
+        "onnx",
+        "xgboost",
+        "psutil",
+        "cloudpickle",
+        "tornado",
+        "typer",
+        "rich",
+    ],
+    extras_require={
+        "torch": ["torch"],
+        "peers": ["onnxruntime", "openvino"],
+        "train": ["torch", "pillow"],
+        "test": ["pytest", "pytest-xdist", "hypothesis", "onnxruntime", "torch", "setuptools>=77", "wheel"],
+        "dev": ["ruff", "mypy"],
+    },
+    entry_points={
+        "console_scripts": ["espalier = espalier.cli:main"],
+        "tvm.backends": ["espalier = espalier.autoload:register"],
+    },
+)

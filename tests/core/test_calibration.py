@@ -1,0 +1,102 @@
+"""Gates are checked, and a calibration survives the trip to a file."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from espalier.core.calibration import MODES, Calibration, Gate, digest
+from espalier.core.errors import InvalidInputError
+
+finite = st.floats(-1e6, 1e6, width=32)
+names = st.text("abcdefgh0123456789./_-:", min_size=1, max_size=12)
+
+
+@st.composite
+def gates(draw) -> Gate:
+    c_in, c_out = draw(st.integers(1, 5)), draw(st.integers(1, 5))
+    phi = draw(arrays.arrays(np.float32, (c_in, c_out), elements=finite))
+    rho = draw(arrays.arrays(np.float32, c_out, elements=finite))
+    return Gate(phi, rho, draw(st.sampled_from(MODES)))
+
+
+shifts = arrays.arrays(np.float32, st.integers(1, 5), elements=finite)
+calibrations = st.builds(
+    Calibration, st.dictionaries(names, gates(), max_size=3), st.dictionaries(names, shifts, max_size=3), st.text()
+)
+
+
+def small() -> Calibration:
+    gate = Gate(np.ones((3, 4), np.float32), np.zeros(4, np.float32), "boost")
+    return Calibration({"block/conv1": gate}, {"block/conv2": np.arange(4, dtype=np.float32)}, "abc")
+
+
+@given(calibrations)
+def test_file_round_trip(tmp_path_factory, calibration):
+    path = tmp_path_factory.mktemp("calibration") / "gates.npz"
+    calibration.save(path)
+    back = Calibration.load(path)
+    assert back.gates.keys() == calibration.gates.keys()
+    for name, gate in calibration.gates.items():
+        np.testing.assert_array_equal(back.gates[name].phi, gate.phi, strict=True)
+        np.testing.assert_array_equal(back.gates[name].rho, gate.rho, strict=True)
+        assert back.gates[name].mode == gate.mode
+    assert back.bias_shift.keys() == calibration.bias_shift.keys()
+    for name, shift in calibration.bias_shift.items():
+        np.testing.assert_array_equal(back.bias_shift[name], shift, strict=True)
+    assert back.inputs_digest == calibration.inputs_digest
+
+
+@pytest.mark.parametrize(
+    ("phi", "rho", "mode", "message"),
+    [
+        (np.ones((3, 4)), np.ones(4), "mask", "gate mode: got 'mask', accepted are select, boost"),
+        (np.ones((3, 4)), np.ones(3), "select", r"phi is \[3, 4\] and rho \[3\]"),
+        (np.ones(4), np.ones(4), "select", r"accepted are \[C_in, C_out\] and \[C_out\]"),
+        (np.full((3, 4), np.nan), np.ones(4), "select", "not finite"),
+        (np.ones((3, 4)), np.full(4, np.inf), "select", "not finite"),
+    ],
+)
+def test_malformed_gate(phi, rho, mode, message):
+    with pytest.raises(InvalidInputError, match=message):
+        Gate(phi, rho, mode)
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # numpy leaves a damaged file open
+@given(st.data())
+def test_a_truncated_file_is_refused(tmp_path_factory, data):
+    path = tmp_path_factory.mktemp("calibration") / "gates.npz"
+    small().save(path)
+    content = path.read_bytes()
+    path.write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
+    with pytest.raises(InvalidInputError, match=r"calibration .*gates\.npz: not a file written by"):
+        Calibration.load(path)
+
+
+def test_another_file_is_refused(tmp_path):
+    path = tmp_path / "inputs.npz"
+    np.savez(path, x=np.ones(3))
+    with pytest.raises(InvalidInputError, match="not a file written by Calibration.save"):
+        Calibration.load(path)
+    with pytest.raises(InvalidInputError, match="not a file written by Calibration.save"):
+        Calibration.load(tmp_path / "none.npz")
+
+
+def test_a_missing_array_is_named(tmp_path):
+    path = tmp_path / "gates.npz"
+    small().save(path)
+    with np.load(path) as stored:
+        kept = {name: stored[name] for name in stored.files if not name.startswith("rho/")}
+    np.savez(path, **kept)
+    with pytest.raises(InvalidInputError, match="the array 'rho/block/conv1' is missing"):
+        Calibration.load(path)
+
+
+@given(arrays.arrays(np.float32, (2, 3), elements=finite))
+def test_digest_depends_on_all_of_an_array(x):
+    assert digest({"a": x, "b": x}) == digest({"b": x.copy(), "a": np.asfortranarray(x)})
+    others = ({"a": x, "c": x}, {"a": x, "b": x.T}, {"a": x, "b": x.view(np.int32)}, {"a": x, "b": x + (abs(x) + 1)})
+    assert len({digest({"a": x, "b": x}), *map(digest, others)}) == 1 + len(others)

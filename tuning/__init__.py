@@ -1,0 +1,1 @@
+"""Search: measurements to plans."""
