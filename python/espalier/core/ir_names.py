@@ -1,0 +1,28 @@
+"""The attribute keys by which passes and code generators understand each other.
+
+Everything that travels in an IRModule is named here; nothing is recognised by a generated name.
+"""
+
+COMPOSITE = "Composite"
+"""Function attribute: which Espalier operator this Relax function is (one of the names below)."""
+
+CONV2D = "espalier.conv2d"
+DENSE = "espalier.dense"
+CHANNEL_GATE = "espalier.channel_gate"
+
+OPERATORS = (CONV2D, DENSE, CHANNEL_GATE)
+
+SPEC = "espalier.spec"
+"""Function attribute: the operator's parameters as a JSON text, see `core.layers`."""
+
+REPORT = "espalier.report"
+"""Module attribute: JSON list of remarks, one for each decision a pass took or declined."""
+
+LAYER_TABLE = "espalier.layers"
+"""Module attribute: JSON list with one `core.layers.LayerRecord` for each layer, in program order."""
+
+KERNEL_LAYER = "espalier.layer"
+"""PrimFunc attribute: the layer on whose behalf the kernel runs ("" for glue such as layout changes)."""
+
+OUTPUT_NAMES = "espalier.output_names"
+"""Module attribute: the names of the outputs of `main`, in order."""

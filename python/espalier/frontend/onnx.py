@@ -1,0 +1,136 @@
+"""ONNX models to Relax."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+from collections.abc import Mapping, Sequence
+
+import onnx
+import tvm
+from tvm import relax
+from tvm.relax.frontend.onnx.onnx_frontend import ONNXGraphImporter
+
+from ..core import ir_names
+from ..core.errors import EspalierError, InvalidModelError, UnsupportedOpError
+from . import onnx_checks as checks
+from .layer_names import CONVOLUTION, MATMUL, layer_name, name_layers
+
+_LAYER_KINDS = {"Conv": CONVOLUTION, "ConvTranspose": CONVOLUTION, "Gemm": MATMUL, "MatMul": MATMUL}
+_SAME_TENSOR = ("Cast", "DequantizeLinear", "Identity", "QuantizeLinear", "Reshape", "Transpose")
+
+
+def from_onnx(model, shapes: Mapping[str, Sequence[int]] | None = None) -> tvm.IRModule:
+    """Import an ONNX model.
+
+    model: a path or an onnx.ModelProto.
+    shapes: static shapes by input name, for inputs whose shape the model leaves open.
+
+    The function `main` takes the model's inputs under their names; weights are constants. Layers are
+    named after their weight ("layer1.0.conv1.weight" gives "layer1.0.conv1"), else after their node.
+    The module attribute `ir_names.OUTPUT_NAMES` lists the names of the outputs.
+
+    Raises InvalidModelError if the model is no valid ONNX, has an unbound dynamic dimension or a
+    weight that is not finite; UnsupportedOpError, naming the node, for an operator that is missing.
+    """
+    return import_onnx(model, shapes)[0]
+
+
+def import_onnx(model, shapes: Mapping[str, Sequence[int]] | None = None) -> tuple[tvm.IRModule, dict]:
+    """As `from_onnx`; also returns the module's constants by the name of their tensor in the model."""
+    model = _prepared(model)
+    checks.check_operators(model)
+    _remove_initializers_from_inputs(model.graph)
+    checks.bind_shapes(model.graph, shapes or {})
+    checks.check_validity(model)
+    checks.check_weights(model.graph)
+    importer = _ProgramOrderImporter(None, "float32", sanitize=False)
+    with contextlib.redirect_stdout(io.StringIO()):
+        mod = importer.from_onnx(model.graph, checks.opset(model))
+    _check_static_outputs(mod["main"], model.graph)
+    mod = name_layers(mod, _layers(model.graph))
+    constants = {name: value for name, value in importer._nodes.items() if isinstance(value, tvm.ir.GenericConst)}
+    return mod.with_attr(ir_names.OUTPUT_NAMES, [output.name for output in model.graph.output]), constants
+
+
+class _ProgramOrderImporter(ONNXGraphImporter):
+    """Binds each layer when its node is reached; the parent binds it at its first use, in another order.
+
+    Clip becomes the operator of that name; the parent writes loops, which no pass recognises.
+    """
+
+    def _convert_operator(self, op_name, inputs, attrs, opset):
+        bounds = _clip_bounds(inputs, attrs) if op_name == "Clip" else None
+        if bounds is not None:
+            return self.bb.normalize(relax.op.clip(inputs[0], *bounds))
+        try:
+            result = super()._convert_operator(op_name, inputs, attrs, opset)
+        except EspalierError:
+            raise
+        except Exception as error:
+            name = attrs["tvm_custom"]["name"]
+            raise UnsupportedOpError(f"node {name!r} ({op_name}): {checks.first_line(error)}") from error
+        return self.bb.emit(result) if op_name in _LAYER_KINDS else result
+
+
+def _clip_bounds(inputs, attrs: Mapping) -> tuple[float, float] | None:
+    """The constant bounds of a Clip on float32; None if they are something else."""
+    if str(inputs[0].ty.dtype) != "float32":
+        return None
+    bounds = []
+    for index, key, default in ((1, "min", -math.inf), (2, "max", math.inf)):
+        given = inputs[index]
+        if given is not None and not isinstance(given, tvm.ir.GenericConst):
+            return None
+        bounds.append(float(attrs.get(key, default)) if given is None else float(given.value.numpy()))
+    return bounds[0], bounds[1]
+
+
+def _prepared(model) -> onnx.ModelProto:
+    """A copy of the model that may be changed, without functions of its own."""
+    model = checks.load(model)
+    return onnx.inliner.inline_local_functions(model) if model.functions else model
+
+
+def _remove_initializers_from_inputs(graph: onnx.GraphProto) -> None:
+    stored = {tensor.name for tensor in graph.initializer}
+    inputs = [value for value in graph.input if value.name not in stored]
+    del graph.input[:]
+    graph.input.extend(inputs)
+
+
+def _layers(graph: onnx.GraphProto) -> list[tuple[str, str]]:
+    """Kind and name of each layer, in the order of the nodes."""
+    stored = {tensor.name for tensor in graph.initializer}
+    makers = {output: node for node in graph.node for output in node.output}
+    layers: list[tuple[str, str]] = []
+    counts: dict[str, int] = {}
+    for node in graph.node:
+        if node.op_type not in _LAYER_KINDS:
+            continue
+        count = counts[node.op_type] = counts.get(node.op_type, -1) + 1
+        weight = _weight_name(node, stored, makers)
+        layers.append((_LAYER_KINDS[node.op_type], layer_name(weight, node.name, f"{node.op_type}_{count}")))
+    return layers
+
+
+def _weight_name(node: onnx.NodeProto, stored: set[str], makers: Mapping[str, onnx.NodeProto]) -> str | None:
+    """The initializer behind the node's second input, looking through casts and the like."""
+    name = node.input[1]
+    while name not in stored:
+        maker = makers.get(name)
+        if maker is None or maker.op_type not in _SAME_TENSOR:
+            return None
+        name = maker.input[0]
+    return name
+
+
+def _check_static_outputs(main: relax.Function, graph: onnx.GraphProto) -> None:
+    types = main.ret_ty.fields if isinstance(main.ret_ty, relax.TupleType) else [main.ret_ty]
+    for output, output_type in zip(graph.output, types):
+        shape = getattr(output_type, "shape", None)
+        if shape is None or not all(isinstance(size, tvm.tirx.IntImm) for size in shape):
+            raise InvalidModelError(
+                f"output {output.name}: its shape depends on the data, accepted are shapes that follow from the inputs'"
+            )
