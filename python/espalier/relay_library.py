@@ -1,0 +1,131 @@
+"""Libraries as Relay knew them: `lib["default"](device)`, one file, loadable again.
+
+A library file is the compiled shared library with the artifact's manifest appended. The loader of
+the operating system ignores what follows the library, so the file stays an ordinary one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tvm
+
+from .core.artifact import Artifact, from_manifest
+from .core.errors import CorruptArtifactError, InvalidInputError, UnsupportedTargetError
+
+_MARK = b"espalier-library"
+_LENGTH = 8
+_DEVICE_TYPES = {"llvm": ("cpu",), "cuda": ("cuda",), "ext_dev": ("cpu", "ext_dev")}
+
+
+@dataclass(frozen=True)
+class GraphProgram:
+    """An artifact on a device: what `lib["default"](device)` returns and GraphModule takes."""
+
+    artifact: Artifact
+    device: tvm.runtime.Device
+
+
+@dataclass(frozen=True)
+class Library:
+    """What `relay.build` and `tvm.runtime.load_module` return; `artifact` is the network in it."""
+
+    artifact: Artifact
+    name: str = "default"
+
+    def __getitem__(self, name: str) -> Callable[..., GraphProgram]:
+        """The function that puts the network onto a device; InvalidInputError for another name."""
+        if name != self.name:
+            raise InvalidInputError(f"library: has no function {name!r}, accepted is {self.name!r}")
+        return self._on_device
+
+    def export_library(self, file_name) -> None:
+        """Write one file that `tvm.runtime.load_module` reads; its name ends in .so.
+
+        Raises UnsupportedTargetError for a target that compiles to no shared library.
+        """
+        path = Path(file_name)
+        if isinstance(self.artifact.program, _LoadedProgram):
+            raise InvalidInputError(f"export_library: this library was read from {self.artifact.program.path}, copy that file")
+        executable = getattr(self.artifact.program, "executable", None)
+        if executable is None:
+            kind = self.artifact.target["kind"]
+            raise UnsupportedTargetError(f"export_library: {kind} gives no shared library, use lib.artifact.save(folder)")
+        if path.suffix != ".so":
+            raise InvalidInputError(f"export_library {path}: got the ending {path.suffix!r}, accepted is .so")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+            fresh = Path(folder) / path.name
+            executable.export_library(str(fresh))
+            _append_manifest(fresh, {"name": self.name, **self.artifact._manifest({})})
+            os.replace(fresh, path)
+
+    def _on_device(self, device: tvm.runtime.Device) -> GraphProgram:
+        kind = self.artifact.target["kind"]
+        accepted = _DEVICE_TYPES.get(kind, (kind,))
+        if device.type not in accepted:
+            raise UnsupportedTargetError(
+                f"library: compiled for {kind}, got the device {device}, accepted is {' or '.join(accepted)}"
+            )
+        return GraphProgram(self.artifact, device)
+
+
+def recognising_ours(load_module: Callable) -> Callable:
+    """TVM's `load_module`, except that a file written by `Library.export_library` gives a Library."""
+
+    def load(path):
+        manifest = _read_manifest(path)
+        module = load_module(path)
+        if manifest is None:
+            return module
+        name = manifest.pop("name")
+        return Library(from_manifest(manifest, _LoadedProgram(module, Path(path))), name)
+
+    load.__doc__ = load_module.__doc__
+    return load
+
+
+class _LoadedProgram:
+    """A program read back from a library file."""
+
+    def __init__(self, module, path: Path):
+        self.path = path
+        self._main = tvm.relax.VirtualMachine(module, tvm.cpu())["main"]
+
+    def run(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
+        results = self._main(*(tvm.runtime.tensor(array) for array in inputs))
+        results = [results] if isinstance(results, tvm.runtime.Tensor) else results
+        return [result.numpy() for result in results]
+
+    def save(self, folder: Path) -> None:
+        raise InvalidInputError(f"{folder}: a library file cannot become a folder again, copy {self.path}")
+
+
+def _append_manifest(path: Path, manifest: dict) -> None:
+    text = json.dumps(manifest).encode()
+    with path.open("ab") as file:
+        file.write(text + len(text).to_bytes(_LENGTH, "little") + _MARK)
+
+
+def _read_manifest(path) -> dict | None:
+    """The manifest at the end of a file, None if it has none."""
+    ending = _LENGTH + len(_MARK)
+    try:
+        with open(path, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - ending))
+            length, mark = int.from_bytes(file.read(_LENGTH), "little"), file.read()
+            if mark != _MARK:
+                return None
+            file.seek(max(0, size - ending - length))
+            return json.loads(file.read(length))
+    except OSError:
+        return None
+    except ValueError:
+        raise CorruptArtifactError(f"{path}: its manifest is damaged, export the library again") from None
