@@ -154,7 +154,8 @@ def test_plan_that_is_no_json(tmp_path):
 def test_impossible_calibration(tmp_path):
     (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04 cut")
     np.savez(tmp_path / "empty.npz")
-    for given, message in ((3, "got int"), (tmp_path / "broken.npz", "no readable"), (tmp_path / "empty.npz", "no array")):
+    broken, empty = tmp_path / "broken.npz", tmp_path / "empty.npz"
+    for given, message in ((3, "got int"), (broken, "no readable"), (empty, "no array")):
         with pytest.raises(InvalidInputError, match=message):
             flags(calibration=given)
     with pytest.raises(InvalidInputError, match="absent.npz"):

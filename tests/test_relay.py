@@ -251,7 +251,9 @@ def test_from_pytorch_names_inputs_and_weights(torch_net, form):
     assert {parameter.name for parameter in mod["main"].params} == {"image", *params}
 
 
-@pytest.mark.parametrize("infos", [[("a", SHAPE), ("b", SHAPE)], [("a", (2, 3, 8, 8))], ["a"], [("a", (SHAPE, "float99"))]])
+@pytest.mark.parametrize(
+    "infos", [[("a", SHAPE), ("b", SHAPE)], [("a", (2, 3, 8, 8))], ["a"], [("a", (SHAPE, "float99"))]]
+)
 def test_from_pytorch_checks_input_infos(torch_net, infos):
     import torch
 

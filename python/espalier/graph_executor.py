@@ -38,7 +38,7 @@ class GraphModule:
     def run(self, **input_dict) -> None:
         """Set the given inputs and compute the outputs."""
         self.set_input(**input_dict)
-        self._outputs = self._artifact.program.run(self._artifact.bind(**self._inputs))
+        self._outputs = self._artifact.program.run(self._artifact.bind(self._inputs))
 
     def get_num_inputs(self) -> int:
         """Number of inputs."""
@@ -76,7 +76,7 @@ class GraphModule:
         if device != self._device:
             raise InvalidInputError(f"benchmark: got {device}, accepted is {self._device}, where the module is")
         zeros = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in self._artifact.inputs}
-        inputs = self._artifact.bind(**{**zeros, **self._inputs})
+        inputs = self._artifact.bind({**zeros, **self._inputs})
         self._artifact.program.run(inputs)
         return BenchmarkResult([self._mean_s(inputs, number, min_repeat_ms / 1e3) for _ in range(repeat)])
 

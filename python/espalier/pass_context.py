@@ -120,7 +120,8 @@ def _read_calibration(value) -> tuple[Calibration | None, np.ndarray | dict[str,
         return None, {name: np.asarray(array) for name, array in value.items()}
     if not isinstance(value, str | os.PathLike):
         raise InvalidInputError(
-            f"espalier.calibration: got {type(value).__name__}, accepted is an array, a dict of arrays, a Calibration or a path"
+            f"espalier.calibration: got {type(value).__name__}, "
+            "accepted is an array, a dict of arrays, a Calibration or a path"
         )
     return _load_calibration(value)
 

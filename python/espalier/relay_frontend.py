@@ -32,7 +32,9 @@ def from_onnx(
     return (mod, {}) if freeze_params else _with_weight_parameters(mod, constants)
 
 
-def from_pytorch(script_module, input_infos: Sequence[tuple], default_dtype: str = "float32") -> tuple[tvm.IRModule, dict]:
+def from_pytorch(
+    script_module, input_infos: Sequence[tuple], default_dtype: str = "float32"
+) -> tuple[tvm.IRModule, dict]:
     """Import a traced module, a module or an exported program; returns the module and its weights by name.
 
     input_infos: for each input (name, shape) or (name, (shape, dtype)); `main` takes these names.
@@ -60,7 +62,9 @@ def _input_info(info: tuple, default_dtype: str) -> tuple[str, list[int], str]:
         shape, dtype = shape if len(shape) == 2 and isinstance(shape[1], str) else (shape, default_dtype)
         return name, [int(size) for size in shape], dtype
     except (TypeError, ValueError):
-        raise InvalidInputError(f"input_infos: got {info!r}, accepted is (name, shape) or (name, (shape, dtype))") from None
+        raise InvalidInputError(
+            f"input_infos: got {info!r}, accepted is (name, shape) or (name, (shape, dtype))"
+        ) from None
 
 
 def _check_types(main: relax.Function, dtypes: Mapping[str, str]) -> None:

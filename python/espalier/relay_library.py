@@ -52,11 +52,14 @@ class Library:
         """
         path = Path(file_name)
         if isinstance(self.artifact.program, _LoadedProgram):
-            raise InvalidInputError(f"export_library: this library was read from {self.artifact.program.path}, copy that file")
+            source = self.artifact.program.path
+            raise InvalidInputError(f"export_library: this library was read from {source}, copy that file")
         executable = getattr(self.artifact.program, "executable", None)
         if executable is None:
             kind = self.artifact.target["kind"]
-            raise UnsupportedTargetError(f"export_library: {kind} gives no shared library, use lib.artifact.save(folder)")
+            raise UnsupportedTargetError(
+                f"export_library: {kind} gives no shared library, use lib.artifact.save(folder)"
+            )
         if path.suffix != ".so":
             raise InvalidInputError(f"export_library {path}: got the ending {path.suffix!r}, accepted is .so")
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -122,6 +122,20 @@ def test_clip_with_one_bound():
     assert_same_as_onnxruntime(model, mod)
 
 
+def test_functions_inside_the_model_are_inlined():
+    body = helper.make_function("local", "Act", ["a"], ["b"], [helper.make_node("Relu", ["a"], ["b"])], [])
+    body.opset_import.append(helper.make_opsetid("", 17))
+    b = ModelBuilder()
+    y = b.conv("x", "conv", 3, 4)
+    b.nodes.append(helper.make_node("Act", [y], ["y"], domain="local"))
+    model = b.model([1, 3, 8, 8], "y")
+    model.functions.append(body)
+    model.opset_import.append(helper.make_opsetid("local", 1))
+    mod = from_onnx(model)
+    assert layer_names(mod) == ["conv"]
+    assert_same_as_onnxruntime(model, mod)
+
+
 def test_two_outputs():
     b = ModelBuilder()
     first = b.conv("x", "a", 3, 4)
@@ -137,7 +151,8 @@ def test_dynamic_dimension_is_bound():
 
 
 def test_dynamic_dimension_without_binding():
-    with pytest.raises(InvalidModelError, match=r"input x: dimension 0 \(N\) is dynamic; .*shapes=\{'x': \(1, 3, 8, 8\)"):
+    message = r"input x: dimension 0 \(N\) is dynamic; .*shapes=\{'x': \(1, 3, 8, 8\)"
+    with pytest.raises(InvalidModelError, match=message):
         from_onnx(plain_net(batch="N"))
 
 

@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 import onnx
+import onnx.inliner
 import tvm
 from tvm import relax
 from tvm.relax.frontend.onnx.onnx_frontend import ONNXGraphImporter

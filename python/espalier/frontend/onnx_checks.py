@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import onnx
+import onnx.checker
+import onnx.numpy_helper
 from tvm.relax.frontend.onnx import onnx_frontend
 
 from ..core.errors import InvalidInputError, InvalidModelError, UnsupportedOpError
@@ -151,7 +153,9 @@ def _bind(value: onnx.ValueInfoProto, shape: list[int]) -> None:
 def _check_static(value: onnx.ValueInfoProto) -> None:
     sizes = _sizes(value.type.tensor_type)
     if sizes is None:
-        raise InvalidModelError(f"input {value.name}: its rank is unknown; bind it: shapes={{{value.name!r}: (1, ...)}}")
+        raise InvalidModelError(
+            f"input {value.name}: its rank is unknown; bind it, for example shapes={{{value.name!r}: (1, 3, 224, 224)}}"
+        )
     for index, size in enumerate(sizes):
         if size is None:
             symbol = value.type.tensor_type.shape.dim[index].dim_param or "?"

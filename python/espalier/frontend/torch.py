@@ -88,7 +88,7 @@ def zeros(shape, dtype: str):
 
 def _example_inputs(torch, example) -> tuple:
     if example is None:
-        raise InvalidInputError("from_torch: the example is missing, accepted is a tensor, an array, or a tuple of them")
+        raise InvalidInputError("from_torch: the example is missing, accepted is a tensor, an array or a tuple of them")
     examples = example if isinstance(example, tuple | list) else (example,)
     return tuple(value if isinstance(value, torch.Tensor) else torch.as_tensor(value) for value in examples)
 
@@ -106,7 +106,8 @@ def _exported(torch, model, example: tuple):
                 model = _from_script(torch, model, example)
             return torch.export.export(model, example)
         except Exception as error:
-            raise InvalidModelError(f"from_torch: torch.export cannot trace the module ({_first_line(error)})") from error
+            reason = _first_line(error)
+            raise InvalidModelError(f"from_torch: torch.export cannot trace the module ({reason})") from error
 
 
 @contextlib.contextmanager
@@ -150,7 +151,8 @@ def _check_weights(torch, program) -> None:
         bad = ~torch.isfinite(tensor) if name in parameters else torch.isnan(tensor)
         if bad.any():
             raise InvalidModelError(
-                f"weight {name}: {int(bad.sum())} of {bad.numel()} values are NaN or infinite, accepted are finite weights"
+                f"weight {name}: {int(bad.sum())} of {bad.numel()} values are NaN or infinite, "
+                "accepted are finite weights"
             )
 
 
