@@ -1,0 +1,62 @@
+"""An IRModule of Espalier operators and stock Relax becomes a program for a CPU."""
+
+from __future__ import annotations
+
+import tvm
+from tvm import relax, tirx
+from tvm.target import Target
+
+from espalier.core import ir_names
+from espalier.targets.cpu import isa_of
+
+from .lower import LowerOnCpu
+from .program import CpuProgram
+from .schedule import ScheduleStock
+
+
+def generate(mod: tvm.IRModule, target: Target, lower: bool = True) -> CpuProgram:
+    """Compile `mod`; without `lower` every operator runs as its reference body."""
+    isa = isa_of(target)
+    with target:
+        passes = [*(lowering_phase(isa) if lower else []), *stock_phase(isa)]
+        mod = tvm.transform.Sequential(passes)(mod)
+        executable = tvm.compile(mod, target, relax_pipeline=tvm.transform.Sequential(machine_phase()))
+    layers = {gvar.name_hint: str(f.attrs[ir_names.KERNEL_LAYER]) for gvar, f in mod.functions.items() if isinstance(f, tirx.PrimFunc)}
+    return CpuProgram(executable, isa.name, layers)
+
+
+def lowering_phase(isa) -> list:
+    """Operators to kernels."""
+    return [LowerOnCpu(isa)]
+
+
+def stock_phase(isa) -> list:
+    """Whatever is still a function of ours or a stock operator to scheduled loops."""
+    return [
+        relax.transform.InlinePrivateFunctions(),
+        relax.transform.DecomposeOpsForInference(),
+        relax.transform.CanonicalizeBindings(),
+        relax.transform.LegalizeOps(),
+        relax.transform.AnnotateTIROpPattern(),
+        relax.transform.FoldConstant(),
+        relax.transform.FuseOps(),
+        relax.transform.FuseTIR(),
+        relax.transform.DeadCodeElimination(),
+        ScheduleStock(isa.lanes),
+    ]
+
+
+def machine_phase() -> list:
+    """Memory and calls of the virtual machine: TVM's own order, less RewriteDataflowReshape, which refuses our kernels."""
+    return [
+        relax.transform.ToNonDataflow(),
+        relax.transform.RemovePurityChecking(),
+        relax.transform.CallTIRRewrite(),
+        relax.transform.StaticPlanBlockMemory(),
+        relax.transform.LowerAllocTensor(),
+        relax.transform.KillAfterLastUse(),
+        relax.transform.LowerRuntimeBuiltin(),
+        relax.transform.ComputePrimValue(),
+        relax.transform.VMShapeLower(),
+        relax.transform.AttachGlobalSymbol(),
+    ]

@@ -1,0 +1,170 @@
+"""The channel gate as one kernel: subsample, predict, pick the winners, write pi and their list."""
+
+from __future__ import annotations
+
+import numpy as np
+from tvm import tirx
+from tvm.script.ir_builder import tirx as T
+
+from espalier.core.layers import ChannelGateSpec
+
+from espalier.targets.cpu import Isa
+from ..layout import Layout
+from .emit import accumulators, build_kernel, lanes_from, loop, spread, zeros
+from .lists import for_each_channel
+
+PARALLEL_PIXELS = 200_000
+"""Subsampling fewer values than this is done on one thread."""
+
+
+def pad_columns(matrix: np.ndarray, lanes: int) -> np.ndarray:
+    """[..., C] with C filled up with zeros to a multiple of `lanes`."""
+    width = [(0, 0)] * (matrix.ndim - 1) + [(0, -matrix.shape[-1] % lanes)]
+    return np.ascontiguousarray(np.pad(matrix, width).astype("float32"))
+
+
+def channel_gate(spec: ChannelGateSpec, x_shape: tuple[int, ...], channels_out: int, isa: Isa, x_layout: Layout):
+    """The kernel: x, phi [C_in, C_out up to whole vectors], rho, [active]; results pi [N, C_out], winners [N, kept]."""
+    return _ChannelGate(spec, x_shape, channels_out, isa, x_layout).build()
+
+
+class _ChannelGate:
+    def __init__(self, spec, x_shape, channels_out, isa, x_layout):
+        self.spec, self.x_shape, self.channels, self.isa, self.x_layout = spec, x_shape, channels_out, isa, x_layout
+        self.groups = channels_out // spec.granularity
+        self.vectors = -(-channels_out // isa.lanes)
+
+    def build(self):
+        batch, channels_in = self.x_shape[:2]
+        wide = self.vectors * self.isa.lanes
+        shapes = {
+            "x": (self.x_layout.physical(self.x_shape), "float32"),
+            "phi": ((channels_in, wide), "float32"),
+            "rho": ((wide,), "float32"),
+            "active": ((batch, self.spec.active.count if self.spec.active else 0), "int32"),
+        }
+        arguments = [(role, *shapes[role]) for role in self.spec.roles]
+        arguments += [("pi", (batch, self.channels), "float32"), ("winners", (batch, self.spec.kept), "int32")]
+        return build_kernel(self.spec.name, arguments, self._body)
+
+    def _body(self, *buffers) -> None:
+        self.given = dict(zip((*self.spec.roles, "pi", "winners"), buffers))
+        batch, channels_in = self.x_shape[:2]
+        padded_in = -(-channels_in // self.x_layout.block) * self.x_layout.block
+        subsampled = T.alloc_buffer((batch, padded_in), "float32", scope="global")
+        saliency = T.alloc_buffer((batch, self.vectors * self.isa.lanes), "float32", scope="global")
+        score = T.alloc_buffer((batch, self.groups), "float32", scope="global")
+        if self.x_layout.block == 1:
+            self._subsample_planes(subsampled)
+        else:
+            self._subsample_blocks(subsampled)
+        with T.serial(batch) as n:
+            self._predict(subsampled, saliency, n)
+            self._score(saliency, score, n)
+            self._take_winners(saliency, score, n)
+
+    def _subsample_blocks(self, subsampled) -> None:
+        """Mean of |x| of each channel, a block at a time; blocks without an active channel are left out."""
+        batch, channels, rows, columns = self.x_shape
+        block, active = self.x_layout.block, self.spec.active
+        lane = lanes_from(0, block)
+        count = -(-channels // block)
+        if active and active.granularity >= block:
+            count = active.count * (active.granularity // block)
+        with loop(batch * count, batch * channels * rows * columns > PARALLEL_PIXELS) as task:
+            n, number = T.bind(task // count), T.bind(task % count)
+            if active and active.granularity >= block:
+                per_group = active.granularity // block
+                number = T.bind(self.given["active"][n, number // per_group] * per_group + number % per_group)
+            total = accumulators(4, block)
+            for i in range(4):
+                T.buffer_store(total, zeros(block), [i])
+            with T.serial(rows) as row:
+                self._add_row(total, n, number, row, columns, lane)
+            mean = (total[0] + total[1] + (total[2] + total[3])) * spread(T.float32(1 / (rows * columns)), block)
+            T.buffer_store(subsampled, mean, [n, lanes_from(number * block, block)])
+
+    def _add_row(self, total, n, block, row, columns: int, lane) -> None:
+        """Four sums side by side, so that one addition need not wait for the last."""
+
+        def add(i: int, column) -> None:
+            value = self.given["x"][tuple(self.x_layout.index(n, block, row, column, lane))]
+            T.buffer_store(total, total[i] + tirx.abs(value), [i])
+
+        with T.serial(columns // 4) as step:
+            for i in range(4):
+                add(i, step * 4 + i)
+        for i in range(columns % 4):
+            add(i, columns // 4 * 4 + i)
+
+    def _subsample_planes(self, subsampled) -> None:
+        batch, channels, rows, columns = self.x_shape
+        lanes = min(self.isa.lanes, 1 << (columns.bit_length() - 1))
+        halo = self.x_layout.halo
+
+        def plane(n, channel) -> None:
+            total = accumulators(1, lanes)
+            tail = T.alloc_buffer((1,), "float32", scope="local")
+            T.buffer_store(total, zeros(lanes), [0])
+            T.buffer_store(tail, T.float32(0), [0])
+            with T.serial(rows) as row:
+                with T.serial(columns // lanes) as step:
+                    place = lanes_from(step * lanes + halo, lanes)
+                    T.buffer_store(total, total[0] + tirx.abs(self.given["x"][n, channel, row + halo, place]), [0])
+                for column in range(columns // lanes * lanes, columns):
+                    value = tirx.abs(self.given["x"][n, channel, row + halo, column + halo])
+                    T.buffer_store(tail, tail[0] + value, [0])
+            spilled = T.alloc_buffer((lanes,), "float32", scope="local")
+            T.buffer_store(spilled, total[0], [lanes_from(0, lanes)])
+            for i in range(lanes):
+                T.buffer_store(tail, tail[0] + spilled[i], [0])
+            T.buffer_store(subsampled, tail[0] * T.float32(1 / (rows * columns)), [n, channel])
+
+        with T.serial(batch) as n:
+            for_each_channel(self.given.get("active"), n, self.spec.active, channels, lambda channel: plane(n, channel))
+
+    def _predict(self, subsampled, saliency, n) -> None:
+        """saliency = relu(subsampled phi + rho)."""
+        lanes = self.isa.lanes
+        with T.serial(self.vectors) as vector:
+            T.buffer_store(saliency, self.given["rho"][lanes_from(vector * lanes, lanes)], [n, lanes_from(vector * lanes, lanes)])
+
+        def step(channel) -> None:
+            value = T.bind(spread(subsampled[n, channel], lanes))
+            with T.serial(self.vectors) as vector:
+                place = lanes_from(vector * lanes, lanes)
+                T.buffer_store(saliency, saliency[n, place] + value * self.given["phi"][channel, place], [n, place])
+
+        for_each_channel(self.given.get("active"), n, self.spec.active, self.x_shape[1], step)
+        with T.serial(self.vectors) as vector:
+            place = lanes_from(vector * lanes, lanes)
+            T.buffer_store(saliency, tirx.max(saliency[n, place], zeros(lanes)), [n, place])
+
+    def _score(self, saliency, score, n) -> None:
+        with T.serial(self.groups) as group:
+            T.buffer_store(score, T.float32(0), [n, group])
+            with T.serial(self.spec.granularity) as lane:
+                T.buffer_store(score, score[n, group] + saliency[n, group * self.spec.granularity + lane], [n, group])
+
+    def _take_winners(self, saliency, score, n) -> None:
+        """A group wins when fewer than `kept` groups beat it; a tie is won by the lower number."""
+        position = T.alloc_buffer((1,), "int32", scope="local")
+        beaten = T.alloc_buffer((1,), "int32", scope="local")
+        T.buffer_store(position, T.int32(0), [0])
+        with T.serial(self.groups) as group:
+            mine = T.bind(score[n, group])
+            T.buffer_store(beaten, T.int32(0), [0])
+            with T.serial(self.groups) as other:
+                loses = tirx.any(score[n, other] > mine, tirx.all(score[n, other] == mine, other < group))
+                T.buffer_store(beaten, beaten[0] + T.cast(loses, "int32"), [0])
+            # The second condition holds the list's length even where a NaN makes every comparison false.
+            wins = tirx.all(beaten[0] < self.spec.kept, position[0] < self.spec.kept)
+            wins = T.bind(T.cast(wins, "int32"))
+            with T.If(wins == 1):
+                with T.Then():
+                    T.buffer_store(self.given["winners"], group, [n, position[0]])
+            T.buffer_store(position, position[0] + wins, [0])
+            with T.serial(self.spec.granularity) as lane:
+                channel = group * self.spec.granularity + lane
+                factor = saliency[n, channel] if self.spec.mode == "boost" else T.float32(1)
+                T.buffer_store(self.given["pi"], factor * T.cast(wins, "float32"), [n, channel])

@@ -1,0 +1,64 @@
+"""Dense products, vectorised over output channels; inputs outside a run-time list are skipped."""
+
+from __future__ import annotations
+
+import numpy as np
+from tvm.script.ir_builder import tirx as T
+
+from espalier.core.layers import DenseSpec
+
+from espalier.targets.cpu import Isa
+from .emit import PARALLEL_MACS, accumulators, activated, build_kernel, lanes_from, loop, spread, tiles
+from .lists import for_each_channel
+
+TOGETHER = 4
+"""Vectors of outputs that are accumulated at once: the latency of one multiply-add is four cycles, two start in each."""
+
+
+def pack_dense_weight(weight: np.ndarray, lanes: int) -> np.ndarray:
+    """[C_out, C_in] to [C_out/lanes, C_in, lanes], filled up with zeros."""
+    padded = np.pad(weight, ((0, -weight.shape[0] % lanes), (0, 0))).astype("float32")
+    return np.ascontiguousarray(padded.reshape(-1, lanes, weight.shape[1]).transpose(0, 2, 1))
+
+
+def dense(spec: DenseSpec, x_shape: tuple[int, int], channels_out: int, isa: Isa):
+    """The kernel: x [N, C_in], weight and bias packed, [active], out [N, C_out]."""
+    batch, channels_in = x_shape
+    lanes, blocks = isa.lanes, -(-channels_out // isa.lanes)
+
+    def product(given, n, first, size: int) -> None:
+        total = accumulators(size, lanes)
+        for i in range(size):
+            start = given["bias"][lanes_from((first + i) * lanes, lanes)] if "bias" in given else spread(T.float32(0), lanes)
+            T.buffer_store(total, start, [i])
+
+        def step(channel) -> None:
+            value = T.bind(spread(given["x"][n, channel], lanes))
+            for i in range(size):
+                T.buffer_store(total, total[i] + value * given["weight"][first + i, channel, lanes_from(0, lanes)], [i])
+
+        for_each_channel(given.get("active"), n, spec.active, channels_in, step)
+        for i in range(size):
+            value = activated(spec.activation, total[i], lanes)
+            T.buffer_store(given["scratch"], value, [n, lanes_from((first + i) * lanes, lanes)])
+
+    def body(*buffers) -> None:
+        given = dict(zip((*spec.roles, "out"), buffers))
+        given["scratch"] = given["out"]
+        if channels_out % lanes:
+            given["scratch"] = T.alloc_buffer((batch, blocks * lanes), "float32", scope="global")
+        for start, count, size in tiles(blocks, TOGETHER):
+            with loop(batch * count, batch * channels_in * channels_out > PARALLEL_MACS) as task:
+                product(given, T.bind(task // count), T.bind(start + task % count * size), size)
+        if channels_out % lanes:
+            with T.grid(batch, channels_out) as (n, channel):
+                T.buffer_store(given["out"], given["scratch"][n, channel], [n, channel])
+
+    shapes = {
+        "x": (x_shape, "float32"),
+        "weight": ((blocks, channels_in, lanes), "float32"),
+        "bias": ((blocks * lanes,), "float32"),
+        "active": ((batch, spec.active.count if spec.active else 0), "int32"),
+        "out": ((batch, channels_out), "float32"),
+    }
+    return build_kernel(spec.name, [(role, *shapes[role]) for role in (*spec.roles, "out")], body)

@@ -1,0 +1,170 @@
+"""Kernels between the layers: layout changes, pooling, and pointwise sums on stored tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tvm import tirx
+from tvm.script.ir_builder import tirx as T
+
+from espalier.core.layers import Activation
+
+from ..layout import Layout
+from .emit import accumulators, activated, build_kernel, lanes_from, loop, spread, zeros
+from .halo import clear_margins
+
+PARALLEL_VALUES = 100_000
+"""Kernels that move fewer values than this run on one thread."""
+
+
+def change_layout(shape: tuple[int, ...], source: Layout, result: Layout):
+    """The kernel that stores a tensor of logical shape [N, C, H, W] another way."""
+    batch, channels, rows, columns = shape
+    blocks = result.physical(shape)[1]
+
+    def value_at(x, n, channel, row, column):
+        if source.block == 1:
+            return x[tuple(source.index(n, channel, row, column))]
+        return x[tuple(source.index(n, channel // source.block, row, column, channel % source.block))]
+
+    def body(x, out) -> None:
+        with loop(batch * blocks * rows, batch * channels * rows * columns > PARALLEL_VALUES) as task:
+            n, block, row = T.bind(task // (blocks * rows)), T.bind(task // rows % blocks), T.bind(task % rows)
+            with T.serial(columns) as column:
+                with T.serial(result.block) as lane:
+                    channel = block * result.block + lane
+                    value = value_at(x, n, channel, row, column)
+                    if channels % result.block:
+                        value = T.if_then_else(channel < channels, value, T.float32(0))
+                    T.buffer_store(out, value, result.index(n, block, row, column, lane))
+            clear_margins(out, result, shape, n, block, row, 1)
+
+    return build_kernel("", [("x", source.physical(shape), "float32"), ("out", result.physical(shape), "float32")], body)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Parameters of a pooling operator; count_padding: whether an average counts the padding as zeros."""
+
+    kind: str
+    size: tuple[int, int]
+    strides: tuple[int, int]
+    padding: tuple[int, int, int, int]
+    dilation: tuple[int, int]
+    count_padding: bool
+
+
+def pool2d(pool: Pool, x_shape, out_shape, x_layout: Layout, out_layout: Layout):
+    """Max or average pooling in the layout of its input; places outside the image are left out."""
+    batch, _, rows, columns = out_shape
+    blocks, lanes = out_layout.physical(out_shape)[1], out_layout.block
+    lane = lanes_from(0, lanes)
+    start = T.float32(float("-inf")) if pool.kind == "max" else T.float32(0)
+
+    def one_place(x, total, count, n, block, row, column) -> None:
+        with T.grid(*pool.size) as (r, s):
+            h = row * pool.strides[0] + r * pool.dilation[0] - pool.padding[0]
+            w = column * pool.strides[1] + s * pool.dilation[1] - pool.padding[1]
+            with T.If(tirx.all(h >= 0, h < x_shape[2], w >= 0, w < x_shape[3])):
+                with T.Then():
+                    value = x[tuple(x_layout.index(n, block, h, w, lane))]
+                    T.buffer_store(total, tirx.max(total[0], value) if pool.kind == "max" else total[0] + value, [0])
+                    T.buffer_store(count, count[0] + T.float32(1), [0])
+
+    def body(x, out) -> None:
+        with loop(batch * blocks * rows, batch * blocks * rows * columns * lanes > PARALLEL_VALUES) as task:
+            n, block, row = T.bind(task // (blocks * rows)), T.bind(task // rows % blocks), T.bind(task % rows)
+            with T.serial(columns) as column:
+                total = accumulators(1, lanes)
+                count = T.alloc_buffer((1,), "float32", scope="local")
+                T.buffer_store(total, spread(start, lanes), [0])
+                T.buffer_store(count, T.float32(0), [0])
+                one_place(x, total, count, n, block, row, column)
+                value = total[0]
+                if pool.kind == "avg":
+                    area = T.float32(pool.size[0] * pool.size[1]) if pool.count_padding else count[0]
+                    value = value / spread(area, lanes)
+                T.buffer_store(out, value, out_layout.index(n, block, row, column, lane))
+            clear_margins(out, out_layout, out_shape, n, block, row, 1)
+
+    arguments = [("x", x_layout.physical(x_shape), "float32"), ("out", out_layout.physical(out_shape), "float32")]
+    return build_kernel("", arguments, body)
+
+
+def spatial_mean(x_shape, x_layout: Layout):
+    """The mean over rows and columns: a stored tensor to [N, C]."""
+    batch, channels, rows, columns = x_shape
+    blocks, lanes = x_layout.physical(x_shape)[1], x_layout.block
+    scale = T.float32(1 / (rows * columns))
+
+    def body(x, out) -> None:
+        with loop(batch * blocks, batch * channels * rows * columns > PARALLEL_VALUES) as task:
+            n, block = T.bind(task // blocks), T.bind(task % blocks)
+            total = accumulators(1, lanes)
+            T.buffer_store(total, zeros(lanes), [0])
+            with T.grid(rows, columns) as (row, column):
+                value = x[tuple(x_layout.index(n, block, row, column, lanes_from(0, lanes)))]
+                T.buffer_store(total, total[0] + value, [0])
+            spilled = T.alloc_buffer((lanes,), "float32", scope="local")
+            T.buffer_store(spilled, total[0] * spread(scale, lanes), [lanes_from(0, lanes)])
+            with T.serial(lanes) as lane:
+                with T.If(block * lanes + lane < channels):
+                    with T.Then():
+                        T.buffer_store(out, spilled[lane], [n, block * lanes + lane])
+
+    return build_kernel("", [("x", x_layout.physical(x_shape), "float32"), ("out", (batch, channels), "float32")], body)
+
+
+def pointwise(shape, layouts: list[Layout], out_layout: Layout, function: Callable):
+    """out = function(*inputs, lanes) on tensors of one logical shape and one block size; halos may differ."""
+    batch, _, rows, columns = shape
+    blocks, lanes = out_layout.physical(shape)[1], out_layout.block
+    lane = lanes_from(0, lanes)
+
+    def body(*buffers) -> None:
+        *inputs, out = buffers
+        with loop(batch * blocks * rows, batch * blocks * rows * columns * lanes > PARALLEL_VALUES) as task:
+            n, block, row = T.bind(task // (blocks * rows)), T.bind(task // rows % blocks), T.bind(task % rows)
+            with T.serial(columns) as column:
+                values = [x[tuple(layout.index(n, block, row, column, lane))] for x, layout in zip(inputs, layouts)]
+                T.buffer_store(out, function(*values, lanes), out_layout.index(n, block, row, column, lane))
+            clear_margins(out, out_layout, shape, n, block, row, 1)
+
+    arguments = [(f"x{i}", layout.physical(shape), "float32") for i, layout in enumerate(layouts)]
+    return build_kernel("", [*arguments, ("out", out_layout.physical(shape), "float32")], body)
+
+
+def concat_channels(shapes: list[tuple], layouts: list[Layout], out_shape, out_layout: Layout):
+    """Concatenation along channels; every part but the last has whole blocks."""
+    lane = lanes_from(0, out_layout.block)
+    batch, _, rows, columns = out_shape
+
+    def body(*buffers) -> None:
+        *inputs, out = buffers
+        first = 0
+        for x, shape, layout in zip(inputs, shapes, layouts):
+            blocks = layout.physical(shape)[1]
+            with loop(batch * blocks * rows, batch * shape[1] * rows * columns > PARALLEL_VALUES) as task:
+                n, block, row = T.bind(task // (blocks * rows)), T.bind(task // rows % blocks), T.bind(task % rows)
+                with T.serial(columns) as column:
+                    value = x[tuple(layout.index(n, block, row, column, lane))]
+                    T.buffer_store(out, value, out_layout.index(n, first + block, row, column, lane))
+                clear_margins(out, out_layout, out_shape, n, first + block, row, 1)
+            first += blocks
+
+    arguments = [(f"x{i}", layout.physical(shape), "float32") for i, (shape, layout) in enumerate(zip(shapes, layouts))]
+    return build_kernel("", [*arguments, ("out", out_layout.physical(out_shape), "float32")], body)
+
+
+RELU = Activation("relu")
+
+
+def relu(x, lanes: int):
+    """max(x, 0)."""
+    return activated(RELU, x, lanes)
+
+
+def add(x, y, _lanes: int):
+    """x + y."""
+    return x + y

@@ -1,0 +1,47 @@
+"""Run-time channel lists in kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from tvm import tirx
+from tvm.script.ir_builder import tirx as T
+
+from espalier.core.layers import ActiveList
+
+from .emit import when
+
+
+def listed_block(winners, n, position, active: ActiveList, block: int):
+    """The channel block at `position` among the listed ones; `block` divides the granularity."""
+    per_group = active.granularity // block
+    if per_group == 1:
+        return winners[n, position]
+    return winners[n, position // per_group] * per_group + position % per_group
+
+
+def for_each_channel(listed, n, active: ActiveList | None, channels: int, body: Callable) -> None:
+    """Emit `body(channel)` in a loop over all channels, or over the listed ones."""
+    if active is None:
+        with T.serial(channels) as channel:
+            body(channel)
+        return
+    with T.serial(active.count) as position:
+        first = T.bind(listed[n, position] * active.granularity)
+        if active.granularity == 1:
+            body(first)
+        else:
+            with T.serial(active.granularity) as lane:
+                body(first + lane)
+
+
+def unless_listed(winners, n, group, active: ActiveList, body: Callable) -> None:
+    """Emit `body()` where the group is not in the list."""
+    found = tirx.any(*(winners[n, position] == group for position in range(active.count)))
+    when(tirx.Not(found), body)
+
+
+def blocked_vector(vector: np.ndarray, block: int) -> np.ndarray:
+    """A float32 vector [C], extended by zeros to a multiple of `block`."""
+    return np.pad(vector, (0, -len(vector) % block)).astype("float32")

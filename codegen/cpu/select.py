@@ -1,0 +1,83 @@
+"""Which kernel family computes a convolution: predicted cycles decide."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from espalier.targets.cpu import Isa
+from .kernels import conv2d_blocked as blocked
+from .kernels import conv2d_planar as planar
+from .kernels.depthwise_blocked import depthwise_blocked, pack_depthwise_weight
+from .kernels.problem import ConvProblem
+from .layout import Layout
+
+
+@dataclass(frozen=True)
+class Family:
+    """A way to compute a convolution.
+
+    x_blocks: channel blocks in which it can read its input, the preferred one first. out_block: of its
+    output and residual. pack_weight, pack_bias: constants as the kernel wants them, given the block of x.
+    build(x_layout, out_layout, residual_layout, clear_losers) returns the PrimFunc.
+    """
+
+    name: str
+    x_blocks: tuple[int, ...]
+    out_block: int
+    pack_weight: Callable[[np.ndarray, int], np.ndarray]
+    pack_bias: Callable[[np.ndarray], np.ndarray]
+    build: Callable
+
+
+def choose_family(problem: ConvProblem, isa: Isa) -> Family:
+    """The family with the fewest predicted cycles among those that can compute the problem."""
+    if problem.is_depthwise and problem.spec.winners is None and problem.channels_in >= isa.lanes:
+        return _depthwise(problem, isa)
+    if problem.spec.groups > 1 or not _fits_blocks(problem, isa):
+        return _planar(problem, isa)
+    if planar.predicted_cycles(problem, isa) < blocked.predicted_cycles(problem, isa):
+        return _planar(problem, isa)
+    return _blocked(problem, isa)
+
+
+def _fits_blocks(problem: ConvProblem, isa: Isa) -> bool:
+    """Winners are whole blocks, or there are none."""
+    return problem.spec.winners is None or problem.spec.winners.granularity % isa.lanes == 0
+
+
+def _blocked(problem: ConvProblem, isa: Isa) -> Family:
+    blocks = (isa.lanes, 1) if problem.channels_in >= isa.lanes else (1,)
+    return Family(
+        "blocked",
+        blocks,
+        isa.lanes,
+        lambda weight, block: blocked.pack_weight(weight, isa.lanes, block),
+        lambda bias: blocked.blocked_vector(bias, isa.lanes),
+        lambda *layouts: blocked.conv2d_blocked(problem, isa, *layouts),
+    )
+
+
+def _planar(problem: ConvProblem, isa: Isa) -> Family:
+    unit = planar.weight_unit(problem, planar.choose_planar_tile(problem, isa))
+    return Family(
+        "planar",
+        (1,),
+        1,
+        lambda weight, _block: planar.pack_planar_weight(weight, unit),
+        lambda bias: bias,
+        lambda *layouts: planar.conv2d_planar(problem, isa, *layouts),
+    )
+
+
+def _depthwise(problem: ConvProblem, isa: Isa) -> Family:
+    return Family(
+        "depthwise",
+        (isa.lanes,),
+        isa.lanes,
+        lambda weight, _block: pack_depthwise_weight(weight, isa.lanes),
+        lambda bias: blocked.blocked_vector(bias, isa.lanes),
+        lambda x_layout, out_layout, *_rest: depthwise_blocked(problem, isa, x_layout, out_layout),
+    )

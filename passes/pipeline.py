@@ -1,0 +1,39 @@
+"""The passes that are the same for every target, phase by phase."""
+
+from __future__ import annotations
+
+import tvm
+from tvm import relax
+
+from espalier.core.calibration import Calibration
+from espalier.core.plan import Plan
+
+from .prepare.fold_batch_norm import FoldBatchNorm
+from .prepare.fuse_layers import FuseLayers
+from .prune.insert_channel_gates import InsertChannelGates
+from .prune.propagate_activity import PropagateActivity
+
+
+def prepare_phase() -> list:
+    """From what a frontend gives to layers with names."""
+    return [
+        relax.transform.FoldConstant(),
+        relax.transform.CanonicalizeBindings(),
+        relax.transform.ConvertToDataflow(min_size=1),
+        relax.transform.DeadCodeElimination(["main"]),
+        FoldBatchNorm(),  # before FuseLayers: a layer takes a bias, not a normalisation
+        FuseLayers(),
+    ]
+
+
+def prune_phase(plan: Plan, calibration: Calibration) -> list:
+    """Channel gates, and the lists that follow from them."""
+    return [
+        InsertChannelGates(plan, calibration.gates),
+        PropagateActivity(),  # last: it reads the lists of every gate
+    ]
+
+
+def apply(mod: tvm.IRModule, phase: list) -> tvm.IRModule:
+    """Run one phase."""
+    return tvm.transform.Sequential(phase)(mod)

@@ -1,0 +1,41 @@
+"""The errors a user can cause.
+
+Each message is one line: where (layer, operator, file), what was got, what is accepted.
+The command line prints the line and exits with code 2.
+"""
+
+
+class EspalierError(Exception):
+    """Base of every error Espalier raises on purpose."""
+
+
+class InvalidModelError(EspalierError):
+    """The model cannot be read, is malformed, or holds values no compiler can use (NaN)."""
+
+
+class UnsupportedOpError(EspalierError):
+    """The model contains an operator that Espalier cannot import."""
+
+
+class InvalidPlanError(EspalierError):
+    """A plan names an unknown layer or asks for an impossible value."""
+
+
+class InvalidInputError(EspalierError):
+    """An array, a file or an option given by the user does not fit."""
+
+
+class UnsupportedTargetError(EspalierError):
+    """The target is unknown, or this machine cannot run code compiled for it."""
+
+
+class InfeasibleDesignError(EspalierError):
+    """What was asked for does not fit on the target."""
+
+
+class ToolNotFoundError(EspalierError):
+    """A program or an optional package is missing; the message names the install command."""
+
+
+class CorruptArtifactError(EspalierError):
+    """A saved artifact is incomplete, damaged, or of another version."""

@@ -1,0 +1,164 @@
+"""What the operators of a layer are, as plain values: the parameters of convolution, dense and gate.
+
+A layer is one convolution or dense product with everything that is fused to it:
+
+    y = act(pi * (conv(x, weight) + bias) + residual)    gate "branch", or no gate
+    y = pi * act(conv(x, weight) + bias + residual)      gate "output"
+
+where each of bias, pi and residual may be absent.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Activation:
+    """A pointwise function at the end of a layer: "none", "relu", or "clip" to [low, high]."""
+
+    kind: str = "none"
+    low: float = 0.0
+    high: float = 0.0
+
+
+@dataclass(frozen=True)
+class ActiveList:
+    """The channels of a tensor that can be nonzero: `count` groups of `granularity` channels, listed at run time."""
+
+    count: int
+    granularity: int
+
+    @property
+    def channels(self) -> int:
+        """How many channels the list stands for."""
+        return self.count * self.granularity
+
+
+@dataclass(frozen=True)
+class LayerSpec:
+    """Parameters that convolution and dense layers share.
+
+    roles: what each argument of the operator's function is, in order. "x", "weight" always;
+        then, where present, "bias", "residual", "pi" ([N, C_out], float32), "winners" and "active"
+        (int32 [N, count], ascending group numbers of the output and of the input).
+    winners, active: the lists behind these two arguments.
+    gate: "none", "branch" or "output" (see the module's formulas).
+    """
+
+    name: str
+    roles: tuple[str, ...] = ("x", "weight")
+    activation: Activation = Activation()
+    gate: str = "none"
+    winners: ActiveList | None = None
+    active: ActiveList | None = None
+
+    def to_json(self) -> str:
+        """The text stored under `ir_names.SPEC`."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str):
+        """The value behind a text of `to_json`."""
+        data = json.loads(str(text))
+        data["activation"] = Activation(**data["activation"])
+        for key in ("winners", "active"):
+            data[key] = data[key] and ActiveList(**data[key])
+        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in data.items()})
+
+    def with_arguments(self, *roles: str, **changes):
+        """This layer with further arguments after the present ones."""
+        return dataclasses.replace(self, roles=(*self.roles, *roles), **changes)
+
+
+@dataclass(frozen=True)
+class Conv2dSpec(LayerSpec):
+    """A two-dimensional convolution, x [N, C_in, H, W], weight [C_out, C_in / groups, R, S].
+
+    padding: rows and columns of zeros added at the top, left, bottom, right.
+    """
+
+    strides: tuple[int, int] = (1, 1)
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+
+
+@dataclass(frozen=True)
+class DenseSpec(LayerSpec):
+    """A dense product, x [N, C_in], weight [C_out, C_in]."""
+
+
+@dataclass(frozen=True)
+class ChannelGateSpec:
+    """A channel gate: pi = wta_k(relu(ss(x) phi + rho)), ss(x) the mean of |x| over each channel.
+
+    Arguments: x [N, C_in, H, W], phi [C_in, C_out], rho [C_out].
+    Results: pi [N, C_out] float32; winners int32 [N, kept], ascending.
+    Groups of `granularity` channels win together by the sum of their saliencies, ties go to the
+    lowest group. mode "boost": pi is the saliency of the winners' channels, "select": pi is 1 there.
+    Source: Gao et al., Dynamic Channel Pruning: Feature Boosting and Suppression, ICLR 2019, section 3.
+
+    active: the channels of x that can be nonzero, when they are known ("active" is then an argument).
+    """
+
+    name: str
+    mode: str
+    granularity: int
+    kept: int
+    roles: tuple[str, ...] = ("x", "phi", "rho")
+    active: ActiveList | None = None
+
+    to_json = LayerSpec.to_json
+
+    @classmethod
+    def from_json(cls, text: str) -> ChannelGateSpec:
+        """The value behind a text of `to_json`."""
+        data = json.loads(str(text))
+        data["active"] = data["active"] and ActiveList(**data["active"])
+        return cls(**{**data, "roles": tuple(data["roles"])})
+
+    with_arguments = LayerSpec.with_arguments
+
+
+@dataclass(frozen=True)
+class LayerRecord:
+    """What the compiler knows of one layer, for reports and profiles.
+
+    macs_dense: multiply-accumulates of one sample when nothing is skipped.
+    macs: those that are done, the gate's predictor and scaling included.
+    channels, active_channels: of the output; fewer are active where a gate keeps them.
+    input_channels, active_input_channels: of the input; fewer are active where the layer skips.
+    """
+
+    name: str
+    operator: str
+    macs_dense: int
+    macs: int
+    channels: int
+    active_channels: int
+    input_channels: int
+    active_input_channels: int
+    granularity: int | None = None
+    gate: str = "none"
+
+
+def conv2d_macs(weight_shape, out_shape) -> int:
+    """Multiply-accumulates of a dense convolution for one sample: C_out * C_in/groups * R * S * H * W."""
+    c_out, c_in, r, s = weight_shape
+    return c_out * c_in * r * s * out_shape[-2] * out_shape[-1]
+
+
+def skipped_macs(dense: int, active_in: float, active_out: float) -> int:
+    """Multiply-accumulates left when only these fractions of input and output channels are computed.
+
+    Quadratic in the density where both sides are skipped (FBS, section 3.3).
+    """
+    return round(dense * active_in * active_out)
+
+
+def gate_macs(channels_in: int, channels_out: int, pixels: int) -> int:
+    """The gate's own cost for one sample: the predictor C_in * C_out and the scaling of H * W * C_out values."""
+    return channels_in * channels_out + pixels * channels_out

@@ -1,0 +1,173 @@
+"""The plan: what to do to each layer.
+
+A plan is a default and overrides by layer name. Layers are named as the frontend kept them
+(`mod` printed by `espalier compile --list-layers`, or `espalier.layer_names(mod)`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .errors import InvalidPlanError
+from .files import read_text, write_atomically
+
+GRANULARITIES = (1, 4, 8, 16)
+PLACEMENTS = ("inner", "branch", "sum")
+FORMATS = ("float32",)
+VERSION = 1
+MIN_GROUPS = 4
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """Settings of one layer.
+
+    density: kept fraction of the layer's output channels, in (0, 1]; 1 means no gate.
+    granularity: channels that a gate keeps or drops together, one of 1, 4, 8, 16;
+        None takes the largest that divides the channels and leaves at least four groups.
+    placement: which tensor is gated when the layer's output runs into a residual add:
+        "inner" leaves it alone and gates only tensors inside a branch, "branch" gates the layer's
+        own output before the add, "sum" gates the result of the add.
+    weights, activations: number formats by their text form.
+    """
+
+    density: float = 1.0
+    granularity: int | None = None
+    placement: str = "inner"
+    weights: str = "float32"
+    activations: str = "float32"
+
+    def __post_init__(self):
+        if not _is_number(self.density) or not 0 < self.density <= 1:
+            raise InvalidPlanError(f"density: got {self.density!r}, accepted is a number in (0, 1]")
+        _check_choice("granularity", self.granularity, (*GRANULARITIES, None))
+        _check_choice("placement", self.placement, PLACEMENTS)
+        _check_choice("weights", self.weights, FORMATS)
+        _check_choice("activations", self.activations, FORMATS)
+
+
+FIELDS = tuple(f.name for f in dataclasses.fields(LayerPlan))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to do to each layer of a network.
+
+    `Plan(density=0.5)` sets the default of every layer; `layers` maps a layer name to the fields
+    that differ there: `Plan(density=0.5, layers={"conv0": {"density": 1.0}})`.
+
+    Raises InvalidPlanError for an unknown field or an impossible value.
+    """
+
+    density: float = 1.0
+    granularity: int | None = None
+    placement: str = "inner"
+    weights: str = "float32"
+    activations: str = "float32"
+    layers: Mapping[str, Mapping] = field(default_factory=dict)
+
+    def __post_init__(self):
+        if not isinstance(self.layers, Mapping):
+            raise InvalidPlanError(f"layers: got {type(self.layers).__name__}, accepted is an object of layer names")
+        for name in ("default", *self.layers):
+            try:
+                self.layer(name)
+            except InvalidPlanError as error:
+                raise InvalidPlanError(f"plan, layer {name!r}: {error}") from None
+
+    @property
+    def default(self) -> LayerPlan:
+        """The settings of a layer that `layers` does not name."""
+        return LayerPlan(**{name: getattr(self, name) for name in FIELDS})
+
+    def layer(self, name: str) -> LayerPlan:
+        """The settings of the layer `name`."""
+        overrides = self.layers.get(name, {})
+        if not isinstance(overrides, Mapping):
+            raise InvalidPlanError(f"got {overrides!r}, accepted is an object with {', '.join(FIELDS)}")
+        _check_fields(overrides, FIELDS)
+        return dataclasses.replace(self.default, **overrides)
+
+    def sets(self, name: str, setting: str) -> bool:
+        """Whether the plan gives `setting` for this very layer, not only as a default."""
+        return setting in self.layers.get(name, {})
+
+    def check_layers(self, names: Iterable[str]) -> None:
+        """Raise InvalidPlanError if the plan names a layer that is not among `names`."""
+        names = list(names)
+        for name in self.layers:
+            if name in names:
+                continue
+            close = difflib.get_close_matches(name, names, n=3) or names[:8]
+            raise InvalidPlanError(f"plan: no layer is called {name!r}; the model has {len(names)}, such as {close}")
+
+    @staticmethod
+    def from_dict(data: Mapping) -> Plan:
+        """Build a plan from the object that `to_dict` returns."""
+        if not isinstance(data, Mapping):
+            raise InvalidPlanError(f"plan: got {type(data).__name__}, accepted is an object with version, default, layers")
+        _check_fields(data, ("version", "default", "layers"))
+        if data.get("version") != VERSION:
+            raise InvalidPlanError(f"plan: version {data.get('version')!r} is not known, accepted is {VERSION}")
+        default = data.get("default", {})
+        if not isinstance(default, Mapping):
+            raise InvalidPlanError(f"plan: default is {default!r}, accepted is an object with {', '.join(FIELDS)}")
+        _check_fields(default, FIELDS)
+        return Plan(**default, layers=data.get("layers", {}))
+
+    def to_dict(self) -> dict:
+        """The plan as plain values, the form that is saved."""
+        return {
+            "version": VERSION,
+            "default": dataclasses.asdict(self.default),
+            "layers": {name: dict(overrides) for name, overrides in self.layers.items()},
+        }
+
+    @staticmethod
+    def load(path) -> Plan:
+        """Read a plan from a JSON file."""
+        text = read_text(path, "plan")
+        try:
+            data = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise InvalidPlanError(f"{path}: not a JSON text ({error})") from None
+        return Plan.from_dict(data)
+
+    def save(self, path) -> None:
+        """Write the plan to a JSON file."""
+        write_atomically(Path(path), json.dumps(self.to_dict(), indent=2).encode() + b"\n")
+
+
+def default_granularity(channels: int) -> int:
+    """The largest granularity that divides `channels` and leaves at least four groups."""
+    fitting = [g for g in GRANULARITIES if channels % g == 0 and channels // g >= MIN_GROUPS]
+    return max(fitting, default=1)
+
+
+def kept_groups(channels: int, density: float, granularity: int) -> int:
+    """Number of groups a gate keeps: ceil(density * channels / granularity).
+
+    The product is rounded to 9 digits first, so that 0.7 * 10 keeps 7 groups, not 8.
+    """
+    return max(1, -int(-round(density * channels / granularity, 9) // 1))
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _check_choice(name, value, accepted) -> None:
+    if isinstance(value, bool) or value not in accepted:
+        raise InvalidPlanError(f"{name}: got {value!r}, accepted are {', '.join(map(str, accepted))}")
+
+
+def _check_fields(data: Mapping, accepted) -> None:
+    unknown = [name for name in data if name not in accepted]
+    if unknown:
+        raise InvalidPlanError(f"unknown field {unknown[0]!r}, accepted are {', '.join(accepted)}")
+

@@ -1,0 +1,78 @@
+"""CPUs: vector width and register count by instruction set, and the host's own description."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from tvm.target import Target, codegen
+
+from espalier.core.errors import UnsupportedTargetError
+
+
+@dataclass(frozen=True)
+class Isa:
+    """An instruction set as the kernels see it.
+
+    lanes: float32 values in a vector register. registers: vector registers that a kernel may use.
+    feature: what LLVM calls the feature that brings it ("" for the baseline).
+    """
+
+    name: str
+    lanes: int
+    registers: int
+    feature: str
+
+
+ISAS = (
+    Isa("avx512", 16, 32, "avx512f"),  # Intel SDM volume 1, section 15.1: zmm0 to zmm31
+    Isa("avx2", 8, 16, "avx2"),  # Intel SDM volume 1, section 14.1: ymm0 to ymm15
+    Isa("neon", 4, 32, "neon"),  # Arm ARM, A1.4: V0 to V31, 128 bits
+    Isa("generic", 4, 16, ""),  # SSE2: xmm0 to xmm15
+)
+
+
+def host_cpu() -> str:
+    """LLVM's name of this machine's CPU."""
+    return str(codegen.llvm_get_system_cpu())
+
+
+def cpu_target(options: dict) -> Target:
+    """An LLVM target; without "mcpu" or "mtriple" it is this machine, without "num-cores" all cores of it.
+
+    Raises UnsupportedTargetError if TVM or LLVM does not accept an option.
+    """
+    options = {"num-cores": os.cpu_count() or 1, **options}
+    if "mcpu" not in options and "mtriple" not in options:
+        options["mcpu"] = host_cpu()
+    try:
+        target = Target(options)
+    except (ValueError, TypeError, RuntimeError, AttributeError) as error:
+        raise UnsupportedTargetError(f"target {options}: {_first_line(error)}") from None
+    mcpu = str(target.attrs.get("mcpu", ""))
+    if mcpu and not codegen.llvm_is_valid_cpu(mcpu, str(target.attrs.get("mtriple", ""))):
+        raise UnsupportedTargetError(f"target llvm: mcpu {mcpu!r} is not known to LLVM, this machine is {host_cpu()!r}")
+    return target
+
+
+def isa_of(target: Target) -> Isa:
+    """The widest instruction set that the target has."""
+    features = cpu_features(target)
+    return next(isa for isa in ISAS if not isa.feature or isa.feature in features)
+
+
+def cpu_features(target: Target) -> frozenset[str]:
+    """LLVM's features of a target."""
+    return frozenset(str(feature) for feature in codegen.llvm_get_cpu_features(target))
+
+
+def check_runs_here(required: str) -> None:
+    """Raise UnsupportedTargetError unless this machine has the instruction set called `required`."""
+    feature = {isa.name: isa.feature for isa in ISAS}.get(required, required)
+    if feature and feature not in cpu_features(cpu_target({"kind": "llvm"})):
+        raise UnsupportedTargetError(f"the artifact needs {required} and this machine ({host_cpu()}) has none")
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

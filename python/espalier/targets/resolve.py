@@ -1,0 +1,51 @@
+"""From what a user calls a target to a TVM target."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from tvm.target import Target
+
+from espalier.core.errors import UnsupportedTargetError
+
+from .cpu import cpu_target
+
+ACCEPTED = 'accepted are "llvm" and dicts such as {"kind": "llvm", "mcpu": "znver4"}'
+
+
+def resolve_target(target: str | Mapping | Target) -> Target:
+    """The TVM target for a name, a JSON text, a dict or a TVM target.
+
+    Raises UnsupportedTargetError for a kind that there is no code generator for.
+    """
+    options = _options(target)
+    if options.get("kind") != "llvm":
+        raise UnsupportedTargetError(f"target {target!s}: there is no code generator for it, {ACCEPTED}")
+    return cpu_target(options)
+
+
+def _options(target: str | Mapping | Target) -> dict:
+    if isinstance(target, Target):
+        return {"kind": str(target.kind.name), **{key: _plain(value) for key, value in target.attrs.items()}}
+    if isinstance(target, Mapping):
+        return dict(target)
+    if not isinstance(target, str):
+        raise UnsupportedTargetError(f"target: got {type(target).__name__}, {ACCEPTED}")
+    if target.lstrip().startswith("{"):
+        try:
+            return json.loads(target)
+        except json.JSONDecodeError as error:
+            raise UnsupportedTargetError(f"target {target}: not a JSON object ({error})") from None
+    if target.split() != [target]:
+        raise UnsupportedTargetError(f"target {target!r}: options go into a dict, {ACCEPTED}")
+    return {"kind": target}
+
+
+def _plain(value):
+    return int(value) if isinstance(value, int) else str(value) if not isinstance(value, (list, tuple)) else value
+
+
+def as_dict(target: Target) -> dict:
+    """The target as plain values that `resolve_target` takes back."""
+    return _options(target)
