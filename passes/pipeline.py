@@ -12,6 +12,7 @@ from .prepare.fold_batch_norm import FoldBatchNorm
 from .prepare.fuse_layers import FuseLayers
 from .prune.insert_channel_gates import InsertChannelGates
 from .prune.propagate_activity import PropagateActivity
+from .prune.replace_weights import ReplaceWeights
 
 
 def prepare_phase() -> list:
@@ -29,6 +30,7 @@ def prepare_phase() -> list:
 def prune_phase(plan: Plan, calibration: Calibration) -> list:
     """Channel gates, and the lists that follow from them."""
     return [
+        ReplaceWeights(calibration),  # before the gates: a layer is rebuilt from its plain arguments
         InsertChannelGates(plan, calibration.gates),
         PropagateActivity(),  # last: it reads the lists of every gate
     ]

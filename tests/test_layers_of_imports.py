@@ -21,11 +21,11 @@ LINES = (
     ("espalier",),  # the package's own __init__: the public names
     ("relay",),
     ("api",),
-    ("measure", "training"),
+    ("measure", "calibration", "training"),
     ("pass_context",),
     ("build",),
     ("frontend", "passes", "codegen"),
-    ("targets",),
+    ("ir", "targets"),
     ("core",),
 )
 PARTS_OF_RELAY = ("relay_frontend", "relay_library", "graph_executor")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,11 +12,13 @@ from pathlib import Path
 import numpy as np
 import tvm
 from tvm import relax
+from tvm.support import cc
 
 from espalier.core.errors import CorruptArtifactError, ToolNotFoundError
 from espalier.targets.cpu import check_runs_here
 
 LIBRARY = "program.so"
+DESCRIPTION = "program.json"
 
 
 @dataclass(frozen=True)
@@ -22,12 +26,13 @@ class CpuProgram:
     """Machine code and constants.
 
     executable: TVM's executable, or the module of a loaded library. isa: what the code needs.
-    kernel_layers: kernel name -> layer on whose behalf it runs ("" for glue).
+    kernel_layers: kernel name -> layer on whose behalf it runs ("" for glue). library: the file it was loaded from.
     """
 
     executable: object
     isa: str
     kernel_layers: Mapping[str, str] = field(default_factory=dict)
+    library: Path | None = None
 
     @cached_property
     def machine(self) -> relax.VirtualMachine:
@@ -48,18 +53,31 @@ class CpuProgram:
         return [result.numpy() for result in results]
 
     def save(self, folder: Path) -> None:
-        """Write the shared library."""
+        """Write the shared library and what is needed to load it.
+
+        Raises ToolNotFoundError if there is no C++ compiler to link with.
+        """
+        if self.library:
+            shutil.copyfile(self.library, folder / LIBRARY)
+        else:
+            self._link(folder / LIBRARY)
+        description = {"isa": self.isa, "kernel_layers": dict(self.kernel_layers)}
+        (folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
+
+    def _link(self, path: Path) -> None:
+        if cc.get_cc() is None:
+            raise ToolNotFoundError("saving an artifact links it with a C++ compiler and there is none: install g++")
         try:
-            self.executable.export_library(str(folder / LIBRARY))
+            self.executable.export_library(str(path))
         except (RuntimeError, OSError) as error:
-            if tvm.support.cc.get_cc() is None:
-                raise ToolNotFoundError("saving an artifact links with a C++ compiler: install g++") from None
             raise ToolNotFoundError(f"the C++ compiler failed: {str(error).splitlines()[0]}") from None
 
 
-def load_program(folder: Path, isa: str, kernel_layers: Mapping[str, str]) -> CpuProgram:
-    """The program that `CpuProgram.save` wrote."""
+def load_program(folder: Path) -> CpuProgram:
+    """The program that `CpuProgram.save` wrote into a folder; CorruptArtifactError if it cannot be loaded."""
     try:
-        return CpuProgram(tvm.runtime.load_module(str(folder / LIBRARY)), isa, kernel_layers)
-    except (RuntimeError, OSError, ValueError) as error:
-        raise CorruptArtifactError(f"{folder / LIBRARY}: cannot be loaded ({str(error).splitlines()[0]})") from None
+        description = json.loads((folder / DESCRIPTION).read_text())
+        executable = tvm.runtime.load_module(str(folder / LIBRARY))
+        return CpuProgram(executable, description["isa"], description["kernel_layers"], folder / LIBRARY)
+    except (RuntimeError, OSError, ValueError, KeyError) as error:
+        raise CorruptArtifactError(f"{folder}: cannot be loaded ({str(error).splitlines()[0]})") from None

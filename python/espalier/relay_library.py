@@ -66,7 +66,7 @@ class Library:
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
             fresh = Path(folder) / path.name
             executable.export_library(str(fresh))
-            _append_manifest(fresh, {"name": self.name, **self.artifact._manifest({})})
+            _append_manifest(fresh, {"name": self.name, **self.artifact.manifest({})})
             os.replace(fresh, path)
 
     def _on_device(self, device: tvm.runtime.Device) -> GraphProgram:

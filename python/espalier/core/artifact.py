@@ -111,13 +111,13 @@ class Artifact:
             fresh = Path(temporary) / "artifact"
             fresh.mkdir()
             self.program.save(fresh)
-            manifest = self._manifest({path.name: _sha256(path) for path in sorted(fresh.iterdir())})
+            manifest = self.manifest({path.name: _sha256(path) for path in sorted(fresh.iterdir())})
             (fresh / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
             if folder.exists():
                 folder.rename(Path(temporary) / "old")
             fresh.rename(folder)
 
-    def _manifest(self, files: dict[str, str]) -> dict:
+    def manifest(self, files: dict[str, str]) -> dict:
         return {
             "espalier_artifact": VERSION,
             "target": dict(self.target),
@@ -142,6 +142,7 @@ def read_manifest(folder) -> dict:
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
         version, files = manifest["espalier_artifact"], manifest["files"]
+        files = dict(files)
     except (OSError, ValueError, KeyError, TypeError):
         raise CorruptArtifactError(f"{folder}: no readable {MANIFEST}, accepted is a folder written by save") from None
     if version != VERSION:

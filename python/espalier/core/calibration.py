@@ -1,18 +1,17 @@
-"""What calibration found: the gates fitted to a network and the inputs' digest they were fitted on."""
+"""What calibration found: gates fitted to a network, and weights fitted to the gates."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import json
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from .errors import InvalidInputError
+from .errors import EspalierError, InvalidInputError
 from .files import write_atomically
 
 VERSION = 1
@@ -43,30 +42,59 @@ class Gate:
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """Gates by layer name, and corrections of the layers' biases that go with them.
+class LayerWeights:
+    """Weight and bias of a layer: float32 [C_out, ...] and [C_out]."""
 
-    gates: the fitted gates.
-    bias_shift: float32 [C_out] by layer name, added to that layer's bias: it restores the mean that
-        skipping its inputs took away.
+    weight: np.ndarray
+    bias: np.ndarray
+
+    def __post_init__(self):
+        if self.bias.shape != self.weight.shape[:1]:
+            raise InvalidInputError(
+                f"layer weights: bias is {list(self.bias.shape)}, accepted is [{self.weight.shape[0]}], as the weight has channels"
+            )
+        if not (np.isfinite(self.weight).all() and np.isfinite(self.bias).all()):
+            raise InvalidInputError("layer weights: a value is not finite")
+
+    @staticmethod
+    def of(weight: np.ndarray, bias: np.ndarray | None) -> LayerWeights:
+        """The weights of a layer that may have no bias."""
+        return LayerWeights(weight, np.zeros(len(weight), weight.dtype) if bias is None else bias)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was fitted to a network on unlabelled inputs.
+
+    gates: by layer name.
+    weights: by layer name, weights and biases that take the place of the network's own: fitted so that
+        the layer still gives what it gave before its inputs were skipped, channels reordered so that
+        those of like importance share a group.
+    model_digest: of the weights that they replace (`passes.prune.replace_weights.model_digest`).
     inputs_digest: of the inputs it was fitted on.
+    remarks: what the fit found, one line each.
     """
 
     gates: Mapping[str, Gate] = field(default_factory=dict)
-    bias_shift: Mapping[str, np.ndarray] = field(default_factory=dict)
+    weights: Mapping[str, LayerWeights] = field(default_factory=dict)
+    model_digest: str = ""
     inputs_digest: str = ""
+    remarks: tuple[str, ...] = ()
 
     def save(self, path) -> None:
         """Write to one npz file."""
         arrays = {}
         for name, gate in self.gates.items():
             arrays[f"phi/{name}"], arrays[f"rho/{name}"] = gate.phi, gate.rho
-        for name, shift in self.bias_shift.items():
-            arrays[f"bias_shift/{name}"] = shift
+        for name, one in self.weights.items():
+            arrays[f"weight/{name}"], arrays[f"bias/{name}"] = one.weight, one.bias
         header = {
             "espalier_calibration": VERSION,
             "modes": {name: gate.mode for name, gate in self.gates.items()},
+            "layers": list(self.weights),
+            "model_digest": self.model_digest,
             "inputs_digest": self.inputs_digest,
+            "remarks": list(self.remarks),
         }
         buffer = io.BytesIO()
         np.savez_compressed(buffer, header=np.frombuffer(json.dumps(header).encode(), np.uint8), **arrays)
@@ -74,24 +102,30 @@ class Calibration:
 
     @staticmethod
     def load(path) -> Calibration:
-        """Read what `save` wrote; InvalidInputError if the file is something else or damaged."""
+        """Read what `save` wrote; InvalidInputError if the file is something else, damaged, or of another version."""
         try:
-            with np.load(path) as stored:
-                arrays = {name: stored[name] for name in stored.files}
-            header = json.loads(arrays.pop("header").tobytes())
-            version = header["espalier_calibration"]
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
-            raise InvalidInputError(f"calibration {path}: not a file written by Calibration.save") from None
-        if version != VERSION:
-            raise InvalidInputError(f"calibration {path}: version {version!r}, accepted is {VERSION}")
-        try:
-            gates = {
-                name: Gate(arrays[f"phi/{name}"], arrays[f"rho/{name}"], mode) for name, mode in header["modes"].items()
-            }
-        except KeyError as error:
-            raise InvalidInputError(f"calibration {path}: the array {error} is missing") from None
-        shifts = {name.split("/", 1)[1]: value for name, value in arrays.items() if name.startswith("bias_shift/")}
-        return Calibration(gates, shifts, header.get("inputs_digest", ""))
+            header, arrays = _read(Path(path).read_bytes())
+            if header["espalier_calibration"] != VERSION:
+                version = header["espalier_calibration"]
+                raise InvalidInputError(f"calibration {path}: version {version!r}, accepted is {VERSION}")
+            return Calibration(
+                {name: Gate(arrays[f"phi/{name}"], arrays[f"rho/{name}"], mode) for name, mode in header["modes"].items()},
+                {name: LayerWeights(arrays[f"weight/{name}"], arrays[f"bias/{name}"]) for name in header["layers"]},
+                header["model_digest"],
+                header["inputs_digest"],
+                tuple(header["remarks"]),
+            )
+        except EspalierError:
+            raise
+        except Exception as error:  # a damaged archive raises nearly anything, from zlib.error to RuntimeError
+            reason = type(error).__name__
+            raise InvalidInputError(f"calibration {path}: not a file written by Calibration.save ({reason})") from None
+
+
+def _read(content: bytes) -> tuple[dict, dict[str, np.ndarray]]:
+    with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    return json.loads(arrays.pop("header").tobytes()), arrays
 
 
 def digest(arrays: Mapping[str, np.ndarray]) -> str:

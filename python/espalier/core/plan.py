@@ -162,7 +162,7 @@ def _is_number(value) -> bool:
 
 
 def _check_choice(name, value, accepted) -> None:
-    if isinstance(value, bool) or value not in accepted:
+    if isinstance(value, (bool, float)) or value not in accepted:
         raise InvalidPlanError(f"{name}: got {value!r}, accepted are {', '.join(map(str, accepted))}")
 
 

@@ -1,0 +1,86 @@
+"""The whole compiler on one page: a module, a plan and a calibration to an artifact."""
+
+from __future__ import annotations
+
+import tvm
+from tvm import relax
+from tvm.target import Target
+
+from .codegen.cpu.generate import generate
+from .core import ir_names
+from .core.artifact import Artifact, TensorSpec
+from .core.calibration import Calibration
+from .core.errors import InvalidModelError
+from .core.plan import Plan
+from .ir.rewriting import remarks_of
+from .passes import pipeline
+from .passes.analysis.gate_sites import layer_names
+from .passes.analysis.layer_table import layer_table
+from .targets.resolve import as_dict, resolve_target
+
+
+def build(
+    mod: tvm.IRModule,
+    target: str | dict | Target = "llvm",
+    plan: Plan | None = None,
+    calibration: Calibration | None = None,
+    lower: bool = True,
+) -> Artifact:
+    """Compile a module.
+
+    mod: what a frontend returns; `main` takes static shapes and has its weights as constants.
+    plan: what to do to each layer; None leaves the network dense.
+    calibration: the gates that a plan with densities below one needs.
+    lower: False runs every Espalier operator as its reference body, slowly.
+
+    Raises InvalidPlanError, InvalidModelError, UnsupportedTargetError, InvalidInputError.
+    """
+    plan, calibration = plan or Plan(), calibration or Calibration()
+    resolved = resolve_target(target)
+    mod = prepare(mod)
+    plan.check_layers(layer_names(mod))
+    mod = pipeline.apply(mod, pipeline.prune_phase(plan, calibration))
+    return Artifact(
+        program=generate(mod, resolved, lower),
+        inputs=_inputs(mod),
+        outputs=_outputs(mod),
+        target=as_dict(resolved),
+        plan=plan,
+        layers=tuple(layer_table(mod)),
+        report=tuple(remarks_of(mod)),
+    )
+
+
+def prepare(mod: tvm.IRModule) -> tvm.IRModule:
+    """The module with its layers fused and named, before a plan is applied.
+
+    Raises InvalidModelError if the shapes are not static or there is no function main.
+    """
+    if not isinstance(mod, tvm.IRModule) or "main" not in [var.name_hint for var in mod.functions]:
+        raise InvalidModelError("build: got no IRModule with a function main; use espalier.from_onnx or from_torch")
+    for param in mod["main"].params:
+        _static_shape(param.name, param.ty)
+    return pipeline.apply(mod, pipeline.prepare_phase())
+
+
+def _inputs(mod: tvm.IRModule) -> tuple[TensorSpec, ...]:
+    return tuple(_tensor_spec(param.name, param.ty) for param in mod["main"].params)
+
+
+def _outputs(mod: tvm.IRModule) -> tuple[TensorSpec, ...]:
+    result = mod["main"].ret_ty
+    types = list(result.fields) if isinstance(result, relax.TupleType) else [result]
+    stored = mod.attrs.get(ir_names.OUTPUT_NAMES) if mod.attrs else None
+    names = [str(name) for name in stored] if stored else [f"output{i}" for i in range(len(types))]
+    return tuple(_tensor_spec(name, one) for name, one in zip(names, types, strict=True))
+
+
+def _tensor_spec(name: str, one) -> TensorSpec:
+    return TensorSpec(name, _static_shape(name, one), str(one.dtype))
+
+
+def _static_shape(name: str, one) -> tuple[int, ...]:
+    shape = getattr(one, "shape", None)
+    if shape is None or not all(hasattr(dim, "value") for dim in shape):
+        raise InvalidModelError(f"{name}: its shape {shape} is not static; bind it when the model is imported")
+    return tuple(int(dim) for dim in shape)

@@ -1,0 +1,1 @@
+"""Gates for networks that were trained without any."""
