@@ -37,14 +37,12 @@ class CpuProgram:
     @cached_property
     def machine(self) -> relax.VirtualMachine:
         """The virtual machine that runs it; UnsupportedTargetError if this CPU lacks the instruction set."""
+        return self.new_machine()
+
+    def new_machine(self) -> relax.VirtualMachine:
+        """A virtual machine of its own, for instruments that would slow the shared one."""
         check_runs_here(self.isa)
         return relax.VirtualMachine(self.executable, tvm.cpu())
-
-    @cached_property
-    def profiling_machine(self) -> relax.VirtualMachine:
-        """A virtual machine that times each kernel."""
-        check_runs_here(self.isa)
-        return relax.VirtualMachine(self.executable, tvm.cpu(), profile=True)
 
     def run(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
         """Compute the outputs."""

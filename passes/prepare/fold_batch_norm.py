@@ -41,7 +41,7 @@ class _BatchNormFolder(BindingRewriter):
         convolution, weight, bias = self.folds[var]
         call = self.flow.values[convolution]
         scaled = relax.Call(call.op, [self.visit_expr(call.args[0]), relax.const(weight)], call.attrs)
-        product = self.builder_.emit(scaled, convolution.name)
+        product = self.emit_named(scaled, convolution.name)
         return relax.op.add(product, relax.const(bias.reshape(1, -1, 1, 1)))
 
     def _plan_fold(self, var: relax.Var, normalised: relax.Expr) -> None:

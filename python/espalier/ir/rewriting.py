@@ -37,9 +37,18 @@ class BindingRewriter(PyExprMutator):
 
     def bind(self, var: relax.Var, value: relax.Expr) -> relax.Var:
         """Emit `value` under the name of the old variable and use it in the old one's place."""
-        emit = self.builder_.emit if isinstance(var, relax.DataflowVar) else self.builder_.emit_output
-        fresh = emit(value, var.name)
+        if isinstance(var, relax.DataflowVar):
+            fresh = self.emit_named(value, var.name)
+        else:
+            fresh = self.builder_.emit_output(value, var.name)
         self.set_var_remap(var, fresh)
+        return fresh
+
+    def emit_named(self, value: relax.Expr, name: str) -> relax.Var:
+        """Emit `value` under exactly this name, which a layer's is; the builder alone would turn dots into underscores."""
+        value = self.builder_.normalize(value)
+        fresh = relax.DataflowVar(name, value.ty)
+        self.builder_.emit_normalized(relax.VarBinding(fresh, value))
         return fresh
 
     def call_operator(self, function: relax.Function, name: str, arguments: Sequence[relax.Expr]) -> relax.Call:
