@@ -1,0 +1,62 @@
+"""How the tests run things: a Relax module as stock TVM compiles it, one kernel, and how many cases are drawn."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tvm
+from hypothesis import HealthCheck, settings
+from tvm import relax
+from tvm.target import Target
+
+from espalier.targets.cpu import ISAS, Isa, cpu_features, cpu_target
+
+CPUS = {"avx512": {"mcpu": "x86-64-v4"}, "avx2": {"mcpu": "x86-64-v3"}}
+"""LLVM's options for an instruction set; the others are what the target has anyway."""
+
+
+def drawn(examples: int):
+    """Settings of a hypothesis test that compiles something for every case."""
+    checks = [HealthCheck.too_slow, HealthCheck.data_too_large]
+    return settings(max_examples=examples, deadline=None, derandomize=True, suppress_health_check=checks)
+
+
+def every_isa(test):
+    """Run a test once for each instruction set, skipping those that this machine lacks."""
+    here = cpu_features(cpu_target({"kind": "llvm"}))
+    cases = [
+        pytest.param(
+            isa, id=isa.name, marks=pytest.mark.skipif(isa.feature not in {"", *here}, reason=f"this CPU has no {isa.name}")
+        )
+        for isa in ISAS
+    ]
+    return pytest.mark.parametrize("isa", cases)(test)
+
+
+def run_stock(mod, *inputs: np.ndarray) -> list[np.ndarray]:
+    """What `main` gives when TVM compiles the module, or one function, as it would without Espalier."""
+    if isinstance(mod, relax.Function):
+        mod = tvm.IRModule({"main": mod.with_attr("global_symbol", "main")})
+    machine = relax.VirtualMachine(tvm.compile(mod, Target("llvm")), tvm.cpu())
+    results = machine["main"](*map(tvm.runtime.tensor, inputs))
+    return [results.numpy()] if isinstance(results, tvm.runtime.Tensor) else [result.numpy() for result in results]
+
+
+def run_kernel(kernel, isa: Isa, *inputs: np.ndarray) -> list[np.ndarray]:
+    """The output buffers of a kernel after a call: those of its arguments that follow the inputs, first filled with NaN."""
+    module = tvm.IRModule({"main": kernel.with_attr("global_symbol", "main")})
+    program = tvm.compile(module, Target({"kind": "llvm", "num-cores": 2, **CPUS.get(isa.name, {})}))
+    buffers = [kernel.buffer_map[param] for param in kernel.params[len(inputs) :]]
+    outputs = [tvm.runtime.tensor(_poisoned([int(dim) for dim in one.shape], str(one.dtype))) for one in buffers]
+    program.mod["main"](*map(tvm.runtime.tensor, inputs), *outputs)
+    return [output.numpy() for output in outputs]
+
+
+def _poisoned(shape, dtype: str) -> np.ndarray:
+    return np.full(shape, np.nan if dtype == "float32" else -12345, dtype)
+
+
+def assert_close(actual: np.ndarray, expected: np.ndarray) -> None:
+    """Equal but for the rounding of float32 sums."""
+    scale = max(1.0, float(np.abs(expected).max(initial=0)))
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5 * scale)

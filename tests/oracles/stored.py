@@ -1,0 +1,28 @@
+"""Tensors as kernels store them: channels in blocks, a halo of zeros around each plane."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def store(x, block: int, halo: int):
+    """x [N, C, H, W] to [N, C, H', W'] for block 1, to [N, ceil(C / block), H', W', block] for more."""
+    n, c, h, w = x.shape
+    wide = np.zeros((n, c + -c % block, h + 2 * halo, w + 2 * halo), np.float32)
+    wide[:, :c, halo : halo + h, halo : halo + w] = x
+    if block == 1:
+        return wide
+    return np.ascontiguousarray(wide.reshape(n, -1, block, *wide.shape[2:]).transpose(0, 1, 3, 4, 2))
+
+
+def load(stored, block: int, halo: int, channels: int):
+    """The inverse of `store`, as (x, everything else): halos, and lanes past the last channel."""
+    if block > 1:
+        n, blocks, h, w, _ = stored.shape
+        stored = stored.transpose(0, 1, 4, 2, 3).reshape(n, blocks * block, h, w)
+    inside = np.zeros(stored.shape[2:], bool)
+    inside[halo : inside.shape[0] - halo, halo : inside.shape[1] - halo] = True
+    shape = (*stored.shape[:2], inside.shape[0] - 2 * halo, inside.shape[1] - 2 * halo)
+    planes = stored[:, :, inside].reshape(shape)
+    margin = np.concatenate([stored[:, :, ~inside].reshape(-1), planes[:, channels:].reshape(-1)])
+    return planes[:, :channels], margin
