@@ -34,13 +34,19 @@ class Family:
 
 def choose_family(problem: ConvProblem, isa: Isa) -> Family:
     """The family with the fewest predicted cycles among those that can compute the problem."""
-    if problem.is_depthwise and problem.spec.winners is None and problem.channels_in >= isa.lanes:
-        return _depthwise(problem, isa)
+    return candidates(problem, isa)[0]
+
+
+def candidates(problem: ConvProblem, isa: Isa) -> list[Family]:
+    """Every family that can compute the problem, the one with the fewest predicted cycles first."""
+    if problem.is_depthwise and _fits_blocks(problem, isa) and problem.channels_in >= isa.lanes:
+        return [_depthwise(problem, isa), _planar(problem, isa)]
     if problem.spec.groups > 1 or not _fits_blocks(problem, isa):
-        return _planar(problem, isa)
+        return [_planar(problem, isa)]
+    both = [_blocked(problem, isa), _planar(problem, isa)]
     if planar.predicted_cycles(problem, isa) < blocked.predicted_cycles(problem, isa):
-        return _planar(problem, isa)
-    return _blocked(problem, isa)
+        both.reverse()
+    return both
 
 
 def _fits_blocks(problem: ConvProblem, isa: Isa) -> bool:
@@ -79,5 +85,5 @@ def _depthwise(problem: ConvProblem, isa: Isa) -> Family:
         isa.lanes,
         lambda weight, _block: pack_depthwise_weight(weight, isa.lanes),
         lambda bias: blocked.blocked_vector(bias, isa.lanes),
-        lambda x_layout, out_layout, *_rest: depthwise_blocked(problem, isa, x_layout, out_layout),
+        lambda x_layout, out_layout, _residual, clear: depthwise_blocked(problem, isa, x_layout, out_layout, clear),
     )

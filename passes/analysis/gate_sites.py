@@ -9,10 +9,13 @@ from tvm import relax
 
 from espalier.core import ir_names
 from espalier.core.errors import InvalidPlanError
-from espalier.core.layers import Conv2dSpec
+from espalier.core.layers import Conv2dSpec, conv2d_macs, gate_macs
 from espalier.core.plan import LayerPlan, Plan, default_granularity, kept_groups
 
 from espalier.ir.dataflow import Dataflow, argument, shape_of
+
+WORTH_A_GATE = 4
+"""A gate is refused to a layer with less than this many times the multiply-accumulates of the gate's predictor."""
 
 CHANNELWISE = (
     "relax.nn.relu",
@@ -45,7 +48,8 @@ class GateSites:
     """The answer for one module and plan.
 
     sites: by layer name, in program order.
-    followers: layers that compute only the winners of another layer's gate: name -> that layer.
+    followers: layers that compute only the winners of another layer's gate, name -> that layer: those that are
+        only added to a gated sum, and depthwise layers on a gated input (their own bias would fill it up again).
     remarks: one line for each layer that the plan wanted gated (density below one) and is not.
     """
 
@@ -83,6 +87,9 @@ class _Finder:
         settings = self.plan.layer(spec.name)
         if settings.density == 1:
             return
+        if isinstance(spec, Conv2dSpec) and spec.groups == shape_of(call.args[0])[1] == shape_of(var)[1]:
+            self._carry(spec.name, call.args[0])
+            return
         reason = self._obstacle(var, spec, call)
         gate = None if reason else self._gate(var, spec, settings)
         if gate:
@@ -94,7 +101,10 @@ class _Finder:
         if not isinstance(spec, Conv2dSpec):
             return "only convolutions are gated"
         if spec.groups > 1:
-            return "grouped convolutions carry the gate of their input or none"
+            return "grouped convolutions other than depthwise ones are computed whole"
+        weight = shape_of(call.args[1])
+        if conv2d_macs(weight, shape_of(var)) < WORTH_A_GATE * gate_macs(weight[1], weight[0], 0):
+            return "a gate would cost more than it saves"
         if not self._feeds_a_layer(var):
             return "no layer reads its output"
         return None
@@ -111,6 +121,26 @@ class _Finder:
             self.found.followers[spec.name] = adds[0]
             return None
         return "output"
+
+    def _carry(self, name: str, x: relax.Expr) -> None:
+        """A depthwise layer computes the winners of the gate on its input."""
+        leader = self._gate_on(x)
+        if leader:
+            self.found.followers[name] = leader
+        else:
+            self._remark(name, "a depthwise convolution carries the gate of its input, which has none")
+
+    def _gate_on(self, value: relax.Expr) -> str | None:
+        """Name of the layer whose gate decides which channels of `value` are nonzero."""
+        call = self.flow.call_of(value, *CHANNELWISE)
+        if call is not None:
+            return self._gate_on(call.args[0])
+        layer = self.flow.layer_of(value)
+        name = layer and layer[1].name
+        if name in self.found.followers:
+            return self.found.followers[name]
+        site = self.found.sites.get(name)
+        return name if site and site.gate == "output" else None
 
     def _adds(self, var: relax.Var) -> tuple[list[str], bool]:
         """Names of the layers that add this value to theirs ("" for a bare add), and whether nothing else reads it."""

@@ -9,6 +9,7 @@ After: NeoCPU (Liu et al., USENIX ATC 2019, section 3.1), with the channel loops
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from tvm.script.ir_builder import tirx as T
@@ -17,7 +18,7 @@ from espalier.targets.cpu import Isa
 from ..layout import Layout
 from .emit import PARALLEL_MACS, accumulators, activated, build_kernel, for_tile, lanes_from, loop, spread, tiles
 from .halo import clear_block, clear_margins
-from .lists import blocked_vector, listed_block, unless_listed
+from .lists import blocked_vector, for_each_losing_block, listed_block
 from .problem import ConvProblem
 
 
@@ -130,7 +131,9 @@ class _BlockedConv:
         batch, _, rows, _ = self.problem.out_shape
         row_tiles, block_tiles = -(-rows // self.tile.rows), -(-self.blocks // self.tile.blocks)
         if self.spec.winners and (self.clear_losers or self._losers_pass_residual):
-            self._write_losers(batch)
+            clear = partial(clear_block, self.given["out"], self.out_layout, self.problem.out_shape)
+            write = self._pass_residual if self._losers_pass_residual else clear
+            for_each_losing_block(self.given["winners"], self.problem, self.lanes, write)
         with loop(batch * block_tiles * row_tiles, self.parallel) as task:
             n = T.bind(task // (block_tiles * row_tiles))
             block_tile = T.bind(task // row_tiles % block_tiles)
@@ -146,22 +149,6 @@ class _BlockedConv:
     def _losers_pass_residual(self) -> bool:
         """Under a gate on the branch, a losing channel is the activation of the residual alone."""
         return self.spec.gate == "branch" and "residual" in self.spec.roles
-
-    def _write_losers(self, batch: int) -> None:
-        group, shape = self.spec.winners, self.problem.out_shape
-        per_group = group.granularity // self.lanes
-        groups = self.problem.channels_out // group.granularity
-        with loop(batch * groups, self.parallel) as task:
-            n, number = T.bind(task // groups), T.bind(task % groups)
-
-            def write() -> None:
-                for block in (number * per_group + part for part in range(per_group)):
-                    if self._losers_pass_residual:
-                        self._pass_residual(n, block)
-                    else:
-                        clear_block(self.given["out"], self.out_layout, shape, n, block)
-
-            unless_listed(self.given["winners"], n, number, group, write)
 
     def _pass_residual(self, n, block) -> None:
         _, _, rows, columns = self.problem.out_shape

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from tvm.script.ir_builder import tirx as T
@@ -17,7 +18,7 @@ from espalier.targets.cpu import Isa
 from ..layout import Layout
 from .emit import PARALLEL_MACS, accumulators, activated, build_kernel, for_tile, lanes_from, loop, spread, tiles
 from .halo import clear_block, clear_margins
-from .lists import for_each_channel, unless_listed
+from .lists import for_each_channel, for_each_losing_block
 from .problem import ConvProblem
 
 
@@ -120,7 +121,9 @@ class _PlanarConv:
         batch, _, rows, _ = self.problem.out_shape
         channel_tiles, row_tiles = self.problem.computed_out // self.tile.channels, -(-rows // self.tile.rows)
         if self.spec.winners and (self.clear_losers or self._losers_pass_residual):
-            self._write_losers(batch)
+            clear = partial(clear_block, self.given["out"], self.out_layout, self.problem.out_shape)
+            write = self._pass_residual if self._losers_pass_residual else clear
+            for_each_losing_block(self.given["winners"], self.problem, 1, write)
         with loop(batch * channel_tiles * row_tiles, self.parallel) as task:
             n = T.bind(task // (channel_tiles * row_tiles))
             first_channel = T.bind(task // row_tiles % channel_tiles * self.tile.channels)
@@ -131,22 +134,6 @@ class _PlanarConv:
     def _losers_pass_residual(self) -> bool:
         """Under a gate on the branch, a losing channel is the activation of the residual alone."""
         return self.spec.gate == "branch" and "residual" in self.spec.roles
-
-    def _write_losers(self, batch: int) -> None:
-        group, shape = self.spec.winners, self.problem.out_shape
-        groups = self.problem.channels_out // group.granularity
-        with loop(batch * groups, self.parallel) as task:
-            n, number = T.bind(task // groups), T.bind(task % groups)
-
-            def write() -> None:
-                with T.serial(group.granularity) as lane:
-                    channel = number * group.granularity + lane
-                    if self._losers_pass_residual:
-                        self._pass_residual(n, channel)
-                    else:
-                        clear_block(self.given["out"], self.out_layout, shape, n, channel)
-
-            unless_listed(self.given["winners"], n, number, group, write)
 
     def _pass_residual(self, n, channel) -> None:
         _, _, rows, columns = self.problem.out_shape

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from tvm.script.ir_builder import tirx as T
 
 from espalier.targets.cpu import Isa
 from ..layout import Layout
 from .emit import PARALLEL_MACS, accumulators, activated, build_kernel, lanes_from, loop, spread, tiles
-from .halo import clear_margins
+from .halo import clear_block, clear_margins
+from .lists import for_each_losing_block, listed_block
 from .problem import ConvProblem
 
 
@@ -19,11 +22,11 @@ def pack_depthwise_weight(weight: np.ndarray, lanes: int) -> np.ndarray:
     return np.ascontiguousarray(padded.reshape(-1, lanes, r, s).transpose(0, 2, 3, 1))
 
 
-def depthwise_blocked(problem: ConvProblem, isa: Isa, x_layout: Layout, out_layout: Layout):
-    """The kernel for roles x, weight (packed), [bias]; both layouts have block isa.lanes."""
+def depthwise_blocked(problem: ConvProblem, isa: Isa, x_layout: Layout, out_layout: Layout, clear_losers: bool = True):
+    """The kernel for roles x, weight (packed), [bias], [winners]; both layouts have block isa.lanes."""
     spec, lanes = problem.spec, isa.lanes
     batch, channels, rows, columns = problem.out_shape
-    blocks = -(-channels // lanes)
+    blocks, winners = -(-problem.computed_out // lanes), spec.winners
     lane = lanes_from(0, lanes)
     width = min(columns, isa.registers // 2 - 4)
 
@@ -44,8 +47,13 @@ def depthwise_blocked(problem: ConvProblem, isa: Isa, x_layout: Layout, out_layo
 
     def body(*buffers) -> None:
         given = dict(zip((*spec.roles, "out"), buffers))
+        if winners and clear_losers:
+            clear = partial(clear_block, given["out"], out_layout, problem.out_shape)
+            for_each_losing_block(given["winners"], problem, lanes, clear)
         with loop(batch * blocks * rows, problem.macs > PARALLEL_MACS) as task:
             n, block, row = T.bind(task // (blocks * rows)), T.bind(task // rows % blocks), T.bind(task % rows)
+            if winners:
+                block = T.bind(listed_block(given["winners"], n, block, winners, lanes))
             for start, count, size in tiles(columns, width):
                 with T.serial(count) as step:
                     row_tile(given, n, block, row, start + step * size, size)
@@ -53,9 +61,11 @@ def depthwise_blocked(problem: ConvProblem, isa: Isa, x_layout: Layout, out_layo
 
     shapes = {
         "x": x_layout.physical(problem.x_shape),
-        "weight": (blocks, *problem.kernel, lanes),
-        "bias": (blocks * lanes,),
+        "weight": (-(-channels // lanes), *problem.kernel, lanes),
+        "bias": (-(-channels // lanes) * lanes,),
+        "winners": (batch, winners.count if winners else 0),
         "out": out_layout.physical(problem.out_shape),
     }
-    arguments = [(role, shapes[role], "float32") for role in (*spec.roles, "out")]
+    types = {"winners": "int32"}
+    arguments = [(role, shapes[role], types.get(role, "float32")) for role in (*spec.roles, "out")]
     return build_kernel(spec.name, arguments, body)

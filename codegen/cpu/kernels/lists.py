@@ -10,7 +10,8 @@ from tvm.script.ir_builder import tirx as T
 
 from espalier.core.layers import ActiveList
 
-from .emit import when
+from .emit import PARALLEL_MACS, loop, when
+from .problem import ConvProblem
 
 
 def listed_block(winners, n, position, active: ActiveList, block: int):
@@ -36,10 +37,19 @@ def for_each_channel(listed, n, active: ActiveList | None, channels: int, body: 
                 body(first + lane)
 
 
-def unless_listed(winners, n, group, active: ActiveList, body: Callable) -> None:
-    """Emit `body()` where the group is not in the list."""
-    found = tirx.any(*(winners[n, position] == group for position in range(active.count)))
-    when(tirx.Not(found), body)
+def for_each_losing_block(winners, problem: ConvProblem, block: int, body: Callable) -> None:
+    """Emit `body(n, number)` for every channel block whose group is not among the winners; `block` divides the groups."""
+    group = problem.spec.winners
+    per_group, groups = group.granularity // block, problem.channels_out // group.granularity
+    with loop(problem.out_shape[0] * groups, problem.macs > PARALLEL_MACS) as task:
+        n, number = T.bind(task // groups), T.bind(task % groups)
+        found = tirx.any(*(winners[n, position] == number for position in range(group.count)))
+
+        def every_block() -> None:
+            with T.serial(per_group) as part:
+                body(n, number * per_group + part)
+
+        when(tirx.Not(found), every_block)
 
 
 def blocked_vector(vector: np.ndarray, block: int) -> np.ndarray:
