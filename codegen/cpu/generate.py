@@ -21,7 +21,11 @@ def generate(mod: tvm.IRModule, target: Target, lower: bool = True) -> CpuProgra
         passes = [*(lowering_phase(isa) if lower else []), *stock_phase(isa)]
         mod = tvm.transform.Sequential(passes)(mod)
         executable = tvm.compile(mod, target, relax_pipeline=tvm.transform.Sequential(machine_phase()))
-    layers = {gvar.name_hint: str(f.attrs[ir_names.KERNEL_LAYER]) for gvar, f in mod.functions.items() if isinstance(f, tirx.PrimFunc)}
+    layers = {
+        gvar.name_hint: str(f.attrs[ir_names.KERNEL_LAYER])
+        for gvar, f in mod.functions.items()
+        if isinstance(f, tirx.PrimFunc)
+    }
     return CpuProgram(executable, isa.name, layers)
 
 
@@ -47,7 +51,7 @@ def stock_phase(isa) -> list:
 
 
 def machine_phase() -> list:
-    """Memory and calls of the virtual machine: TVM's own order, less RewriteDataflowReshape, which refuses our kernels."""
+    """Memory and calls of the virtual machine: TVM's order, less RewriteDataflowReshape (it refuses our kernels)."""
     return [
         relax.transform.ToNonDataflow(),
         relax.transform.RemovePurityChecking(),

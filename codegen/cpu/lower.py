@@ -9,8 +9,8 @@ from tvm.relax.expr_functor import mutator
 from espalier.core import ir_names
 from espalier.ir.dataflow import argument, constant, shape_of
 from espalier.ir.rewriting import BindingRewriter
-
 from espalier.targets.cpu import Isa
+
 from .kernels.channel_gate import channel_gate, pad_columns
 from .kernels.dense import dense, pack_dense_weight
 from .kernels.glue import change_layout
@@ -54,11 +54,14 @@ class _CpuLowerer(BindingRewriter):
 
     def visit_var_binding_(self, binding: relax.VarBinding) -> None:
         var, layer = binding.var, self.flow.layer_of(binding.var)
-        lower = layer and {
-            ir_names.CONV2D: self._conv2d,
-            ir_names.DENSE: self._dense,
-            ir_names.CHANNEL_GATE: self._channel_gate,
-        }[layer[0]]
+        lower = (
+            layer
+            and {
+                ir_names.CONV2D: self._conv2d,
+                ir_names.DENSE: self._dense,
+                ir_names.CHANNEL_GATE: self._channel_gate,
+            }[layer[0]]
+        )
         if lower:
             lower(var, layer[1], layer[2])
         elif not self.stock.lower(var, self.flow.call_of(var)):
@@ -110,7 +113,11 @@ class _CpuLowerer(BindingRewriter):
             source = next(iter(known))
             shape = shape_of(var)
             function = change_layout(shape, source, layout)
-            self.store(var, layout, self.kernel_call(function, "change_layout", [known[source]], tensor_type(layout.physical(shape))))
+            self.store(
+                var,
+                layout,
+                self.kernel_call(function, "change_layout", [known[source]], tensor_type(layout.physical(shape))),
+            )
         return known[layout]
 
     def _conv2d(self, var: relax.Var, spec, call: relax.Call) -> None:
@@ -174,4 +181,3 @@ class _CpuLowerer(BindingRewriter):
 
 def tensor_type(shape, dtype: str = "float32") -> relax.TensorType:
     return relax.TensorType(tuple(int(dim) for dim in shape), dtype)
-

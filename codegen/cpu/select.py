@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from espalier.targets.cpu import Isa
+
 from .kernels import conv2d_blocked as blocked
 from .kernels import conv2d_planar as planar
 from .kernels.depthwise_blocked import depthwise_blocked, pack_depthwise_weight
+from .kernels.lists import blocked_vector
 from .kernels.problem import ConvProblem
-from .layout import Layout
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def _blocked(problem: ConvProblem, isa: Isa) -> Family:
         blocks,
         isa.lanes,
         lambda weight, block: blocked.pack_weight(weight, isa.lanes, block),
-        lambda bias: blocked.blocked_vector(bias, isa.lanes),
+        lambda bias: blocked_vector(bias, isa.lanes),
         lambda *layouts: blocked.conv2d_blocked(problem, isa, *layouts),
     )
 
@@ -84,6 +85,6 @@ def _depthwise(problem: ConvProblem, isa: Isa) -> Family:
         (isa.lanes,),
         isa.lanes,
         lambda weight, _block: pack_depthwise_weight(weight, isa.lanes),
-        lambda bias: blocked.blocked_vector(bias, isa.lanes),
+        lambda bias: blocked_vector(bias, isa.lanes),
         lambda x_layout, out_layout, _residual, clear: depthwise_blocked(problem, isa, x_layout, out_layout, clear),
     )

@@ -11,7 +11,6 @@ from espalier.core import ir_names
 from espalier.core.errors import InvalidPlanError
 from espalier.core.layers import Conv2dSpec, conv2d_macs, gate_macs
 from espalier.core.plan import LayerPlan, Plan, default_granularity, kept_groups
-
 from espalier.ir.dataflow import Dataflow, argument, shape_of
 
 WORTH_A_GATE = 4
@@ -179,10 +178,14 @@ class _Finder:
                     f"plan, layer {name!r}: granularity {granularity} does not divide its {weight[0]} channels"
                 )
             granularity = default_granularity(weight[0])
-            self._note(name, f"granularity {settings.granularity} does not divide {weight[0]} channels, took {granularity}")
+            self._note(
+                name, f"granularity {settings.granularity} does not divide {weight[0]} channels, took {granularity}"
+            )
         kept = kept_groups(weight[0], settings.density, granularity)
         if kept * granularity == weight[0]:
-            self._remark(name, f"density {settings.density} of {weight[0]} channels in groups of {granularity} keeps all")
+            self._remark(
+                name, f"density {settings.density} of {weight[0]} channels in groups of {granularity} keeps all"
+            )
             return
         self.found.sites[name] = GateSite(name, gate, shape_of(call.args[0])[1], weight[0], granularity, kept)
 

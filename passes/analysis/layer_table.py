@@ -26,7 +26,9 @@ def layer_table(mod: tvm.IRModule) -> list[LayerRecord]:
     ]
 
 
-def _record(operator: str, spec, call: relax.Call, out_shape: tuple[int, ...], gate: tuple[int, int] | None) -> LayerRecord:
+def _record(
+    operator: str, spec, call: relax.Call, out_shape: tuple[int, ...], gate: tuple[int, int] | None
+) -> LayerRecord:
     weight = shape_of(argument(spec, call, "weight"))
     is_convolution = isinstance(spec, Conv2dSpec)
     dense = conv2d_macs(weight, out_shape) if is_convolution else weight[0] * weight[1]

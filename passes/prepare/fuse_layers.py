@@ -10,7 +10,6 @@ from tvm import relax
 from tvm.relax.expr_functor import mutator
 
 from espalier.core.layers import Activation, Conv2dSpec, DenseSpec, LayerSpec
-
 from espalier.ir.dataflow import Dataflow, constant, dtype_of, shape_of
 from espalier.ir.operators import layer_function
 from espalier.ir.rewriting import BindingRewriter

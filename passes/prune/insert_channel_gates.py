@@ -12,11 +12,11 @@ from espalier.core.calibration import Gate
 from espalier.core.errors import InvalidInputError, InvalidPlanError
 from espalier.core.layers import ActiveList, ChannelGateSpec
 from espalier.core.plan import Plan
-
 from espalier.ir.dataflow import argument
-from ..analysis.gate_sites import GateSite, GateSites
 from espalier.ir.operators import channel_gate_function, layer_function
 from espalier.ir.rewriting import BindingRewriter
+
+from ..analysis.gate_sites import GateSite, GateSites
 
 
 @tvm.transform.module_pass(opt_level=0, name="InsertChannelGates")
@@ -47,11 +47,14 @@ def check_gate(site: GateSite, gate: Gate | None) -> None:
     if gate is None:
         raise InvalidPlanError(
             f"plan, layer {site.name!r}: a density below 1 needs gates and the model came without; give inputs "
-            'to calibrate on (calibration=espalier.calibrate(mod, inputs, plan), flag "espalier.calibration", --calibration)'
+            "to calibrate on (calibration=espalier.calibrate(mod, inputs, plan), "
+            'flag "espalier.calibration", --calibration)'
         )
     expected = (site.channels_in, site.channels_out)
     if gate.phi.shape != expected:
-        raise InvalidInputError(f"gate of layer {site.name!r}: phi is {list(gate.phi.shape)}, accepted is {list(expected)}")
+        raise InvalidInputError(
+            f"gate of layer {site.name!r}: phi is {list(gate.phi.shape)}, accepted is {list(expected)}"
+        )
 
 
 @mutator

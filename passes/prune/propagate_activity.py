@@ -10,7 +10,6 @@ from tvm.relax.expr_functor import mutator
 
 from espalier.core import ir_names
 from espalier.core.layers import ActiveList, Conv2dSpec
-
 from espalier.ir.dataflow import argument, shape_of
 from espalier.ir.operators import channel_gate_function, layer_function
 from espalier.ir.rewriting import BindingRewriter
@@ -122,13 +121,13 @@ class _ActivityPropagator(BindingRewriter):
         return None
 
     def _through_concat(self, call: relax.Call) -> Activity | None:
-        """One list for a concatenation along channels: those of its parts, moved; a part without one is listed whole."""
+        """One list for a concatenation of channels: those of its parts, moved; a part without one is listed whole."""
         parts = list(call.args[0].fields) if isinstance(call.args[0], relax.Tuple) else []
         known = [self.activity.get(part) for part in parts]
         sizes = {activity.active.granularity for activity in known if activity}
         if int(call.attrs.axis) != 1 or len(sizes) != 1:
             return None
-        granularity, = sizes
+        (granularity,) = sizes
         if any(shape_of(part)[1] % granularity for part in parts):
             return None
         lists, offset = [], 0

@@ -7,8 +7,8 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from espalier.core.layers import ChannelGateSpec
-
 from espalier.targets.cpu import Isa
+
 from ..layout import Layout
 from .emit import accumulators, build_kernel, lanes_from, loop, spread, zeros
 from .lists import for_each_channel
@@ -127,7 +127,9 @@ class _ChannelGate:
         """saliency = relu(subsampled phi + rho)."""
         lanes = self.isa.lanes
         with T.serial(self.vectors) as vector:
-            T.buffer_store(saliency, self.given["rho"][lanes_from(vector * lanes, lanes)], [n, lanes_from(vector * lanes, lanes)])
+            T.buffer_store(
+                saliency, self.given["rho"][lanes_from(vector * lanes, lanes)], [n, lanes_from(vector * lanes, lanes)]
+            )
 
         def step(channel) -> None:
             value = T.bind(spread(subsampled[n, channel], lanes))

@@ -15,10 +15,11 @@ import numpy as np
 from tvm.script.ir_builder import tirx as T
 
 from espalier.targets.cpu import Isa
+
 from ..layout import Layout
 from .emit import PARALLEL_MACS, accumulators, activated, build_kernel, for_tile, lanes_from, loop, spread, tiles
 from .halo import clear_block, clear_margins
-from .lists import blocked_vector, for_each_losing_block, listed_block
+from .lists import for_each_losing_block, listed_block
 from .problem import ConvProblem
 
 
@@ -142,7 +143,9 @@ class _BlockedConv:
                 block_tile,
                 self.blocks,
                 self.tile.blocks,
-                lambda k, size: for_tile(row_tile, rows, self.tile.rows, lambda h, height: self._rows(n, k, size, h, height)),
+                lambda k, size: for_tile(
+                    row_tile, rows, self.tile.rows, lambda h, height: self._rows(n, k, size, h, height)
+                ),
             )
 
     @property
@@ -177,7 +180,11 @@ class _BlockedConv:
         pixels = [(first_row + h, first_column + w) for h in range(height) for w in range(width)]
         total = accumulators(len(blocks) * len(pixels), self.lanes)
         for i, block in enumerate(blocks):
-            start = T.bind(self._per_channel("bias", [], block)) if "bias" in self.given else spread(T.float32(0), self.lanes)
+            start = (
+                T.bind(self._per_channel("bias", [], block))
+                if "bias" in self.given
+                else spread(T.float32(0), self.lanes)
+            )
             for j in range(len(pixels)):
                 T.buffer_store(total, start, [i * len(pixels) + j])
         self._reduce(total, n, blocks, pixels)
@@ -235,4 +242,3 @@ class _BlockedConv:
             value = value + self.given["residual"][tuple(self.residual_layout.index(n, block, row, column, lane))]
         value = activated(self.spec.activation, value, self.lanes)
         return value * pi if self.spec.gate == "output" else value
-

@@ -15,6 +15,7 @@ import numpy as np
 from tvm.script.ir_builder import tirx as T
 
 from espalier.targets.cpu import Isa
+
 from ..layout import Layout
 from .emit import PARALLEL_MACS, accumulators, activated, build_kernel, for_tile, lanes_from, loop, spread, tiles
 from .halo import clear_block, clear_margins
@@ -158,7 +159,13 @@ class _PlanarConv:
             self._tile(n, channels, first_row, height, [columns - lanes])
         for unit, lane in channels:
             clear_margins(
-                self.given["out"], self.out_layout, self.problem.out_shape, n, unit * self.unit + lane, first_row, height
+                self.given["out"],
+                self.out_layout,
+                self.problem.out_shape,
+                n,
+                unit * self.unit + lane,
+                first_row,
+                height,
             )
 
     def _unit(self, n, first_channel, number: int):

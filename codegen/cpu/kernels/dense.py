@@ -6,13 +6,13 @@ import numpy as np
 from tvm.script.ir_builder import tirx as T
 
 from espalier.core.layers import DenseSpec
-
 from espalier.targets.cpu import Isa
+
 from .emit import PARALLEL_MACS, accumulators, activated, build_kernel, lanes_from, loop, spread, tiles
 from .lists import for_each_channel
 
 TOGETHER = 4
-"""Vectors of outputs that are accumulated at once: the latency of one multiply-add is four cycles, two start in each."""
+"""Vectors of outputs that are accumulated at once: a multiply-add takes four cycles, two start in each."""
 
 
 def pack_dense_weight(weight: np.ndarray, lanes: int) -> np.ndarray:
@@ -29,7 +29,11 @@ def dense(spec: DenseSpec, x_shape: tuple[int, int], channels_out: int, isa: Isa
     def product(given, n, first, size: int) -> None:
         total = accumulators(size, lanes)
         for i in range(size):
-            start = given["bias"][lanes_from((first + i) * lanes, lanes)] if "bias" in given else spread(T.float32(0), lanes)
+            start = (
+                given["bias"][lanes_from((first + i) * lanes, lanes)]
+                if "bias" in given
+                else spread(T.float32(0), lanes)
+            )
             T.buffer_store(total, start, [i])
 
         def step(channel) -> None:

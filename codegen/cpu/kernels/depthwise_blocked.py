@@ -8,6 +8,7 @@ import numpy as np
 from tvm.script.ir_builder import tirx as T
 
 from espalier.targets.cpu import Isa
+
 from ..layout import Layout
 from .emit import PARALLEL_MACS, accumulators, activated, build_kernel, lanes_from, loop, spread, tiles
 from .halo import clear_block, clear_margins

@@ -40,7 +40,9 @@ def change_layout(shape: tuple[int, ...], source: Layout, result: Layout):
                     T.buffer_store(out, value, result.index(n, block, row, column, lane))
             clear_margins(out, result, shape, n, block, row, 1)
 
-    return build_kernel("", [("x", source.physical(shape), "float32"), ("out", result.physical(shape), "float32")], body)
+    return build_kernel(
+        "", [("x", source.physical(shape), "float32"), ("out", result.physical(shape), "float32")], body
+    )
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ def clear_block(buffer, layout: Layout, shape, n, block) -> None:
 
 
 def clear_margins(buffer, layout: Layout, shape, n, block, first, count: int) -> None:
-    """Zero the halo that belongs to output rows first .. first+count-1: their ends, and the rows above or below them."""
+    """Zero the halo of output rows first .. first+count-1: their ends, and the rows above or below them."""
     if not layout.halo:
         return
     _, _, rows, columns = layout.physical(shape)[:4]

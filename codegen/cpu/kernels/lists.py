@@ -38,7 +38,7 @@ def for_each_channel(listed, n, active: ActiveList | None, channels: int, body: 
 
 
 def for_each_losing_block(winners, problem: ConvProblem, block: int, body: Callable) -> None:
-    """Emit `body(n, number)` for every channel block whose group is not among the winners; `block` divides the groups."""
+    """Emit `body(n, number)` for every channel block whose group does not win; `block` divides the groups."""
     group = problem.spec.winners
     per_group, groups = group.granularity // block, problem.channels_out // group.granularity
     with loop(problem.out_shape[0] * groups, problem.macs > PARALLEL_MACS) as task:

@@ -9,7 +9,7 @@ from espalier.core.layers import Conv2dSpec
 
 @dataclass(frozen=True)
 class ConvProblem:
-    """A layer's parameters with its shapes: x [N, C_in, H, W], weight [C_out, C_in/groups, R, S], out [N, C_out, P, Q]."""
+    """A layer with its shapes: x [N, C_in, H, W], weight [C_out, C_in/groups, R, S], out [N, C_out, P, Q]."""
 
     spec: Conv2dSpec
     x_shape: tuple[int, int, int, int]

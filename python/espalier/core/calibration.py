@@ -35,7 +35,8 @@ class Gate:
             raise InvalidInputError(f"gate mode: got {self.mode!r}, accepted are {', '.join(MODES)}")
         if self.phi.ndim != 2 or self.rho.shape != self.phi.shape[1:]:
             raise InvalidInputError(
-                f"gate: phi is {list(self.phi.shape)} and rho {list(self.rho.shape)}, accepted are [C_in, C_out] and [C_out]"
+                f"gate: phi is {list(self.phi.shape)} and rho {list(self.rho.shape)}, "
+                "accepted are [C_in, C_out] and [C_out]"
             )
         if not (np.isfinite(self.phi).all() and np.isfinite(self.rho).all()):
             raise InvalidInputError("gate: phi or rho holds a value that is not finite")
@@ -51,7 +52,7 @@ class LayerWeights:
     def __post_init__(self):
         if self.bias.shape != self.weight.shape[:1]:
             raise InvalidInputError(
-                f"layer weights: bias is {list(self.bias.shape)}, accepted is [{self.weight.shape[0]}], as the weight has channels"
+                f"layer weights: bias is {list(self.bias.shape)}, accepted is [{len(self.weight)}], as the weight's"
             )
         if not (np.isfinite(self.weight).all() and np.isfinite(self.bias).all()):
             raise InvalidInputError("layer weights: a value is not finite")
@@ -109,7 +110,10 @@ class Calibration:
                 version = header["espalier_calibration"]
                 raise InvalidInputError(f"calibration {path}: version {version!r}, accepted is {VERSION}")
             return Calibration(
-                {name: Gate(arrays[f"phi/{name}"], arrays[f"rho/{name}"], mode) for name, mode in header["modes"].items()},
+                {
+                    name: Gate(arrays[f"phi/{name}"], arrays[f"rho/{name}"], mode)
+                    for name, mode in header["modes"].items()
+                },
                 {name: LayerWeights(arrays[f"weight/{name}"], arrays[f"bias/{name}"]) for name in header["layers"]},
                 header["model_digest"],
                 header["inputs_digest"],

@@ -110,7 +110,9 @@ class Plan:
     def from_dict(data: Mapping) -> Plan:
         """Build a plan from the object that `to_dict` returns."""
         if not isinstance(data, Mapping):
-            raise InvalidPlanError(f"plan: got {type(data).__name__}, accepted is an object with version, default, layers")
+            raise InvalidPlanError(
+                f"plan: got {type(data).__name__}, accepted is an object with version, default, layers"
+            )
         _check_fields(data, ("version", "default", "layers"))
         if data.get("version") != VERSION:
             raise InvalidPlanError(f"plan: version {data.get('version')!r} is not known, accepted is {VERSION}")
@@ -170,4 +172,3 @@ def _check_fields(data: Mapping, accepted) -> None:
     unknown = [name for name in data if name not in accepted]
     if unknown:
         raise InvalidPlanError(f"unknown field {unknown[0]!r}, accepted are {', '.join(accepted)}")
-

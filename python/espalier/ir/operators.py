@@ -106,7 +106,9 @@ def _ascending_numbers(keep: relax.Expr, groups: int, kept: int) -> relax.Expr:
     kept_before = _count(relax.op.logical_and(relax.op.expand_dims(keep, 1), _is_earlier(groups)))
     here = relax.op.equal(relax.op.expand_dims(kept_before, 1), _group_numbers(kept, axes=(0, 2)))
     here = relax.op.logical_and(here, relax.op.expand_dims(keep, 1))
-    return relax.op.sum(relax.op.multiply(relax.op.astype(here, "int32"), _group_numbers(groups, axes=(0, 1))), axis=[2])
+    return relax.op.sum(
+        relax.op.multiply(relax.op.astype(here, "int32"), _group_numbers(groups, axes=(0, 1))), axis=[2]
+    )
 
 
 def _is_earlier(groups: int) -> relax.Expr:

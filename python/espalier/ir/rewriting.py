@@ -45,7 +45,7 @@ class BindingRewriter(PyExprMutator):
         return fresh
 
     def emit_named(self, value: relax.Expr, name: str) -> relax.Var:
-        """Emit `value` under exactly this name, which a layer's is; the builder alone would turn dots into underscores."""
+        """Emit `value` under exactly this name; the builder alone would turn a layer's dots into underscores."""
         value = self.builder_.normalize(value)
         fresh = relax.DataflowVar(name, value.ty)
         self.builder_.emit_normalized(relax.VarBinding(fresh, value))

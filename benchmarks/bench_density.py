@@ -1,0 +1,213 @@
+"""Does skipping channels save the time that it saves in multiply-accumulates?
+
+Two tables. Single convolutions over 10 million MACs with density d on both sides, against the best dense
+kernel we have (every family is tried): the bar is 0.9 of 1/d^2. Whole ResNet-18 at 224x224, batch 1, d = 0.5,
+for each placement of the gates, gates included, against our dense build: the bar is 0.85 of the MAC ratio.
+
+Which channels are active differs from run to run (lists are drawn anew for each sample of the clock); weights
+and gates are random, which changes no shape and no instruction.
+
+    python benchmarks/bench_density.py [--rounds 15] [--threads 1]
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+import tvm
+from rich.console import Console
+from rich.table import Table
+from support.networks import resnet18
+from support.records import write_record
+
+import espalier
+from espalier.build import prepare
+from espalier.codegen.cpu.kernels.problem import ConvProblem
+from espalier.codegen.cpu.layout import Layout
+from espalier.codegen.cpu.select import Family, candidates
+from espalier.core.layers import Activation, ActiveList, Conv2dSpec
+from espalier.core.plan import Plan, default_granularity, kept_groups
+from espalier.measure.compare import interleave, summarise
+from espalier.measure.threads import set_threads
+from espalier.passes.analysis.gate_sites import GateSites
+from espalier.targets.cpu import isa_of
+from espalier.targets.resolve import resolve_target
+
+DENSITIES = (0.75, 0.5, 0.25)
+PLACEMENTS = ("inner", "branch", "sum")
+LAYERS = (  # network, C_in, C_out, size of the square image, kernel, stride
+    ("ResNet-18", 64, 64, 56, 3, 1),
+    ("ResNet-18", 64, 128, 56, 3, 2),
+    ("ResNet-18", 128, 128, 28, 3, 1),
+    ("ResNet-18", 128, 256, 28, 3, 2),
+    ("ResNet-18", 256, 256, 14, 3, 1),
+    ("ResNet-18", 256, 512, 14, 3, 2),
+    ("ResNet-18", 512, 512, 7, 3, 1),
+    ("ResNet-50", 64, 256, 56, 1, 1),
+    ("ResNet-50", 512, 128, 28, 1, 1),
+    ("ResNet-50", 256, 1024, 14, 1, 1),
+    ("ResNet-50", 2048, 512, 7, 1, 1),
+    ("M-CifarNet", 64, 64, 30, 3, 1),
+    ("M-CifarNet", 128, 128, 15, 3, 1),
+    ("M-CifarNet", 192, 192, 8, 3, 1),
+)
+LAYER_BAR, NETWORK_BAR = 0.9, 0.85
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    set_threads(options.threads)
+    target, console = resolve_target("llvm"), Console()
+    layers = [measure_layer(*layer, target, options.rounds) for layer in LAYERS]
+    console.print(layer_table(layers))
+    networks = measure_resnet18(options.rounds)
+    console.print(network_table(networks))
+    write_record("density", {"threads": options.threads, "layers": layers, "resnet18": networks})
+
+
+def measure_layer(network, c_in, c_out, size, kernel, stride, target, rounds: int) -> dict:
+    """Median seconds of the dense kernels and of the gated one at each density."""
+    isa = isa_of(target)
+    problems = {1.0: problem(c_in, c_out, size, kernel, stride, 1.0)}
+    problems |= {density: problem(c_in, c_out, size, kernel, stride, density) for density in DENSITIES}
+    contenders = {
+        f"dense {family.name}": runner(problems[1.0], family, target) for family in candidates(problems[1.0], isa)
+    }
+    contenders |= {str(d): runner(problems[d], candidates(problems[d], isa)[0], target) for d in DENSITIES}
+    times = {name: timing.median_s for name, timing in summarise(interleave(contenders, rounds)).items()}
+    dense = min(seconds for name, seconds in times.items() if name.startswith("dense"))
+    return {
+        "layer": f"{network} {c_in}-{c_out} {size}x{size} {kernel}x{kernel}/{stride}",
+        "macs": problems[1.0].macs,
+        "dense_s": dense,
+        "dense_gflops": 2 * problems[1.0].macs / dense / 1e9,
+        "densities": [
+            {
+                "density": d,
+                "latency_s": times[str(d)],
+                "speed_up": dense / times[str(d)],
+                "of_ideal": dense / times[str(d)] * problems[d].macs / problems[1.0].macs,
+            }
+            for d in DENSITIES
+        ],
+    }
+
+
+def problem(c_in: int, c_out: int, size: int, kernel: int, stride: int, density: float) -> ConvProblem:
+    """A convolution with ReLU, at a density on both sides."""
+    roles, lists, gate = ("x", "weight", "bias"), {}, "none"
+    if density < 1:
+        roles, gate = (*roles, "pi", "winners", "active"), "output"
+        lists = {role: active_list(c, density) for role, c in (("winners", c_out), ("active", c_in))}
+    pad = kernel // 2
+    spec = Conv2dSpec(
+        "layer", roles, Activation("relu"), gate, **lists, strides=(stride, stride), padding=(pad, pad, pad, pad)
+    )
+    out = (size + 2 * pad - kernel) // stride + 1
+    return ConvProblem(spec, (1, c_in, size, size), (c_out, c_in, kernel, kernel), (1, c_out, out, out))
+
+
+def active_list(channels: int, density: float) -> ActiveList:
+    granularity = default_granularity(channels)
+    return ActiveList(kept_groups(channels, density, granularity), granularity)
+
+
+def runner(one: ConvProblem, family: Family, target):
+    """A call of the compiled kernel on random data; lists change from call to call."""
+    rng = np.random.default_rng(0)
+    x_layout = Layout(family.x_blocks[0], one.halo_needed)
+    out_layout = Layout(family.out_block)
+    kernel = family.build(x_layout, out_layout, None, False).with_attr("global_symbol", "main")
+    function = tvm.compile(tvm.IRModule({"main": kernel}), target).mod["main"]
+    weight = rng.standard_normal(one.weight_shape, "float32")
+    data = {
+        "x": rng.standard_normal(x_layout.physical(one.x_shape), "float32"),
+        "weight": family.pack_weight(weight, x_layout.block),
+        "bias": family.pack_bias(np.zeros(one.channels_out, "float32")),
+        "pi": np.ones((1, one.channels_out), "float32"),
+    }
+    fixed = {role: tvm.runtime.tensor(array) for role, array in data.items()}
+    out = tvm.runtime.tensor(np.zeros(out_layout.physical(one.out_shape), "float32"))
+    draws = [[*(fixed[r] if r in fixed else draw(one, r, rng) for r in one.spec.roles), out] for _ in range(8)]
+    turn = iter(range(10**9))
+    return lambda: function(*draws[next(turn) % len(draws)])
+
+
+def draw(one: ConvProblem, role: str, rng):
+    """A random ascending list of groups."""
+    active = one.spec.winners if role == "winners" else one.spec.active
+    groups = (one.channels_out if role == "winners" else one.channels_in) // active.granularity
+    return tvm.runtime.tensor(np.sort(rng.permutation(groups)[: active.count])[None].astype("int32"))
+
+
+def measure_resnet18(rounds: int) -> list[dict]:
+    """Median seconds of whole networks, dense and gated at each placement."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((1, 3, 224, 224), "float32")
+    mod = espalier.from_torch(resnet18(), x)
+    artifacts = {"dense": espalier.build(mod)}
+    for placement in PLACEMENTS:
+        plan = Plan(density=0.5, placement=placement)
+        artifacts[placement] = espalier.build(mod, plan=plan, calibration=random_gates(mod, plan, rng))
+    feed = tvm.runtime.tensor(x)
+    contenders = {name: (lambda run=a.program.machine["main"]: run(feed)) for name, a in artifacts.items()}
+    times = summarise(interleave(contenders, rounds))
+    dense_macs = sum(layer.macs for layer in artifacts["dense"].layers)
+    rows = []
+    for name, artifact in artifacts.items():
+        macs = sum(layer.macs for layer in artifact.layers)
+        speed_up = times["dense"].median_s / times[name].median_s
+        rows.append(
+            {
+                "placement": name,
+                "macs": macs,
+                "mac_ratio": dense_macs / macs,
+                "latency_s": times[name].median_s,
+                "quartiles_s": [times[name].quartile1_s, times[name].quartile3_s],
+                "speed_up": speed_up,
+                "of_mac_ratio": speed_up * macs / dense_macs,
+            }
+        )
+    return rows
+
+
+def random_gates(mod, plan: Plan, rng) -> espalier.Calibration:
+    """Gates with random predictors, so that every input has its own channels."""
+    sites = GateSites.of(prepare(mod), plan).sites.values()
+    return espalier.Calibration(
+        {
+            site.name: espalier.Gate(
+                rng.standard_normal((site.channels_in, site.channels_out), "float32"),
+                np.ones(site.channels_out, "float32"),
+            )
+            for site in sites
+        }
+    )
+
+
+def layer_table(rows: list[dict]) -> Table:
+    table = Table(title=f"One layer, density d on both sides: speed-up (share of 1/d^2; bar {LAYER_BAR})")
+    for heading in ("layer", "MMAC", "dense GFLOP/s", *(f"d = {d}" for d in DENSITIES)):
+        table.add_column(heading, justify="left" if heading == "layer" else "right")
+    for row in rows:
+        cells = [f"{one['speed_up']:.2f} ({one['of_ideal']:.2f})" for one in row["densities"]]
+        table.add_row(row["layer"], f"{row['macs'] / 1e6:.0f}", f"{row['dense_gflops']:.0f}", *cells)
+    return table
+
+
+def network_table(rows: list[dict]) -> Table:
+    table = Table(title=f"ResNet-18, d = 0.5, gates included (bar {NETWORK_BAR})")
+    for heading in ("gates", "MMAC", "ms", "MAC ratio", "speed-up", "share"):
+        table.add_column(heading, justify="left" if heading == "gates" else "right")
+    for row in rows:
+        numbers = (f"{row['mac_ratio']:.2f}", f"{row['speed_up']:.2f}", f"{row['of_mac_ratio']:.2f}")
+        table.add_row(row["placement"], f"{row['macs'] / 1e6:.0f}", f"{row['latency_s'] * 1e3:.2f}", *numbers)
+    return table
+
+
+if __name__ == "__main__":
+    main()
