@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from tvm.script.ir_builder import tirx as T
@@ -17,9 +16,9 @@ from tvm.script.ir_builder import tirx as T
 from espalier.targets.cpu import Isa
 
 from ..layout import Layout
-from .emit import PARALLEL_MACS, accumulators, activated, build_kernel, for_tile, lanes_from, loop, spread, tiles
-from .halo import clear_block, clear_margins
-from .lists import for_each_channel, for_each_losing_block
+from .direct import DirectConvolution
+from .emit import lanes_from, spread, tiles
+from .lists import for_each_channel, listed_block
 from .problem import ConvProblem
 
 
@@ -80,7 +79,7 @@ def conv2d_planar(
     tile: PlanarTile | None = None,
 ):
     """The kernel, with arguments as in `problem.spec.roles` (weight packed) and the output last; all blocks are 1."""
-    return _PlanarConv(problem, isa, x_layout, out_layout, residual_layout, clear_losers, tile).build()
+    return _PlanarConvolution(problem, isa, x_layout, out_layout, residual_layout, clear_losers, tile).build()
 
 
 def _channels_together(problem: ConvProblem) -> int:
@@ -88,126 +87,61 @@ def _channels_together(problem: ConvProblem) -> int:
     return problem.channels_out // problem.spec.groups if problem.spec.groups > 1 else problem.computed_out
 
 
-class _PlanarConv:
+class _PlanarConvolution(DirectConvolution):
     def __init__(self, problem, isa, x_layout, out_layout, residual_layout, clear_losers, tile):
-        self.problem, self.spec = problem, problem.spec
-        self.x_layout, self.out_layout, self.residual_layout = x_layout, out_layout, residual_layout
-        self.clear_losers = clear_losers
+        super().__init__(problem, x_layout, out_layout, residual_layout, clear_losers)
         self.tile = tile or choose_planar_tile(problem, isa)
+        self.lanes, self.row_size = self.tile.lanes, self.tile.rows
         self.unit = weight_unit(problem, self.tile)
-        self.parallel = problem.macs > PARALLEL_MACS
 
-    def build(self):
-        arguments = [(role, *self._type(role)) for role in self.spec.roles]
-        arguments.append(("out", self.out_layout.physical(self.problem.out_shape), "float32"))
-        return build_kernel(self.spec.name, arguments, self._body)
+    def weight_shape(self) -> tuple[int, ...]:
+        units = self.problem.channels_out // self.unit
+        return (units, self.problem.weight_shape[1], *self.problem.kernel, self.unit)
 
-    def _type(self, role: str) -> tuple:
-        problem, batch, channels = self.problem, self.problem.out_shape[0], self.problem.channels_out
-        if role == "winners":
-            return (batch, self.spec.winners.count), "int32"
-        if role == "active":
-            return (batch, self.spec.active.count), "int32"
-        shape = {
-            "x": lambda: self.x_layout.physical(problem.x_shape),
-            "weight": lambda: (channels // self.unit, problem.weight_shape[1], *problem.kernel, self.unit),
-            "bias": lambda: (channels,),
-            "residual": lambda: self.residual_layout.physical(problem.out_shape),
-            "pi": lambda: (batch, channels),
-        }[role]()
-        return shape, "float32"
+    def channel_tiles(self) -> int:
+        return self.problem.computed_out // self.tile.channels
 
-    def _body(self, *buffers) -> None:
-        self.given = dict(zip((*self.spec.roles, "out"), buffers))
-        batch, _, rows, _ = self.problem.out_shape
-        channel_tiles, row_tiles = self.problem.computed_out // self.tile.channels, -(-rows // self.tile.rows)
-        if self.spec.winners and (self.clear_losers or self._losers_pass_residual):
-            clear = partial(clear_block, self.given["out"], self.out_layout, self.problem.out_shape)
-            write = self._pass_residual if self._losers_pass_residual else clear
-            for_each_losing_block(self.given["winners"], self.problem, 1, write)
-        with loop(batch * channel_tiles * row_tiles, self.parallel) as task:
-            n = T.bind(task // (channel_tiles * row_tiles))
-            first_channel = T.bind(task // row_tiles % channel_tiles * self.tile.channels)
-            row_tile = T.bind(task % row_tiles)
-            for_tile(row_tile, rows, self.tile.rows, lambda h, height: self._rows(n, first_channel, h, height))
-
-    @property
-    def _losers_pass_residual(self) -> bool:
-        """Under a gate on the branch, a losing channel is the activation of the residual alone."""
-        return self.spec.gate == "branch" and "residual" in self.spec.roles
-
-    def _pass_residual(self, n, channel) -> None:
-        _, _, rows, columns = self.problem.out_shape
-        with T.grid(rows, columns) as (row, column):
-            value = self.given["residual"][tuple(self.residual_layout.index(n, channel, row, column))]
-            value = activated(self.spec.activation, value, 1)
-            T.buffer_store(self.given["out"], value, self.out_layout.index(n, channel, row, column))
-        clear_margins(self.given["out"], self.out_layout, self.problem.out_shape, n, channel, 0, rows)
-
-    def _rows(self, n, first_channel, first_row, height: int) -> None:
-        """All columns of `height` rows for one tile of channels."""
-        units = [T.bind(self._unit(n, first_channel, i)) for i in range(self.tile.channels // self.unit)]
-        channels = [(unit, lane) for unit in units for lane in range(self.unit)]
-        lanes, columns = self.tile.lanes, self.problem.out_shape[3]
-        vectors = columns // lanes
-        for start, count, size in tiles(vectors, self.tile.vectors):
+    def compute_rows(self, n, channel_tile, first_row, height: int) -> None:
+        count = self.tile.channels // self.unit
+        units = [T.bind(self._unit(n, channel_tile * count + i)) for i in range(count)]
+        channels = [unit * self.unit + lane for unit in units for lane in range(self.unit)]
+        columns = self.problem.out_shape[3]
+        for start, count, size in tiles(columns // self.lanes, self.tile.vectors):
             with T.serial(count) as step:
-                places = [(start + step * size + i) * lanes for i in range(size)]
-                self._tile(n, channels, first_row, height, places)
-        if columns % lanes:
+                first = (start + step * size) * self.lanes
+                self._compute_vectors(n, channels, first_row, height, [first + i * self.lanes for i in range(size)])
+        if columns % self.lanes:
             # The last vector overlaps the one before it: the same values are written twice.
-            self._tile(n, channels, first_row, height, [columns - lanes])
-        for unit, lane in channels:
-            clear_margins(
-                self.given["out"],
-                self.out_layout,
-                self.problem.out_shape,
-                n,
-                unit * self.unit + lane,
-                first_row,
-                height,
-            )
+            self._compute_vectors(n, channels, first_row, height, [columns - self.lanes])
+        for channel in channels:
+            self.clear_margins(n, channel, first_row, height)
 
-    def _unit(self, n, first_channel, number: int):
-        """The weight unit at a place of the tile, in units of the whole layer."""
-        position = first_channel // self.unit + number
-        winners = self.spec.winners
-        if winners is None:
+    def per_channel(self, role: str, before: list, block):
+        return spread(self.given[role][(*before, block)], self.lanes)
+
+    def _compute_vectors(self, n, channels: list, first_row, height: int, columns: list) -> None:
+        self.compute_tile(n, channels, [(first_row + h, column) for h in range(height) for column in columns])
+
+    def _unit(self, n, position):
+        """The weight unit at a position among the computed ones, in units of the whole layer."""
+        if self.spec.winners is None:
             return position
-        per_group = winners.granularity // self.unit
-        return self.given["winners"][n, position // per_group] * per_group + position % per_group
+        return listed_block(self.given["winners"], n, position, self.spec.winners, self.unit)
 
-    def _tile(self, n, channels: list, first_row, height: int, columns: list) -> None:
-        pixels = [(first_row + h, column) for h in range(height) for column in columns]
-        lanes, total = self.tile.lanes, accumulators(len(channels) * len(pixels), self.tile.lanes)
-        for i, (unit, lane) in enumerate(channels):
-            channel = unit * self.unit + lane
-            start = self.given["bias"][channel] if "bias" in self.given else T.float32(0)
-            start = T.bind(spread(start, lanes))
-            for j in range(len(pixels)):
-                T.buffer_store(total, start, [i * len(pixels) + j])
-        self._reduce(total, n, channels, pixels)
-        for i, (unit, lane) in enumerate(channels):
-            channel = unit * self.unit + lane
-            pi = T.bind(spread(self.given["pi"][n, channel], lanes)) if "pi" in self.given else None
-            for j, (row, column) in enumerate(pixels):
-                value = self._epilogue(total[i * len(pixels) + j], pi, n, channel, row, column)
-                halo = self.out_layout.halo
-                T.buffer_store(self.given["out"], value, [n, channel, row + halo, lanes_from(column + halo, lanes)])
-
-    def _reduce(self, total, n, channels: list, pixels: list) -> None:
-        kernel_rows, kernel_columns = self.problem.kernel
+    def reduce(self, total, n, blocks: list, pixels: list) -> None:
+        """A loop over input channels, then over kernel positions, around one straight-line step."""
         per_group_in = self.problem.weight_shape[1]
-        group = 0
+        first_channel = 0
         if self.spec.groups > 1:
-            per_group_out = self.problem.channels_out // self.spec.groups
-            group = T.bind((channels[0][0] * self.unit) // per_group_out)
+            group = blocks[0] // (self.problem.channels_out // self.spec.groups)
+            first_channel = T.bind(group * per_group_in)
 
         def step(channel) -> None:
-            with T.grid(kernel_rows, kernel_columns) as (r, s):
-                values = [T.bind(self._pixels(n, group * per_group_in + channel, pixel, r, s)) for pixel in pixels]
-                for i, (unit, lane) in enumerate(channels):
-                    weight = T.bind(spread(self.given["weight"][unit, channel, r, s, lane], self.tile.lanes))
+            with T.grid(*self.problem.kernel) as (r, s):
+                values = [T.bind(self._pixels(n, first_channel + channel, pixel, r, s)) for pixel in pixels]
+                for i, block in enumerate(blocks):
+                    weight = self.given["weight"][block // self.unit, channel, r, s, i % self.unit]
+                    weight = T.bind(spread(weight, self.lanes))
                     for j, value in enumerate(values):
                         number = i * len(pixels) + j
                         T.buffer_store(total, total[number] + value * weight, [number])
@@ -215,18 +149,8 @@ class _PlanarConv:
         for_each_channel(self.given.get("active"), n, self.spec.active, per_group_in, step)
 
     def _pixels(self, n, channel, pixel, r, s):
+        """Input pixels under a vector of outputs, a stride apart."""
         row, column = pixel
         halo = self.x_layout.halo
-        first = self.problem.column(column, s) + halo
-        place = lanes_from(first, self.tile.lanes, self.spec.strides[1])
-        return self.given["x"][n, channel, self.problem.row(row, r) + halo, place]
-
-    def _epilogue(self, value, pi, n, channel, row, column):
-        if self.spec.gate == "branch":
-            value = value * pi
-        if "residual" in self.given:
-            halo = self.residual_layout.halo
-            place = lanes_from(column + halo, self.tile.lanes)
-            value = value + self.given["residual"][n, channel, row + halo, place]
-        value = activated(self.spec.activation, value, self.tile.lanes)
-        return value * pi if self.spec.gate == "output" else value
+        columns = lanes_from(self.problem.column(column, s) + halo, self.lanes, self.spec.strides[1])
+        return self.given["x"][n, channel, self.problem.row(row, r) + halo, columns]
