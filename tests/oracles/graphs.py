@@ -47,7 +47,7 @@ class Graph:
         """Normalisation over axis 1 with positive scale and variance."""
         channels = shape_of(x)[1]
         statistics = [self.constant(channels, low=low) for low in (0.1, -0.5, -0.5, 0.1)]
-        return self.emit(relax.TupleGetItem(self.emit(relax.op.nn.batch_norm(x, *statistics, axis=1)), 0))
+        return self.emit(relax.TupleGetItem(self.emit(relax.op.nn.batch_norm(x, *statistics, axis=1, training=False)), 0))
 
     def relu(self, x):
         """max(x, 0)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tvm
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from tvm import relax
 from tvm.target import Target
 
@@ -16,9 +16,12 @@ CPUS = {"avx512": {"mcpu": "x86-64-v4"}, "avx2": {"mcpu": "x86-64-v3"}}
 
 
 def drawn(examples: int):
-    """Settings of a hypothesis test that compiles something for every case."""
-    checks = [HealthCheck.too_slow, HealthCheck.data_too_large]
-    return settings(max_examples=examples, deadline=None, derandomize=True, suppress_health_check=checks)
+    """Settings of a hypothesis test that compiles something for every case: few cases, and none to shrink a failure."""
+    checks = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
+    phases = [Phase.explicit, Phase.generate]
+    return settings(
+        max_examples=examples, deadline=None, derandomize=True, suppress_health_check=checks, phases=phases
+    )
 
 
 def every_isa(test):
@@ -46,7 +49,7 @@ def run_kernel(kernel, isa: Isa, *inputs: np.ndarray) -> list[np.ndarray]:
     """The output buffers of a kernel after a call: those of its arguments that follow the inputs, first filled with NaN."""
     module = tvm.IRModule({"main": kernel.with_attr("global_symbol", "main")})
     program = tvm.compile(module, Target({"kind": "llvm", "num-cores": 2, **CPUS.get(isa.name, {})}))
-    buffers = [kernel.buffer_map[param] for param in kernel.params[len(inputs) :]]
+    buffers = kernel.params[len(inputs) :]
     outputs = [tvm.runtime.tensor(_poisoned([int(dim) for dim in one.shape], str(one.dtype))) for one in buffers]
     program.mod["main"](*map(tvm.runtime.tensor, inputs), *outputs)
     return [output.numpy() for output in outputs]
