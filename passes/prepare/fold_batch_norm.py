@@ -54,6 +54,7 @@ class _BatchNormFolder(BindingRewriter):
         if convolution is None or any(value is None for value in statistics) or int(norm.attrs.axis) != 1:
             return
         gamma, beta, mean, variance = (value.astype("float64") for value in statistics)
+        gamma, beta = gamma if norm.attrs.scale else 1.0, beta if norm.attrs.center else 0.0
         scale = gamma / np.sqrt(variance + float(norm.attrs.epsilon))
         weight = constant(flow.values[convolution].args[1])
         self.folds[var] = (

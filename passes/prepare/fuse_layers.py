@@ -134,7 +134,7 @@ def _take_residual(flow: Dataflow, chain: _Chain, taken: set) -> None:
         return
     left, right = added.args
     other = right if left.same_as(chain.last) else left
-    if not isinstance(other, relax.Var) or shape_of(other) != shape_of(chain.last):
+    if not isinstance(other, relax.Var) or other.same_as(chain.last) or shape_of(other) != shape_of(chain.last):
         return
     chain.arguments["residual"] = other
     chain.spec = chain.spec.with_arguments("residual")
