@@ -27,8 +27,13 @@ class Graph:
         self.dataflow.enter_context(self.builder.dataflow())
 
     def emit(self, expr: relax.Expr, name: str = "") -> relax.Var:
-        """Bind an expression to a variable."""
-        return self.builder.emit(expr, name)
+        """Bind an expression to a variable, of exactly this name if one is given."""
+        if not name:
+            return self.builder.emit(expr)
+        value = self.builder.normalize(expr)
+        var = relax.DataflowVar(name, value.ty)
+        self.builder.emit_normalized(relax.VarBinding(var, value))
+        return var
 
     def constant(self, *shape: int, low: float = -0.5, high: float = 0.5) -> relax.Expr:
         """A float32 constant with uniform random values."""
@@ -71,6 +76,11 @@ class Graph:
         self.builder.emit_func_output(result)
         self.scopes.close()
         return self.builder.get()
+
+
+def assert_unchanged(after: tvm.IRModule, before: tvm.IRModule) -> None:
+    """Raise unless main is what it was, but for bindings that nothing uses."""
+    tvm.ir.assert_structural_equal(after["main"], relax.transform.DeadCodeElimination()(before)["main"])
 
 
 def layers(mod: tvm.IRModule) -> dict[str, tuple]:
