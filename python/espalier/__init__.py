@@ -1,5 +1,7 @@
 """Espalier: dynamic channel pruning and nonuniform quantization, compiled with Apache TVM.
 
+In short:
+
     mod = espalier.from_onnx("model.onnx")
     plan = espalier.Plan(density=0.5)
     calibration = espalier.calibrate(mod, inputs, plan)

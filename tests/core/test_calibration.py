@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from espalier.core.calibration import MODES, Calibration, Gate, digest
+from espalier.core.calibration import MODES, Calibration, Gate, LayerWeights, digest
 from espalier.core.errors import InvalidInputError
 
 finite = st.floats(-1e6, 1e6, width=32)
@@ -23,15 +23,27 @@ def gates(draw) -> Gate:
     return Gate(phi, rho, draw(st.sampled_from(MODES)))
 
 
-shifts = arrays.arrays(np.float32, st.integers(1, 5), elements=finite)
+@st.composite
+def layer_weights(draw) -> LayerWeights:
+    shape = draw(arrays.array_shapes(min_dims=2, max_dims=4, max_side=4))
+    weight = draw(arrays.arrays(np.float32, shape, elements=finite))
+    return LayerWeights(weight, draw(arrays.arrays(np.float32, shape[0], elements=finite)))
+
+
 calibrations = st.builds(
-    Calibration, st.dictionaries(names, gates(), max_size=3), st.dictionaries(names, shifts, max_size=3), st.text()
+    Calibration,
+    gates=st.dictionaries(names, gates(), max_size=3),
+    weights=st.dictionaries(names, layer_weights(), max_size=3),
+    model_digest=st.text(),
+    inputs_digest=st.text(),
+    remarks=st.lists(st.text(), max_size=3).map(tuple),
 )
 
 
 def small() -> Calibration:
     gate = Gate(np.ones((3, 4), np.float32), np.zeros(4, np.float32), "boost")
-    return Calibration({"block/conv1": gate}, {"block/conv2": np.arange(4, dtype=np.float32)}, "abc")
+    weights = LayerWeights.of(np.ones((4, 3, 1, 1), np.float32), None)
+    return Calibration({"block/conv1": gate}, {"block/conv2": weights}, "abc", "def", ("a remark",))
 
 
 @given(calibrations)
@@ -44,10 +56,12 @@ def test_file_round_trip(tmp_path_factory, calibration):
         np.testing.assert_array_equal(back.gates[name].phi, gate.phi, strict=True)
         np.testing.assert_array_equal(back.gates[name].rho, gate.rho, strict=True)
         assert back.gates[name].mode == gate.mode
-    assert back.bias_shift.keys() == calibration.bias_shift.keys()
-    for name, shift in calibration.bias_shift.items():
-        np.testing.assert_array_equal(back.bias_shift[name], shift, strict=True)
-    assert back.inputs_digest == calibration.inputs_digest
+    assert back.weights.keys() == calibration.weights.keys()
+    for name, one in calibration.weights.items():
+        np.testing.assert_array_equal(back.weights[name].weight, one.weight, strict=True)
+        np.testing.assert_array_equal(back.weights[name].bias, one.bias, strict=True)
+    for name in ("model_digest", "inputs_digest", "remarks"):
+        assert getattr(back, name) == getattr(calibration, name)
 
 
 @pytest.mark.parametrize(
@@ -63,6 +77,19 @@ def test_file_round_trip(tmp_path_factory, calibration):
 def test_malformed_gate(phi, rho, mode, message):
     with pytest.raises(InvalidInputError, match=message):
         Gate(phi, rho, mode)
+
+
+@pytest.mark.parametrize(
+    ("weight", "bias", "message"),
+    [
+        (np.ones((4, 3)), np.ones(3), r"bias is \[3\], accepted is \[4\]"),
+        (np.full((4, 3), np.inf), np.ones(4), "not finite"),
+        (np.ones((4, 3)), np.full(4, np.nan), "not finite"),
+    ],
+)
+def test_malformed_weights(weight, bias, message):
+    with pytest.raises(InvalidInputError, match=message):
+        LayerWeights(weight, bias)
 
 
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # numpy leaves a damaged file open
@@ -85,13 +112,24 @@ def test_another_file_is_refused(tmp_path):
         Calibration.load(tmp_path / "none.npz")
 
 
-def test_a_missing_array_is_named(tmp_path):
+def test_a_missing_array_is_refused(tmp_path):
     path = tmp_path / "gates.npz"
     small().save(path)
     with np.load(path) as stored:
         kept = {name: stored[name] for name in stored.files if not name.startswith("rho/")}
     np.savez(path, **kept)
-    with pytest.raises(InvalidInputError, match="the array 'rho/block/conv1' is missing"):
+    with pytest.raises(InvalidInputError, match="not a file written by Calibration.save"):
+        Calibration.load(path)
+
+
+def test_another_version_is_refused(tmp_path):
+    path = tmp_path / "gates.npz"
+    small().save(path)
+    with np.load(path) as stored:
+        kept = {name: stored[name] for name in stored.files}
+    header = kept["header"].tobytes().replace(b'"espalier_calibration": 1', b'"espalier_calibration": 2')
+    np.savez(path, **{**kept, "header": np.frombuffer(header, np.uint8)})
+    with pytest.raises(InvalidInputError, match="version 2, accepted is 1"):
         Calibration.load(path)
 
 

@@ -10,7 +10,7 @@ from espalier.core.layers import ChannelGateSpec
 from espalier.targets.cpu import Isa
 
 from ..layout import Layout
-from .emit import accumulators, build_kernel, lanes_from, loop, spread, zeros
+from .emit import Accumulators, build_kernel, lanes_from, loop, spread, zeros
 from .lists import for_each_channel
 
 PARALLEL_PIXELS = 200_000
@@ -76,9 +76,9 @@ class _ChannelGate:
             if active and active.granularity >= block:
                 per_group = active.granularity // block
                 number = T.bind(self.given["active"][n, number // per_group] * per_group + number % per_group)
-            total = accumulators(4, block)
+            total = Accumulators(4, block)
             for i in range(4):
-                T.buffer_store(total, zeros(block), [i])
+                total[i] = zeros(block)
             with T.serial(rows) as row:
                 self._add_row(total, n, number, row, columns, lane)
             mean = (total[0] + total[1] + (total[2] + total[3])) * spread(T.float32(1 / (rows * columns)), block)
@@ -89,7 +89,7 @@ class _ChannelGate:
 
         def add(i: int, column) -> None:
             value = self.given["x"][tuple(self.x_layout.index(n, block, row, column, lane))]
-            T.buffer_store(total, total[i] + tirx.abs(value), [i])
+            total[i] = total[i] + tirx.abs(value)
 
         with T.serial(columns // 4) as step:
             for i in range(4):
@@ -103,21 +103,21 @@ class _ChannelGate:
         halo = self.x_layout.halo
 
         def plane(n, channel) -> None:
-            total = accumulators(1, lanes)
-            tail = T.alloc_buffer((1,), "float32", scope="local")
-            T.buffer_store(total, zeros(lanes), [0])
-            T.buffer_store(tail, T.float32(0), [0])
+            total = Accumulators(1, lanes)
+            tail = Accumulators(1, 1)
+            total[0] = zeros(lanes)
+            tail[0] = T.float32(0)
             with T.serial(rows) as row:
                 with T.serial(columns // lanes) as step:
                     place = lanes_from(step * lanes + halo, lanes)
-                    T.buffer_store(total, total[0] + tirx.abs(self.given["x"][n, channel, row + halo, place]), [0])
+                    total[0] = total[0] + tirx.abs(self.given["x"][n, channel, row + halo, place])
                 for column in range(columns // lanes * lanes, columns):
                     value = tirx.abs(self.given["x"][n, channel, row + halo, column + halo])
-                    T.buffer_store(tail, tail[0] + value, [0])
-            spilled = T.alloc_buffer((lanes,), "float32", scope="local")
+                    tail[0] = tail[0] + value
+            spilled = T.alloc_buffer((lanes,), "float32", scope="global")
             T.buffer_store(spilled, total[0], [lanes_from(0, lanes)])
             for i in range(lanes):
-                T.buffer_store(tail, tail[0] + spilled[i], [0])
+                tail[0] = tail[0] + spilled[i]
             T.buffer_store(subsampled, tail[0] * T.float32(1 / (rows * columns)), [n, channel])
 
         with T.serial(batch) as n:
@@ -150,8 +150,8 @@ class _ChannelGate:
 
     def _take_winners(self, saliency, score, n) -> None:
         """A group wins when fewer than `kept` groups beat it; a tie is won by the lower number."""
-        position = T.alloc_buffer((1,), "int32", scope="local")
-        beaten = T.alloc_buffer((1,), "int32", scope="local")
+        position = T.alloc_buffer((1,), "int32", scope="global")
+        beaten = T.alloc_buffer((1,), "int32", scope="global")
         T.buffer_store(position, T.int32(0), [0])
         with T.serial(self.groups) as group:
             mine = T.bind(score[n, group])

@@ -17,9 +17,12 @@ from espalier.targets.cpu import Isa
 
 from ..layout import Layout
 from .direct import DirectConvolution
-from .emit import for_tile, lanes_from, spread, tiles
+from .emit import for_tile, lanes_from, prefetch, spread, tiles
 from .lists import listed_block
 from .problem import ConvProblem
+
+PREFETCH_BYTES = 1 << 20
+"""Weights larger than this are fetched ahead of their use."""
 
 
 @dataclass(frozen=True)
@@ -146,13 +149,24 @@ class _BlockedConvolution(DirectConvolution):
                 lane = first_lane + step
                 vector = lanes_from(0, self.lanes)
                 weights = [T.bind(self.given["weight"][block, x_block, r, s, lane, vector]) for block in blocks]
+                if self._prefetches():
+                    for block in blocks:
+                        prefetch(self.given["weight"], [block, x_block, r, s, lane + self._prefetched_steps(), 0])
                 for j, (row, column) in enumerate(pixels):
                     h, w = self.problem.row(row, r), self.problem.column(column, s)
                     value = self.given["x"][tuple(self.x_layout.index(n, x_block, h, w, lane))]
                     value = T.bind(spread(value, self.lanes))
                     for i, weight in enumerate(weights):
                         number = i * len(pixels) + j
-                        T.buffer_store(total, total[number] + value * weight, [number])
+                        total[number] = total[number] + value * weight
+
+    def _prefetches(self) -> bool:
+        """Whether the weights come from memory: a network's run leaves no room for large ones in the caches."""
+        return 4 * np.prod(self.weight_shape()) > PREFETCH_BYTES
+
+    def _prefetched_steps(self) -> int:
+        """How many vectors of weights ahead; a list may jump at the next channel block, so that far is too far."""
+        return 128 if self.spec.active is None else 32
 
     def _input_loops(self) -> tuple[int, int]:
         """Extents of the loops over blocks of input channels and over the channels in one."""

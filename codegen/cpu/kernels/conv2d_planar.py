@@ -144,7 +144,7 @@ class _PlanarConvolution(DirectConvolution):
                     weight = T.bind(spread(weight, self.lanes))
                     for j, value in enumerate(values):
                         number = i * len(pixels) + j
-                        T.buffer_store(total, total[number] + value * weight, [number])
+                        total[number] = total[number] + value * weight
 
         for_each_channel(self.given.get("active"), n, self.spec.active, per_group_in, step)
 

@@ -8,7 +8,7 @@ from tvm.script.ir_builder import tirx as T
 from espalier.core.layers import DenseSpec
 from espalier.targets.cpu import Isa
 
-from .emit import PARALLEL_MACS, accumulators, activated, build_kernel, lanes_from, loop, spread, tiles
+from .emit import PARALLEL_MACS, Accumulators, activated, build_kernel, lanes_from, loop, spread, tiles
 from .lists import for_each_channel
 
 TOGETHER = 4
@@ -27,19 +27,19 @@ def dense(spec: DenseSpec, x_shape: tuple[int, int], channels_out: int, isa: Isa
     lanes, blocks = isa.lanes, -(-channels_out // isa.lanes)
 
     def product(given, n, first, size: int) -> None:
-        total = accumulators(size, lanes)
+        total = Accumulators(size, lanes)
         for i in range(size):
             start = (
                 given["bias"][lanes_from((first + i) * lanes, lanes)]
                 if "bias" in given
                 else spread(T.float32(0), lanes)
             )
-            T.buffer_store(total, start, [i])
+            total[i] = start
 
         def step(channel) -> None:
             value = T.bind(spread(given["x"][n, channel], lanes))
             for i in range(size):
-                T.buffer_store(total, total[i] + value * given["weight"][first + i, channel, lanes_from(0, lanes)], [i])
+                total[i] = total[i] + value * given["weight"][first + i, channel, lanes_from(0, lanes)]
 
         for_each_channel(given.get("active"), n, spec.active, channels_in, step)
         for i in range(size):

@@ -10,7 +10,7 @@ from tvm.script.ir_builder import tirx as T
 from espalier.targets.cpu import Isa
 
 from ..layout import Layout
-from .emit import PARALLEL_MACS, accumulators, activated, build_kernel, lanes_from, loop, spread, tiles
+from .emit import PARALLEL_MACS, Accumulators, activated, build_kernel, lanes_from, loop, spread, tiles
 from .halo import clear_block, clear_margins
 from .lists import for_each_losing_block, listed_block
 from .problem import ConvProblem
@@ -32,16 +32,16 @@ def depthwise_blocked(problem: ConvProblem, isa: Isa, x_layout: Layout, out_layo
     width = min(columns, isa.registers // 2 - 4)
 
     def row_tile(given, n, block, row, first, size: int) -> None:
-        total = accumulators(size, lanes)
+        total = Accumulators(size, lanes)
         start = given["bias"][lanes_from(block * lanes, lanes)] if "bias" in given else spread(T.float32(0), lanes)
         start = T.bind(start)
         for j in range(size):
-            T.buffer_store(total, start, [j])
+            total[j] = start
         with T.grid(*problem.kernel) as (r, s):
             weight = T.bind(given["weight"][block, r, s, lane])
             for j in range(size):
                 place = x_layout.index(n, block, problem.row(row, r), problem.column(first + j, s), lane)
-                T.buffer_store(total, total[j] + given["x"][tuple(place)] * weight, [j])
+                total[j] = total[j] + given["x"][tuple(place)] * weight
         for j in range(size):
             value = activated(spec.activation, total[j], lanes)
             T.buffer_store(given["out"], value, out_layout.index(n, block, row, first + j, lane))

@@ -13,7 +13,7 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from ..layout import Layout
-from .emit import PARALLEL_MACS, accumulators, activated, build_kernel, for_tile, lanes_from, loop, spread
+from .emit import PARALLEL_MACS, Accumulators, activated, build_kernel, for_tile, lanes_from, loop, spread
 from .halo import clear_block, clear_margins
 from .lists import for_each_losing_block
 from .problem import ConvProblem
@@ -82,12 +82,12 @@ class DirectConvolution(ABC):
 
     def compute_tile(self, n, blocks: list, pixels: list) -> None:
         """Emit the output vectors of these channel blocks at these pixels (row, first column)."""
-        total = accumulators(len(blocks) * len(pixels), self.lanes)
+        total = Accumulators(len(blocks) * len(pixels), self.lanes)
         for i, block in enumerate(blocks):
             start = self.per_channel("bias", [], block) if "bias" in self.given else spread(T.float32(0), self.lanes)
             start = T.bind(start)
             for j in range(len(pixels)):
-                T.buffer_store(total, start, [i * len(pixels) + j])
+                total[i * len(pixels) + j] = start
         self.reduce(total, n, blocks, pixels)
         for i, block in enumerate(blocks):
             pi = T.bind(self.per_channel("pi", [n], block)) if "pi" in self.given else None

@@ -1,8 +1,7 @@
 """Small helpers for writing TensorIR kernels with the IR builder.
 
-Kernels are written as loops over explicit vectors; accumulators are buffers of vector type in local
-scope, which LLVM keeps in registers because every index is a constant. `noalias` matters: without it
-each accumulator is stored back to memory after every step.
+Kernels are written as loops over explicit vectors; sums are kept in `Accumulators`, which LLVM turns into
+registers because every index is a constant.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ PARALLEL_MACS = 200_000
 """Kernels with less work than this run on one thread: waking the others costs more."""
 
 _OPAQUE = 8
+_STACK_BYTES = 1023
 
 
 def build_kernel(layer: str, arguments: Sequence[tuple[str, Sequence[int], str]], body: Callable) -> tirx.PrimFunc:
@@ -51,14 +51,30 @@ def lanes_from(start, lanes: int, stride: int = 1):
     return T.ramp(start, stride, lanes) if lanes > 1 else start
 
 
-def vector_type(lanes: int) -> str:
-    """The TensorIR name of a float32 vector."""
-    return f"float32x{lanes}" if lanes > 1 else "float32"
+class Accumulators:
+    """Vectors that are kept in registers over a loop.
+
+    They are buffers on the stack of less than a kilobyte each: larger ones, and those of scope "local", TVM takes
+    from a workspace on the heap, where LLVM cannot be sure to find all of them a register.
+    """
+
+    def __init__(self, count: int, lanes: int):
+        self._in_one = _STACK_BYTES // (4 * lanes)
+        sizes = [min(self._in_one, count - first) for first in range(0, count, self._in_one)]
+        kind = f"float32x{lanes}" if lanes > 1 else "float32"
+        self._buffers = [T.alloc_buffer((size,), kind, scope="global") for size in sizes]
+
+    def __getitem__(self, number: int):
+        return self._buffers[number // self._in_one][number % self._in_one]
+
+    def __setitem__(self, number: int, value) -> None:
+        T.buffer_store(self._buffers[number // self._in_one], value, [number % self._in_one])
 
 
-def accumulators(count: int, lanes: int):
-    """Registers for `count` vectors."""
-    return T.alloc_buffer((count,), vector_type(lanes), scope="local")
+def prefetch(buffer, index: list) -> None:
+    """Ask for the cache line of a value that will be read; the index may lie past the buffer's end."""
+    read, keep, data = T.int32(0), T.int32(3), T.int32(1)
+    T.evaluate(T.call_llvm_intrin("void", "llvm.prefetch", T.address_of(buffer[tuple(index)]), read, keep, data))
 
 
 def activated(activation: Activation, value, lanes: int):

@@ -11,7 +11,7 @@ from tvm.script.ir_builder import tirx as T
 from espalier.core.layers import Activation
 
 from ..layout import Layout
-from .emit import accumulators, activated, build_kernel, lanes_from, loop, spread, zeros
+from .emit import Accumulators, activated, build_kernel, lanes_from, loop, spread, zeros
 from .halo import clear_margins
 
 PARALLEL_VALUES = 100_000
@@ -71,17 +71,17 @@ def pool2d(pool: Pool, x_shape, out_shape, x_layout: Layout, out_layout: Layout)
             with T.If(tirx.all(h >= 0, h < x_shape[2], w >= 0, w < x_shape[3])):
                 with T.Then():
                     value = x[tuple(x_layout.index(n, block, h, w, lane))]
-                    T.buffer_store(total, tirx.max(total[0], value) if pool.kind == "max" else total[0] + value, [0])
-                    T.buffer_store(count, count[0] + T.float32(1), [0])
+                    total[0] = tirx.max(total[0], value) if pool.kind == "max" else total[0] + value
+                    count[0] = count[0] + T.float32(1)
 
     def body(x, out) -> None:
         with loop(batch * blocks * rows, batch * blocks * rows * columns * lanes > PARALLEL_VALUES) as task:
             n, block, row = T.bind(task // (blocks * rows)), T.bind(task // rows % blocks), T.bind(task % rows)
             with T.serial(columns) as column:
-                total = accumulators(1, lanes)
-                count = T.alloc_buffer((1,), "float32", scope="local")
-                T.buffer_store(total, spread(start, lanes), [0])
-                T.buffer_store(count, T.float32(0), [0])
+                total = Accumulators(1, lanes)
+                count = Accumulators(1, 1)
+                total[0] = spread(start, lanes)
+                count[0] = T.float32(0)
                 one_place(x, total, count, n, block, row, column)
                 value = total[0]
                 if pool.kind == "avg":
@@ -103,12 +103,12 @@ def spatial_mean(x_shape, x_layout: Layout):
     def body(x, out) -> None:
         with loop(batch * blocks, batch * channels * rows * columns > PARALLEL_VALUES) as task:
             n, block = T.bind(task // blocks), T.bind(task % blocks)
-            total = accumulators(1, lanes)
-            T.buffer_store(total, zeros(lanes), [0])
+            total = Accumulators(1, lanes)
+            total[0] = zeros(lanes)
             with T.grid(rows, columns) as (row, column):
                 value = x[tuple(x_layout.index(n, block, row, column, lanes_from(0, lanes)))]
-                T.buffer_store(total, total[0] + value, [0])
-            spilled = T.alloc_buffer((lanes,), "float32", scope="local")
+                total[0] = total[0] + value
+            spilled = T.alloc_buffer((lanes,), "float32", scope="global")
             T.buffer_store(spilled, total[0] * spread(scale, lanes), [lanes_from(0, lanes)])
             with T.serial(lanes) as lane:
                 with T.If(block * lanes + lane < channels):

@@ -1,0 +1,186 @@
+"""Gates for a network that was trained without any, and weights that make up for what the gates leave out.
+
+From a few hundred inputs without labels, in this order:
+
+1. The channels of every gated layer are put in the order of their mean contribution, where the network
+   allows it, so that the channels that win together are of like importance.
+2. In program order, each layer that a gate reaches gets new weights: least squares on the gated network's
+   activations, towards what the layer gave in the dense one.
+3. Each gate's predictor is fitted: ridge regression of every channel's contribution on the mean of |x| over
+   each input channel.
+4. The ridge decides how much the choice follows the input; the one with the lowest divergence from the dense
+   network's outputs on inputs that were held out is taken.
+
+References
+    Gao et al., Dynamic Channel Pruning: Feature Boosting and Suppression, ICLR 2019.
+    He et al., Channel Pruning for Accelerating Very Deep Neural Networks, ICCV 2017.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import tvm
+
+from espalier.build import prepare
+from espalier.core.calibration import Calibration, LayerWeights, digest
+from espalier.core.errors import InvalidInputError
+from espalier.core.plan import Plan
+from espalier.passes import pipeline
+from espalier.passes.analysis.gate_sites import GateSites, layer_names
+from espalier.passes.prune.replace_weights import ReplaceWeights, model_digest
+
+from .fit import mean_divergence, mean_squared_error
+from .fitting_run import FittingRun, mean_contributions
+from .inputs import grouped_inputs
+from .interpreter import Interpreter, flat
+from .permute import can_reorder, reordered_weights
+from .selection import Predicted, Selection
+
+MIN_SAMPLES = 16
+ORDER_SAMPLES = 256
+"""Samples that decide the order of channels."""
+
+HELD_OUT = 4
+"""One in so many inputs is held out to choose between ridges."""
+
+Progress = Callable[[int, int, str], None]
+
+
+def calibrate(
+    mod: tvm.IRModule,
+    inputs,
+    plan: Plan,
+    *,
+    mode: str = "select",
+    reconstruct: bool = True,
+    reorder: bool = True,
+    ridges: Sequence[float] = (1.0, 100.0),
+    selection: Selection | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Calibration:
+    """Fit gates, and weights under these gates, to unlabelled inputs.
+
+    mod: what a frontend returns. plan: the densities, granularities and placements to fit for.
+    inputs: array [S, ...], or name -> array; S is at least 16 and a multiple of the model's batch.
+    mode: "select", the only one that can be fitted; gates that boost are trained.
+    reconstruct: fit weights too. reorder: put channels in order of importance first. Without both the network's
+        weights stay its own.
+    ridges: how strongly a predictor is held back from following the input; the best is found.
+    selection: another way to choose channels, see `selection`; ridges are then not used.
+    seed: of the random pixels that weights are fitted to.
+    progress: called with (done, total, what).
+
+    Raises InvalidInputError, InvalidPlanError, InvalidModelError.
+    """
+    _check_mode(mode)
+    selections = [selection] if selection else [Predicted(_checked_ridge(ridge)) for ridge in ridges]
+    if not selections:
+        raise InvalidInputError("calibration: no ridges are given, accepted is at least one number above 0")
+    prepared = prepare(mod)
+    plan.check_layers(layer_names(prepared))
+    given = grouped_inputs(prepared, inputs, MIN_SAMPLES)
+    found = GateSites.of(prepared, plan)
+    if not found.sites:
+        remark = "no gate was fitted: the plan asks for none" if plan == Plan() else "no gate was fitted"
+        return Calibration(inputs_digest=_digest(given), remarks=(remark, *found.remarks))
+    report = _Reporter(progress, layers=len(layer_names(prepared)), runs=_runs(len(selections)) + reorder)
+    weights = _reordered(prepared, found.sites, given, report) if reorder else {}
+    ordered = pipeline.apply(prepared, [ReplaceWeights(Calibration({}, weights, model_digest(prepared)))])
+    fitter = _Fitter(Interpreter(ordered), found, given, reconstruct, seed, report)
+    best, remarks = fitter.choose(selections)
+    run = fitter.fit(best)[0]
+    changes = run.variability().items()
+    remarks += [
+        f"{name}: its choice changes between inputs by {v:.2f} (0 never, 1 as a random one)" for name, v in changes
+    ]
+    return Calibration(run.gates, {**weights, **run.weights}, model_digest(prepared), _digest(given), tuple(remarks))
+
+
+@dataclass(frozen=True)
+class _Fitter:
+    interpreter: Interpreter
+    found: GateSites
+    inputs: Mapping[str, np.ndarray]
+    reconstruct: bool
+    seed: int
+    report: _Reporter
+
+    def fit(self, selection: Selection, held_out: int = 0) -> tuple[FittingRun, np.ndarray, np.ndarray]:
+        """A run fitted to all groups but the last `held_out`, and the outputs [S, ...] of these (of all if 0)."""
+        groups = len(next(iter(self.inputs.values())))
+        random = np.random.default_rng(self.seed)
+        on_layer = self.report.named(selection.label)
+        run = FittingRun(self.interpreter, self.found, selection, self.reconstruct, groups - held_out, random, on_layer)
+        dense, gated = run.run(self.inputs)
+        return run, flat(dense[-held_out:]), flat(gated[-held_out:])
+
+    def choose(self, selections: Sequence[Selection]) -> tuple[Selection, list[str]]:
+        """The selection whose gated network is closest to the dense one, and a remark that says so."""
+        if len(selections) == 1:
+            return selections[0], [f"channels are chosen by {selections[0].label}"]
+        groups = len(next(iter(self.inputs.values())))
+        held_out = max(1, groups // HELD_OUT) if groups > 1 else 0  # a single group is fitted to and judged by
+        distances = {}
+        for selection in selections:
+            _, dense, gated = self.fit(selection, held_out)
+            name, distances[selection] = _distance(dense, gated)
+        best = min(distances, key=distances.get)
+        values = ", ".join(f"{distance:.4g} with {one.label}" for one, distance in distances.items())
+        return best, [f"{best.label} was chosen: {name} from the dense network's outputs is {values}"]
+
+
+class _Reporter:
+    """Counts layers through all runs."""
+
+    def __init__(self, progress: Progress | None, layers: int, runs: int):
+        self.progress, self.total, self.done = progress, layers * runs, 0
+
+    def named(self, label: str) -> Callable[[str], None]:
+        """A callback for the layers of one run."""
+
+        def step(layer: str) -> None:
+            self.done += 1
+            if self.progress:
+                self.progress(self.done, self.total, f"{label}: {layer}")
+
+        return step
+
+
+def _runs(selections: int) -> int:
+    """Fitting runs: one for each selection and a last one on all inputs, or just the last."""
+    return selections + 1 if selections > 1 else 1
+
+
+def _reordered(prepared: tvm.IRModule, sites, inputs, report: _Reporter) -> dict[str, LayerWeights]:
+    interpreter = Interpreter(prepared)
+    gated = [layer for layer in interpreter.layers if layer.name in sites]
+    free = {layer.name for layer in gated if can_reorder(interpreter.flow, layer.var)}
+    groups = max(1, ORDER_SAMPLES // next(iter(inputs.values())).shape[1])
+    few = {name: array[:groups] for name, array in inputs.items()}
+    means = mean_contributions(interpreter, free, few, report.named("order of channels"))
+    return reordered_weights(prepared, {name: np.argsort(-mean, kind="stable") for name, mean in means.items()})
+
+
+def _distance(dense: np.ndarray, gated: np.ndarray) -> tuple[str, float]:
+    if dense.ndim == 2 and dense.shape[1] > 1 and dense.dtype.kind == "f":
+        return "the divergence", mean_divergence(dense, gated)
+    return "the mean squared error", mean_squared_error(dense, gated)
+
+
+def _digest(inputs: Mapping[str, np.ndarray]) -> str:
+    return digest({name: flat(array) for name, array in inputs.items()})
+
+
+def _check_mode(mode: str) -> None:
+    if mode != "select":
+        raise InvalidInputError(f'calibration mode: got {mode!r}, accepted is "select"; gates that boost are trained')
+
+
+def _checked_ridge(ridge: float) -> float:
+    if not isinstance(ridge, int | float) or isinstance(ridge, bool) or not 0 < ridge < float("inf"):
+        raise InvalidInputError(f"calibration ridge: got {ridge!r}, accepted is a number above 0")
+    return float(ridge)
