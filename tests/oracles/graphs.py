@@ -10,8 +10,10 @@ from tvm import relax
 
 from espalier.build import prepare
 from espalier.core.calibration import Calibration, Gate
+from espalier.core.ir_names import CHANNEL_GATE
 from espalier.core.plan import Plan
 from espalier.ir.dataflow import Dataflow, shape_of
+from espalier.passes import pipeline
 from espalier.passes.analysis.gate_sites import GateSites
 
 
@@ -84,14 +86,20 @@ def assert_unchanged(after: tvm.IRModule, before: tvm.IRModule) -> None:
 
 
 def layers(mod: tvm.IRModule) -> dict[str, tuple]:
-    """(operator, spec, call) of each Espalier operator in main, by the name of the variable that holds its result."""
+    """(operator, spec, call) of each Espalier operator in main, by the layer's name, a gate's with ".gate" after it."""
     flow = Dataflow.of(mod)
-    return {var.name: flow.layer_of(var) for var in flow.values if flow.layer_of(var)}
+    found = [flow.layer_of(var) for var in flow.values if flow.layer_of(var)]
+    return {spec.name + ".gate" * (operator == CHANNEL_GATE): (operator, spec, call) for operator, spec, call in found}
 
 
 def specs(mod: tvm.IRModule) -> dict:
-    """The spec of each Espalier operator in main, by the name of the variable that holds its result."""
+    """The spec of each Espalier operator in main, by the names that `layers` gives."""
     return {name: spec for name, (_, spec, _) in layers(mod).items()}
+
+
+def pruned(mod: tvm.IRModule, plan: Plan, mode: str = "select") -> tvm.IRModule:
+    """The prepared module after the prune phase, with random gates."""
+    return pipeline.apply(prepare(mod), pipeline.prune_phase(plan, random_calibration(mod, plan, mode)))
 
 
 def random_calibration(mod: tvm.IRModule, plan: Plan, mode: str = "select", seed: int = 0) -> Calibration:
