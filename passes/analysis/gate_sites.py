@@ -87,7 +87,7 @@ class _Finder:
         if settings.density == 1:
             return
         if isinstance(spec, Conv2dSpec) and spec.groups == shape_of(call.args[0])[1] == shape_of(var)[1]:
-            self._carry(spec.name, call.args[0])
+            self._carry(spec, call.args[0])
             return
         reason = self._obstacle(var, spec, call)
         gate = None if reason else self._gate(var, spec, settings)
@@ -121,13 +121,15 @@ class _Finder:
             return None
         return "output"
 
-    def _carry(self, name: str, x: relax.Expr) -> None:
+    def _carry(self, spec: Conv2dSpec, x: relax.Expr) -> None:
         """A depthwise layer computes the winners of the gate on its input."""
         leader = self._gate_on(x)
-        if leader:
-            self.found.followers[name] = leader
+        if "residual" in spec.roles:
+            self._remark(spec.name, "a depthwise convolution with a residual would lose part of what is added")
+        elif leader:
+            self.found.followers[spec.name] = leader
         else:
-            self._remark(name, "a depthwise convolution carries the gate of its input, which has none")
+            self._remark(spec.name, "a depthwise convolution carries the gate of its input, which has none")
 
     def _gate_on(self, value: relax.Expr) -> str | None:
         """Name of the layer whose gate decides which channels of `value` are nonzero."""

@@ -100,7 +100,7 @@ class _ActivityPropagator(BindingRewriter):
         name = call.op.name
         known = self.activity.get(call.args[0]) if isinstance(call.args[0], relax.Var) else None
         if name == "relax.concat":
-            return self._through_concat(call)
+            return self._through_concat(var, call)
         if name == "relax.add":
             return self._through_add(var, call)
         if known is None:
@@ -120,15 +120,16 @@ class _ActivityPropagator(BindingRewriter):
             self._lost(var.name, "an add joins two different lists")
         return None
 
-    def _through_concat(self, call: relax.Call) -> Activity | None:
+    def _through_concat(self, var: relax.Var, call: relax.Call) -> Activity | None:
         """One list for a concatenation of channels: those of its parts, moved; a part without one is listed whole."""
         parts = list(call.args[0].fields) if isinstance(call.args[0], relax.Tuple) else []
         known = [self.activity.get(part) for part in parts]
         sizes = {activity.active.granularity for activity in known if activity}
-        if int(call.attrs.axis) != 1 or len(sizes) != 1:
+        if not sizes:
             return None
-        (granularity,) = sizes
-        if any(shape_of(part)[1] % granularity for part in parts):
+        granularity = min(sizes)
+        if int(call.attrs.axis) != 1 or len(sizes) > 1 or any(shape_of(part)[1] % granularity for part in parts):
+            self._lost(var.name, "a concatenation whose parts have no granularity in common")
             return None
         lists, offset = [], 0
         for part, activity in zip(parts, known):
@@ -151,8 +152,10 @@ class _ActivityPropagator(BindingRewriter):
 
 
 def _is_spatial_mean(call: relax.Call) -> bool:
+    if call.op.name != "relax.mean" or call.attrs.axis is None:
+        return False
     rank = len(shape_of(call.args[0]))
-    return call.op.name == "relax.mean" and sorted(int(axis) % rank for axis in call.attrs.axis) == [2, 3]
+    return sorted(int(axis) % rank for axis in call.attrs.axis) == [2, 3]
 
 
 def _is_flatten_of_pixels(call: relax.Call) -> bool:
@@ -160,4 +163,4 @@ def _is_flatten_of_pixels(call: relax.Call) -> bool:
     if call.op.name not in ("relax.reshape", "relax.flatten", "relax.squeeze", "relax.nn.batch_flatten"):
         return False
     shape = shape_of(call.args[0])
-    return len(shape) == 4 and shape[2:] == (1, 1)
+    return len(shape) == 4 and shape[2:] == (1, 1) and shape_of(call)[:2] == shape[:2]
