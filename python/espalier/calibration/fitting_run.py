@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -33,7 +33,9 @@ class FittingRun:
     A layer that follows another layer's gate (`GateSites.followers`) computes its winners too. Where that gate
     is fitted only later, at the sum that the follower is added to, it leaves out the same channels there.
 
-    fit_groups: groups of inputs that are fitted to; the others only go through.
+    fit_groups: groups of inputs that are fitted to; the others only go through. on_layer: called with the
+        name of each layer that is done.
+    gates, weights, masks: what was found, by layer name; masks [S, C_out].
     """
 
     interpreter: Interpreter
@@ -42,10 +44,11 @@ class FittingRun:
     reconstruct: bool
     fit_groups: int
     random: np.random.Generator
-    on_layer: object = None
+    on_layer: Callable[[str], None] | None = None
     gates: dict[str, Gate] = field(default_factory=dict)
     weights: dict[str, LayerWeights] = field(default_factory=dict)
     masks: dict[str, np.ndarray] = field(default_factory=dict)
+    fraction: float = field(init=False, default=1.0)
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Fit. Returns the first output [G, N, ...] of the dense and of the gated network."""
@@ -85,7 +88,9 @@ class FittingRun:
         self.weights[layer.name] = LayerWeights(weight, layer.bias + shift.reshape(-1))
         return self.weights[layer.name]
 
-    def _batches(self, layer: Layer, x: np.ndarray, aim: np.ndarray, residual: np.ndarray | None):
+    def _batches(
+        self, layer: Layer, x: np.ndarray, aim: np.ndarray, residual: np.ndarray | None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Pairs (rows of the gated input, what the layer's own weights miss there) for `fit_correction`."""
         groups = getattr(layer.spec, "groups", 1)
         own = layer.weight.reshape(groups, len(layer.weight) // groups, -1).transpose(0, 2, 1)
@@ -97,7 +102,7 @@ class FittingRun:
             rows = sampled_rows(layer.spec, x[part], layer.weight, positions)
             yield rows, missing - rows @ own
 
-    def _gate(self, layer, site: GateSite, x, branch, residual, result) -> np.ndarray:
+    def _gate(self, layer: Layer, site: GateSite, x, branch, residual, result) -> np.ndarray:
         """The layer's output under a gate that is fitted now."""
         gated = branch if site.gate == "branch" else result
         features = subsample(x)
@@ -120,17 +125,18 @@ class FittingRun:
         return round(samples * self.fraction)
 
 
-def mean_contributions(interpreter: Interpreter, sites, inputs: Mapping[str, np.ndarray], on_layer=None) -> dict:
-    """Mean contribution [C] of each channel of the layers `sites` in the network without gates, by name."""
+def mean_contributions(
+    interpreter: Interpreter, names: Collection[str], inputs: Mapping[str, np.ndarray], on_layer: Callable[[str], None]
+) -> dict[str, np.ndarray]:
+    """Mean contribution [C] of each channel of the layers `names` in the network without gates, by name."""
     found = {}
 
     def evaluate(layer: Layer, lanes: list[Lane]) -> tuple[np.ndarray]:
         x, residual = layer.read(lanes[0])
         y = finish(layer.spec, linear(layer.spec, x, layer.weight, layer.bias), residual)
-        if layer.name in sites:
+        if layer.name in names:
             found[layer.name] = contribution(y, reader_norm(interpreter.flow, layer.var)).mean(0)
-        if on_layer:
-            on_layer(layer.name)
+        on_layer(layer.name)
         return (y,)
 
     interpreter.walk([interpreter.lane(inputs)], evaluate)
