@@ -40,7 +40,8 @@ def choose_family(problem: ConvProblem, isa: Isa) -> Family:
 
 def candidates(problem: ConvProblem, isa: Isa) -> list[Family]:
     """Every family that can compute the problem, the one with the fewest predicted cycles first."""
-    if problem.is_depthwise and _fits_blocks(problem, isa) and problem.channels_in >= isa.lanes:
+    has_residual = "residual" in problem.spec.roles
+    if problem.is_depthwise and not has_residual and _fits_blocks(problem, isa) and problem.channels_in >= isa.lanes:
         return [_depthwise(problem, isa), _planar(problem, isa)]
     if problem.spec.groups > 1 or not _fits_blocks(problem, isa):
         return [_planar(problem, isa)]

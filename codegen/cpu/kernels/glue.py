@@ -68,10 +68,16 @@ def pool2d(pool: Pool, x_shape, out_shape, x_layout: Layout, out_layout: Layout)
         with T.grid(*pool.size) as (r, s):
             h = row * pool.strides[0] + r * pool.dilation[0] - pool.padding[0]
             w = column * pool.strides[1] + s * pool.dilation[1] - pool.padding[1]
-            with T.If(tirx.all(h >= 0, h < x_shape[2], w >= 0, w < x_shape[3])):
+            inside = tirx.all(h >= 0, h < x_shape[2], w >= 0, w < x_shape[3])
+            counted = inside
+            if pool.count_padding:  # but not what rounding the size up adds beyond the padding
+                counted = tirx.all(h < x_shape[2] + pool.padding[2], w < x_shape[3] + pool.padding[3])
+            with T.If(inside):
                 with T.Then():
                     value = x[tuple(x_layout.index(n, block, h, w, lane))]
                     total[0] = tirx.max(total[0], value) if pool.kind == "max" else total[0] + value
+            with T.If(counted):
+                with T.Then():
                     count[0] = count[0] + T.float32(1)
 
     def body(x, out) -> None:
@@ -85,8 +91,7 @@ def pool2d(pool: Pool, x_shape, out_shape, x_layout: Layout, out_layout: Layout)
                 one_place(x, total, count, n, block, row, column)
                 value = total[0]
                 if pool.kind == "avg":
-                    area = T.float32(pool.size[0] * pool.size[1]) if pool.count_padding else count[0]
-                    value = value / spread(area, lanes)
+                    value = value / spread(count[0], lanes)
                 T.buffer_store(out, value, out_layout.index(n, block, row, column, lane))
             clear_margins(out, out_layout, out_shape, n, block, row, 1)
 
