@@ -29,19 +29,20 @@ def dense(x, weight):
     return np.asarray(x, np.float64) @ np.asarray(weight, np.float64).T
 
 
-def pool2d(x, kind, size, strides=(1, 1), padding=(0, 0, 0, 0), dilation=(1, 1), count_padding=False):
-    """The maximum or the average of each window's places inside the image, or ("avg", count_padding) over all places."""
+def pool2d(x, kind, size, strides=(1, 1), padding=(0, 0, 0, 0), dilation=(1, 1), count_padding=False, ceil_mode=False):
+    """The maximum or the average of each window's places inside the image; with count_padding, inside the padding."""
     top, left, bottom, right = padding
     _, _, height, width = x.shape
-    rows = (height + top + bottom - dilation[0] * (size[0] - 1) - 1) // strides[0] + 1
-    columns = (width + left + right - dilation[1] * (size[1] - 1) - 1) // strides[1] + 1
+    free = height + top + bottom - dilation[0] * (size[0] - 1) - 1, width + left + right - dilation[1] * (size[1] - 1) - 1
+    rows, columns = ((-(-one // s) if ceil_mode else one // s) + 1 for one, s in zip(free, strides))
     y = np.empty((*x.shape[:2], rows, columns))
     for p in range(rows):
-        inside_rows = [h for h in _places(p, size[0], strides[0], dilation[0], top) if 0 <= h < height]
+        seen_rows = [h for h in _places(p, size[0], strides[0], dilation[0], top) if h < height + bottom]
         for q in range(columns):
-            inside_columns = [w for w in _places(q, size[1], strides[1], dilation[1], left) if 0 <= w < width]
-            window = x[:, :, inside_rows][..., inside_columns].astype(np.float64)
-            area = size[0] * size[1] if count_padding else len(inside_rows) * len(inside_columns)
+            seen_columns = [w for w in _places(q, size[1], strides[1], dilation[1], left) if w < width + right]
+            inside = [h for h in seen_rows if 0 <= h < height], [w for w in seen_columns if 0 <= w < width]
+            window = x[:, :, inside[0]][..., inside[1]].astype(np.float64)
+            area = len(seen_rows) * len(seen_columns) if count_padding else len(inside[0]) * len(inside[1])
             y[:, :, p, q] = window.max((2, 3)) if kind == "max" else window.sum((2, 3)) / area
     return y
 

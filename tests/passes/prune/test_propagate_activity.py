@@ -35,8 +35,10 @@ def reader_after(between) -> tuple:
     rank = len(y.ty.shape)
     mod = g.module(g.conv(y, "reader", 4) if rank == 4 else g.dense(y, "reader", 4))
     gated, after = before_and_after(mod, Plan(density=0.5, placement="branch"))
-    assert_close(run_stock(after, X)[0], run_stock(gated, X)[0])
-    return specs(after)["reader"].active, remarks_of(after)[len(remarks_of(gated)) :]
+    active = specs(after)["reader"].active
+    if active:
+        assert_close(run_stock(after, X)[0], run_stock(gated, X)[0])
+    return active, remarks_of(after)[len(remarks_of(gated)) :]
 
 
 KEEPING = {

@@ -65,15 +65,18 @@ def test_pool(isa):
         CHANNELS,
         IMAGES,
         st.booleans(),
+        st.booleans(),
         st.tuples(HALOS, HALOS),
     )
-    def holds(kind, window, padding, dilation, channels, image, in_blocks, halos):
+    def holds(kind, window, padding, dilation, channels, image, in_blocks, ceil_mode, halos):
         size, strides = window
         assume(all(p < s for p, s in zip(padding, size * 2)))  # no window lies in the padding alone
-        assume(all(image[i] + padding[i] + padding[i + 2] > dilation[i] * (size[i] - 1) for i in range(2)))
         assume(dilation == (1, 1) or padding == (0, 0, 0, 0))
+        free = [image[i] + padding[i] + padding[i + 2] - dilation[i] * (size[i] - 1) - 1 for i in range(2)]
+        steps = [-(-free[i] // strides[i]) if ceil_mode else free[i] // strides[i] for i in range(2)]
+        assume(all(0 <= steps[i] and steps[i] * strides[i] - padding[i] < image[i] for i in range(2)))
         x, block = tensor(2, channels, *image), isa.lanes if in_blocks else 1
-        expected = nn.pool2d(x, kind[0], size, strides, padding, dilation, kind[1])
+        expected = nn.pool2d(x, kind[0], size, strides, padding, dilation, kind[1], ceil_mode)
         pool = glue.Pool(kind[0], size, strides, padding, dilation, kind[1])
         source, result = Layout(block, halos[0]), Layout(block, halos[1])
         (stored,) = run_kernel(glue.pool2d(pool, x.shape, expected.shape, source, result), isa, stored_as(x, source))
