@@ -12,6 +12,8 @@ In short:
 from __future__ import annotations
 
 import importlib
+import sys
+import types
 
 _HOMES = {
     "from_onnx": ".frontend",
@@ -50,3 +52,14 @@ def __getattr__(name: str):
 
 def __dir__() -> list[str]:
     return __all__
+
+
+class _Package(types.ModuleType):
+    """Importing the submodule `espalier.build` must not put it in the place of the function `espalier.build`."""
+
+    def __setattr__(self, name: str, value) -> None:
+        if name not in _HOMES or not isinstance(value, types.ModuleType):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
