@@ -14,8 +14,8 @@ import tvm
 from tvm import relax
 from tvm.support import cc
 
-from espalier.core.errors import CorruptArtifactError, ToolNotFoundError
-from espalier.targets.cpu import check_runs_here
+from espalier.core.errors import CorruptArtifactError, ToolNotFoundError, UnsupportedTargetError
+from espalier.targets.cpu import check_runs_here, host_cpu
 
 LIBRARY = "program.so"
 DESCRIPTION = "program.json"
@@ -42,7 +42,11 @@ class CpuProgram:
     def new_machine(self) -> relax.VirtualMachine:
         """A virtual machine of its own, for instruments that would slow the shared one."""
         check_runs_here(self.isa)
-        return relax.VirtualMachine(self.executable, tvm.cpu())
+        try:
+            return relax.VirtualMachine(self.executable, tvm.cpu())
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0]
+            raise UnsupportedTargetError(f"the artifact does not run on this machine ({host_cpu()}): {reason}") from None
 
     def run(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
         """Compute the outputs."""

@@ -31,6 +31,9 @@ ISAS = (
     Isa("generic", 4, 16, ""),  # SSE2: xmm0 to xmm15
 )
 
+OTHER_NAMES = ("arm64", "amd64", "i486", "i586", "i686")
+"""Architectures in triples that LLVM lists under another name."""
+
 
 def host_cpu() -> str:
     """LLVM's name of this machine's CPU."""
@@ -45,6 +48,7 @@ def cpu_target(options: dict) -> Target:
     options = {"num-cores": os.cpu_count() or 1, **options}
     if "mcpu" not in options and "mtriple" not in options:
         options["mcpu"] = host_cpu()
+    _check_triple(str(options.get("mtriple", "")))
     try:
         target = Target(options)
     except (ValueError, TypeError, RuntimeError, AttributeError) as error:
@@ -53,6 +57,15 @@ def cpu_target(options: dict) -> Target:
     if mcpu and not codegen.llvm_is_valid_cpu(mcpu, str(target.attrs.get("mtriple", ""))):
         raise UnsupportedTargetError(f"target llvm: mcpu {mcpu!r} is not known to LLVM, this machine is {host_cpu()!r}")
     return target
+
+
+def _check_triple(mtriple: str) -> None:
+    """Refuse what LLVM would crash on."""
+    known, arch = [str(name) for name in codegen.llvm_get_targets()], mtriple.split("-")[0]
+    if mtriple and arch not in (*known, *OTHER_NAMES) and not arch.startswith(("armv", "thumbv")):
+        raise UnsupportedTargetError(
+            f"target llvm: mtriple {mtriple!r} is for no machine that LLVM knows, accepted are {', '.join(known)}"
+        )
 
 
 def isa_of(target: Target) -> Isa:

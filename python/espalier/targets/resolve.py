@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from tvm.target import Target
 
@@ -43,7 +43,9 @@ def _options(target: str | Mapping | Target) -> dict:
 
 
 def _plain(value):
-    return int(value) if isinstance(value, int) else str(value) if not isinstance(value, (list, tuple)) else value
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(one) for one in value]
+    return int(value) if isinstance(value, int) else str(value)
 
 
 def as_dict(target: Target) -> dict:
