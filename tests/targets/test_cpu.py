@@ -1,0 +1,53 @@
+"""Instruction sets are found from the target's features, whatever machine runs the tests."""
+
+from __future__ import annotations
+
+import platform
+
+import pytest
+
+from espalier.core.errors import UnsupportedTargetError
+from espalier.targets.cpu import ISAS, check_runs_here, cpu_features, cpu_target, isa_of
+
+X86, ARM = "x86_64-linux-gnu", "aarch64-linux-gnu"
+
+
+@pytest.mark.parametrize(
+    ("options", "isa"),
+    [
+        ({"mtriple": X86, "mcpu": "znver4"}, "avx512"),
+        ({"mtriple": X86, "mcpu": "skylake-avx512"}, "avx512"),
+        ({"mtriple": X86, "mcpu": "haswell"}, "avx2"),
+        ({"mtriple": X86, "mcpu": "znver3"}, "avx2"),
+        ({"mtriple": X86, "mcpu": "sandybridge"}, "generic"),
+        ({"mtriple": X86}, "generic"),
+        ({"mtriple": ARM}, "neon"),
+        ({"mtriple": ARM, "mcpu": "neoverse-n1"}, "neon"),
+        ({"mtriple": "riscv64-linux-gnu"}, "generic"),
+    ],
+    ids=str,
+)
+def test_isa_of(options, isa):
+    assert isa_of(cpu_target({"kind": "llvm", **options})).name == isa
+
+
+def test_isas_are_listed_from_wide_to_narrow():
+    lanes = [isa.lanes for isa in ISAS]
+    assert lanes == sorted(lanes, reverse=True)
+    assert ISAS[-1].feature == ""
+
+
+def test_every_x86_feature_is_one_that_llvm_knows():
+    features = cpu_features(cpu_target({"kind": "llvm", "mtriple": X86, "mcpu": "znver4"}))
+    assert {"avx512f", "avx2"} <= features
+
+
+def test_the_baseline_runs_everywhere():
+    check_runs_here("generic")
+    check_runs_here(isa_of(cpu_target({"kind": "llvm"})).name)
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="neon runs on this machine")
+def test_what_this_machine_lacks_is_named():
+    with pytest.raises(UnsupportedTargetError, match="the artifact needs neon and this machine .* has none"):
+        check_runs_here("neon")

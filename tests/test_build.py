@@ -1,0 +1,176 @@
+"""From a module, a plan and gates to an artifact that runs, saves and loads."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from models import depthwise_net, onnxruntime_outputs, residual_net
+from oracles.graphs import Graph, random_calibration
+from oracles.networks import mobile, plain, residual, unusual
+from oracles.running import assert_close
+from tvm import relax
+
+import espalier
+from espalier.build import build
+from espalier.core.artifact import TensorSpec
+from espalier.core.calibration import Calibration, Gate
+from espalier.core.errors import (
+    CorruptArtifactError,
+    InvalidInputError,
+    InvalidModelError,
+    InvalidPlanError,
+    UnsupportedTargetError,
+)
+from espalier.core.plan import Plan
+
+X = np.random.default_rng(0).standard_normal((1, 3, 8, 8), np.float32)
+HALF = Plan(density=0.5)
+IS_X86 = platform.machine() in ("x86_64", "AMD64")
+
+
+@pytest.fixture(scope="module")
+def gated():
+    """A gated network, built once."""
+    return espalier.build(plain(), "llvm", HALF, random_calibration(plain(), HALF))
+
+
+@pytest.mark.parametrize("net", [residual_net, depthwise_net])
+@pytest.mark.parametrize("channels", [16, 20])
+def test_dense_networks_equal_onnxruntime(net, channels):
+    model = net(channels)
+    artifact = build(espalier.from_onnx(model))
+    assert_close(artifact(X), onnxruntime_outputs(model, x=X)[0])
+
+
+@pytest.mark.parametrize(("placement", "mode"), [("inner", "boost"), ("branch", "select"), ("sum", "boost")])
+def test_lowered_equals_body(placement, mode):
+    mod, plan = residual(batch=3), Plan(density=0.5, placement=placement)
+    calibration = random_calibration(mod, plan, mode)
+    x = np.random.default_rng(1).standard_normal((3, 3, 36, 36), np.float32)
+    lowered, body = (build(mod, "llvm", plan, calibration, lower=lower) for lower in (True, False))
+    assert_close(lowered(x), body(x))
+    assert lowered.layers == body.layers
+    assert lowered.report == body.report
+
+
+@pytest.mark.skipif(not IS_X86, reason="needs an x86 machine")
+@pytest.mark.parametrize("mcpu", ["haswell", "x86-64"])
+def test_other_instruction_sets_give_the_same(gated, mcpu):
+    """AVX2, and SSE2 alone."""
+    other = build(plain(), {"kind": "llvm", "mcpu": mcpu}, HALF, random_calibration(plain(), HALF))
+    assert other.program.isa == {"haswell": "avx2", "x86-64": "generic"}[mcpu]
+    assert_close(other(X), gated(X))
+
+
+@pytest.mark.parametrize("mtriple", ["aarch64-linux-gnu", "riscv64-linux-gnu"])
+def test_other_architectures_compile_but_do_not_run_here(mtriple):
+    if mtriple.startswith(platform.machine()):
+        pytest.skip("this machine runs it")
+    artifact = build(mobile(), {"kind": "llvm", "mtriple": mtriple}, HALF, random_calibration(mobile(), HALF))
+    with pytest.raises(UnsupportedTargetError) as raised:
+        artifact(np.zeros((1, 3, 10, 10), np.float32))
+    assert "\n" not in str(raised.value)
+
+
+def test_what_an_artifact_knows_of_itself(gated):
+    assert gated.inputs == (TensorSpec("x", (1, 3, 8, 8), "float32"),)
+    assert gated.outputs == (TensorSpec("output0", (1, 5), "float32"),)
+    assert gated.plan == HALF
+    assert [layer.name for layer in gated.layers] == ["conv0", "conv1", "conv2", "fc"]
+    assert [layer.active_channels for layer in gated.layers] == [8, 8, 8, 5]
+    assert gated.report == ("fc: not gated: only convolutions are gated",)
+    assert gated.target["kind"] == "llvm"
+
+
+def test_several_outputs_come_in_order():
+    artifact = build(unusual())
+    logits, grouped = artifact(np.zeros((1, 3, 8, 11), np.float32))
+    assert [spec.shape for spec in artifact.outputs] == [logits.shape, grouped.shape] == [(1, 5), (1, 64, 8, 11)]
+
+
+def test_saved_and_loaded_it_computes_the_same_bits(gated, tmp_path):
+    gated.save(tmp_path / "artifact")
+    loaded = espalier.load(tmp_path / "artifact")
+    np.testing.assert_array_equal(loaded(X), gated(X))
+    assert (loaded.layers, loaded.report, loaded.plan) == (gated.layers, gated.report, gated.plan)
+    assert (loaded.inputs, loaded.outputs, loaded.target) == (gated.inputs, gated.outputs, gated.target)
+    loaded.save(tmp_path / "again")
+    np.testing.assert_array_equal(espalier.load(tmp_path / "again")(X), gated(X))
+
+
+@pytest.mark.parametrize("name", ["program.so", "program.json", "artifact.json"])
+@pytest.mark.parametrize("harm", ["truncated", "missing"])
+def test_damaged_artifacts_are_refused(gated, tmp_path, name, harm):
+    gated.save(tmp_path / "artifact")
+    file = tmp_path / "artifact" / name
+    if harm == "missing":
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with pytest.raises(CorruptArtifactError) as raised:
+        espalier.load(tmp_path / "artifact")
+    assert "\n" not in str(raised.value)
+
+
+def test_profiles_name_every_layer(gated):
+    measurement = gated.profile(X, repeats=2)
+    assert [one.layer.name for one in measurement.layers] == ["conv0", "conv1", "conv2", "fc"]
+    assert all(one.latency_s > 0 for one in measurement.layers)
+    assert measurement.macs < measurement.macs_dense == sum(layer.macs_dense for layer in gated.layers)
+
+
+def test_a_calibration_is_no_part_of_a_dense_build():
+    calibration = random_calibration(plain(), HALF)
+    assert_close(build(plain(), calibration=calibration)(X), build(plain())(X))
+
+
+def test_layer_names_are_what_a_plan_may_name():
+    assert espalier.layer_names(plain()) == ["conv0", "conv1", "conv2", "fc"]
+
+
+def gates_of_one_channel() -> Calibration:
+    gate = Gate(np.ones((1, 1), np.float32), np.ones(1, np.float32))
+    return Calibration({f"conv{number}": gate for number in range(3)})
+
+
+REFUSED = {
+    "an unknown layer": (Plan(layers={"conv7": {"density": 0.5}}), None, InvalidPlanError, "'conv7'.*'conv0'"),
+    "no gates": (HALF, None, InvalidPlanError, "'conv0': a density below 1 needs gates"),
+    "gates of another shape": (HALF, gates_of_one_channel(), InvalidInputError, r"phi is \[1, 1\], accepted is \[3, 16\]"),
+    "a granularity that does not divide": (
+        Plan(layers={"conv1": {"density": 0.5, "granularity": 16}}),
+        random_calibration(plain(20), Plan()),
+        InvalidPlanError,
+        "granularity 16 does not divide its 20 channels",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused_plans(case):
+    plan, calibration, error, message = REFUSED[case]
+    with pytest.raises(error, match=message) as raised:
+        build(plain(20 if "divide" in case else 16), "llvm", plan, calibration)
+    assert "\n" not in str(raised.value)
+
+
+def test_modules_without_main_or_with_dynamic_shapes_are_refused():
+    n, x = relax.Var("n", relax.ShapeType(ndim=1)), relax.Var("x", relax.TensorType(ndim=2, dtype="float32"))
+    g = Graph(1, 3, 8, 8)
+    dynamic = g.module(g.relu(g.x))
+    dynamic.update_func(dynamic.get_global_var("main"), relax.Function([x], x, relax.TensorType(ndim=2, dtype="float32")))
+    for mod in (None, "model.onnx", n, dynamic):
+        with pytest.raises(InvalidModelError) as raised:
+            build(mod)
+        assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("first", ["import espalier.build", "from espalier.build import prepare", "espalier.calibrate"])
+def test_the_function_build_is_not_hidden_by_its_module(first):
+    """In a fresh process: what was imported before must not matter."""
+    code = f"import espalier; {first}; import espalier; assert callable(espalier.build)"
+    subprocess.run([sys.executable, "-c", code], check=True)
