@@ -115,7 +115,8 @@ def top1(logits: np.ndarray, labels: np.ndarray) -> float:
 def table(rows: list[dict], dense: dict[str, float], count: int) -> Table:
     result = Table(title=f"Top-1 on {count:,} CIFAR-10 test images, percent")
     for heading in ("network", "dense", "density", "weights", *SELECTIONS):
-        result.add_column(heading, justify="left" if heading in ("network", "weights") else "right")
+        shown = heading.replace("-", " ")  # a table of 80 columns breaks it there
+        result.add_column(shown, justify="left" if heading in ("network", "weights") else "right")
     for key, by_selection in grouped(rows).items():
         name, density, weights = key
         cells = (f"{by_selection[selection]:.2f}" for selection in SELECTIONS)

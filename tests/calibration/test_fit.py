@@ -111,6 +111,8 @@ def test_small_quantities():
     x = np.array([[[[1.0, -3.0]], [[0.0, 2.0]]]], np.float32)
     np.testing.assert_allclose(subsample(x), [[2, 1]])
     np.testing.assert_allclose(contribution(x, np.array([1.0, 2.0])), [[np.sqrt(5), 2 * np.sqrt(2)]], rtol=1e-6)
+    centred = contribution(x, np.array([1.0, 2.0]), centre=np.array([-1.0, 2.0], np.float32))
+    np.testing.assert_allclose(centred, [[2, 2 * np.sqrt(2)]], rtol=1e-6)
     static = np.tile(np.float32([1, 0]), (10, 1))
     half = np.array([[1, 0], [0, 1]] * 5, np.float32)
     assert (choice_variability(static, 0.5), choice_variability(half, 0.5)) == (0, 1)

@@ -7,7 +7,7 @@ From a few hundred inputs without labels, in this order:
 2. In program order, each layer that a gate reaches gets new weights: least squares on the gated network's
    activations, towards what the layer gave in the dense one.
 3. Each gate's predictor is fitted: ridge regression of every channel's contribution on the mean of |x| over
-   each input channel.
+   each input channel. A channel contributes what it varies, for its readers' biases make up for its mean.
 4. The ridge decides how much the choice follows the input; the one with the lowest divergence from the dense
    network's outputs on inputs that were held out is taken.
 
@@ -88,7 +88,7 @@ def calibrate(
         remark = "no gate was fitted: the plan asks for none" if plan == Plan() else "no gate was fitted"
         return Calibration(inputs_digest=_digest(given), remarks=(remark, *found.remarks))
     report = _Reporter(progress, layers=len(layer_names(prepared)), runs=_runs(len(selections)) + reorder)
-    weights = _reordered(prepared, found.sites, given, report) if reorder else {}
+    weights = _reordered(prepared, found.sites, given, reconstruct, report) if reorder else {}
     ordered = pipeline.apply(prepared, [ReplaceWeights(Calibration({}, weights, model_digest(prepared)))])
     fitter = _Fitter(Interpreter(ordered), found, given, reconstruct, seed, report)
     best, remarks = fitter.choose(selections)
@@ -155,13 +155,13 @@ def _runs(selections: int) -> int:
     return selections + 1 if selections > 1 else 1
 
 
-def _reordered(prepared: tvm.IRModule, sites, inputs, report: _Reporter) -> dict[str, LayerWeights]:
+def _reordered(prepared: tvm.IRModule, sites, inputs, reconstruct: bool, report: _Reporter) -> dict[str, LayerWeights]:
     interpreter = Interpreter(prepared)
     gated = [layer for layer in interpreter.layers if layer.name in sites]
     free = {layer.name for layer in gated if can_reorder(interpreter.flow, layer.var)}
     groups = max(1, ORDER_SAMPLES // next(iter(inputs.values())).shape[1])
     few = {name: array[:groups] for name, array in inputs.items()}
-    means = mean_contributions(interpreter, free, few, report.named("order of channels"))
+    means = mean_contributions(interpreter, free, few, reconstruct, report.named("order of channels"))
     return reordered_weights(prepared, {name: np.argsort(-mean, kind="stable") for name, mean in means.items()})
 
 

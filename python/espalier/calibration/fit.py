@@ -22,13 +22,17 @@ def subsample(x: np.ndarray) -> np.ndarray:
     return np.abs(x).mean((2, 3))
 
 
-def contribution(y: np.ndarray, reader_norm: np.ndarray) -> np.ndarray:
-    """[S, C]: how much each channel matters, sqrt(mean over pixels of y^2) times the norm of its readers' weights.
+def contribution(y: np.ndarray, reader_norm: np.ndarray, centre: np.ndarray | None = None) -> np.ndarray:
+    """[S, C]: how much each channel matters, sqrt(mean over pixels of (y - centre)^2) times its readers' norm.
 
-    y: [S, C, H, W]; reader_norm: [C].
+    y: [S, C, H, W]; reader_norm: [C]; centre: [C], what a channel gives on the average, where the readers'
+    biases will make up for that (`fit_correction`); None where they will not.
     """
-    squares = np.einsum("schw,schw->sc", y, y, optimize=False)
-    return np.sqrt(squares / np.float32(y.shape[2] * y.shape[3])) * reader_norm.astype(np.float32)
+    pixels = np.float32(y.shape[2] * y.shape[3])
+    squares = np.einsum("schw,schw->sc", y, y, optimize=False) / pixels
+    if centre is not None:
+        squares = np.maximum(squares + centre * (centre - 2 * y.mean((2, 3))), 0)
+    return np.sqrt(squares) * reader_norm.astype(np.float32)
 
 
 def fit_predictor(features: np.ndarray, target: np.ndarray, ridge: float) -> tuple[np.ndarray, np.ndarray]:

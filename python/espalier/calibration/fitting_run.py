@@ -105,9 +105,9 @@ class FittingRun:
     def _gate(self, layer: Layer, site: GateSite, x, branch, residual, result) -> np.ndarray:
         """The layer's output under a gate that is fitted now."""
         gated = branch if site.gate == "branch" else result
-        features = subsample(x)
-        target = contribution(gated, reader_norm(self.interpreter.flow, layer.var))
-        fitted = self._fitted(len(x))
+        features, fitted = subsample(x), self._fitted(len(x))
+        centre = gated[:fitted].mean((0, 2, 3)) if self.reconstruct else None
+        target = contribution(gated, reader_norm(self.interpreter.flow, layer.var), centre)
         gate = self.selection.fit(Evidence(features[:fitted], target[:fitted], layer.weight))
         if gate:
             self.gates[site.name] = gate
@@ -126,16 +126,24 @@ class FittingRun:
 
 
 def mean_contributions(
-    interpreter: Interpreter, names: Collection[str], inputs: Mapping[str, np.ndarray], on_layer: Callable[[str], None]
+    interpreter: Interpreter,
+    names: Collection[str],
+    inputs: Mapping[str, np.ndarray],
+    reconstruct: bool,
+    on_layer: Callable[[str], None],
 ) -> dict[str, np.ndarray]:
-    """Mean contribution [C] of each channel of the layers `names` in the network without gates, by name."""
+    """Mean contribution [C] of each channel of the layers `names` in the network without gates, by name.
+
+    reconstruct: whether their readers' weights will be fitted to the gates.
+    """
     found = {}
 
     def evaluate(layer: Layer, lanes: list[Lane]) -> tuple[np.ndarray]:
         x, residual = layer.read(lanes[0])
         y = finish(layer.spec, linear(layer.spec, x, layer.weight, layer.bias), residual)
         if layer.name in names:
-            found[layer.name] = contribution(y, reader_norm(interpreter.flow, layer.var)).mean(0)
+            centre = y.mean((0, 2, 3)) if reconstruct else None
+            found[layer.name] = contribution(y, reader_norm(interpreter.flow, layer.var), centre).mean(0)
         on_layer(layer.name)
         return (y,)
 
