@@ -18,11 +18,11 @@ import numpy as np
 import tvm
 from rich.console import Console
 from rich.table import Table
+from support.gates import random_gates
 from support.networks import resnet18
 from support.records import write_record
 
 import espalier
-from espalier.build import prepare
 from espalier.codegen.cpu.kernels.problem import ConvProblem
 from espalier.codegen.cpu.layout import Layout
 from espalier.codegen.cpu.select import Family, candidates
@@ -30,7 +30,6 @@ from espalier.core.layers import Activation, ActiveList, Conv2dSpec
 from espalier.core.plan import Plan, default_granularity, kept_groups
 from espalier.measure.compare import interleave, summarise
 from espalier.measure.threads import set_threads
-from espalier.passes.analysis.gate_sites import GateSites
 from espalier.targets.cpu import isa_of
 from espalier.targets.resolve import resolve_target
 
@@ -152,7 +151,7 @@ def measure_resnet18(rounds: int) -> list[dict]:
     artifacts = {"dense": espalier.build(mod)}
     for placement in PLACEMENTS:
         plan = Plan(density=0.5, placement=placement)
-        artifacts[placement] = espalier.build(mod, plan=plan, calibration=random_gates(mod, plan, rng))
+        artifacts[placement] = espalier.build(mod, plan=plan, calibration=random_gates(mod, plan))
     feed = tvm.runtime.tensor(x)
     contenders = {name: (lambda run=a.program.machine["main"]: run(feed)) for name, a in artifacts.items()}
     times = summarise(interleave(contenders, rounds))
@@ -173,20 +172,6 @@ def measure_resnet18(rounds: int) -> list[dict]:
             }
         )
     return rows
-
-
-def random_gates(mod, plan: Plan, rng) -> espalier.Calibration:
-    """Gates with random predictors, so that every input has its own channels."""
-    sites = GateSites.of(prepare(mod), plan).sites.values()
-    return espalier.Calibration(
-        {
-            site.name: espalier.Gate(
-                rng.standard_normal((site.channels_in, site.channels_out), "float32"),
-                np.ones(site.channels_out, "float32"),
-            )
-            for site in sites
-        }
-    )
 
 
 def layer_table(rows: list[dict]) -> Table:

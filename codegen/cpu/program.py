@@ -46,7 +46,9 @@ class CpuProgram:
             return relax.VirtualMachine(self.executable, tvm.cpu())
         except RuntimeError as error:
             reason = str(error).splitlines()[0]
-            raise UnsupportedTargetError(f"the artifact does not run on this machine ({host_cpu()}): {reason}") from None
+            raise UnsupportedTargetError(
+                f"the artifact does not run on this machine ({host_cpu()}): {reason}"
+            ) from None
 
     def run(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
         """Compute the outputs."""

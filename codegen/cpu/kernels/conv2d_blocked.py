@@ -8,9 +8,11 @@ After: NeoCPU (Liu et al., USENIX ATC 2019, section 3.1), with the channel loops
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from espalier.targets.cpu import Isa
@@ -21,8 +23,8 @@ from .emit import for_tile, lanes_from, prefetch, spread, tiles
 from .lists import listed_block
 from .problem import ConvProblem
 
-PREFETCH_BYTES = 1 << 20
-"""Weights larger than this are fetched ahead of their use."""
+PREFETCH_BYTES, PREFETCH_STEPS = 1 << 20, 128
+"""Weights of more than so many bytes are fetched ahead, about so many vectors before their use."""
 
 
 @dataclass(frozen=True)
@@ -145,13 +147,13 @@ class _BlockedConvolution(DirectConvolution):
         outer, inner = self._input_loops()
         with T.serial(outer) as position:
             x_block, first_lane = self._input_block(n, position)
+            ahead = self._prefetched(n, position, outer)
             with T.grid(*self.problem.kernel, inner) as (r, s, step):
                 lane = first_lane + step
                 vector = lanes_from(0, self.lanes)
                 weights = [T.bind(self.given["weight"][block, x_block, r, s, lane, vector]) for block in blocks]
-                if self._prefetches():
-                    for block in blocks:
-                        prefetch(self.given["weight"], [block, x_block, r, s, lane + self._prefetched_steps(), 0])
+                for block in blocks if ahead else []:
+                    prefetch(self.given["weight"], ahead(block, r, s, step))
                 for j, (row, column) in enumerate(pixels):
                     h, w = self.problem.row(row, r), self.problem.column(column, s)
                     value = self.given["x"][tuple(self.x_layout.index(n, x_block, h, w, lane))]
@@ -160,13 +162,14 @@ class _BlockedConvolution(DirectConvolution):
                         number = i * len(pixels) + j
                         total[number] = total[number] + value * weight
 
-    def _prefetches(self) -> bool:
-        """Whether the weights come from memory: a network's run leaves no room for large ones in the caches."""
-        return 4 * np.prod(self.weight_shape()) > PREFETCH_BYTES
-
-    def _prefetched_steps(self) -> int:
-        """How many vectors of weights ahead; a list may jump at the next channel block, so that far is too far."""
-        return 128 if self.spec.active is None else 32
+    def _prefetched(self, n, position, outer: int) -> Callable | None:
+        """Which weight to ask for at a step, so that it is there PREFETCH_STEPS steps later; None to ask for none."""
+        if 4 * np.prod(self.weight_shape()) < PREFETCH_BYTES:
+            return None  # it stays in the caches
+        steps_in_block = int(np.prod(self.weight_shape()[2:5]))
+        later = tirx.min(position + -(-PREFETCH_STEPS // steps_in_block), outer - 1)
+        x_block, first_lane = self._input_block(n, later)
+        return lambda block, r, s, step: [block, x_block, r, s, first_lane + step, 0]
 
     def _input_loops(self) -> tuple[int, int]:
         """Extents of the loops over blocks of input channels and over the channels in one."""

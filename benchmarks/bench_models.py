@@ -1,0 +1,136 @@
+"""How fast are whole dense networks, compared with the libraries that people use?
+
+The same ONNX file in Espalier, ONNX Runtime, OpenVINO (float32) and torch.compile, the same threads, by turns in one
+process, batch 1. The bar for each network: at most 1.03 times the best float32 peer; geometric mean below 1.
+Then ResNet-18 with gated sums and M-CifarNet, both at d = 0.5 with random gates, against the best peer's dense time:
+at least 3 times faster.
+
+    python benchmarks/bench_models.py [--threads 1 2] [--rounds 20] [--networks ResNet-18 ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+import tvm
+from rich.console import Console
+from rich.table import Table
+from support.gates import random_gates
+from support.imagenet import NETWORKS, network
+from support.records import write_record
+
+import espalier
+from espalier.core.plan import Plan
+from espalier.frontend.bundled import model_path
+from espalier.measure.compare import disturbed, interleave, summarise
+from espalier.measure.peers import open_peer
+from espalier.measure.threads import set_threads
+
+PEERS = ("onnxruntime", "openvino")
+ALL = (*NETWORKS, "M-CifarNet")
+GATED = {"ResNet-18": "sum", "M-CifarNet": "inner"}
+BAR, GATED_BAR = 1.03, 3.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--networks", nargs="+", choices=ALL, default=ALL)
+    options = parser.parse_args()
+    rows = []
+    for threads in options.threads:
+        set_threads(threads)
+        torch.set_num_threads(threads)
+        for name in options.networks:
+            rows.append(measure(name, threads, options.rounds))
+            Console().print(table(rows[-1:]))
+    Console().print(table(rows))
+    if set(options.networks) == set(ALL):
+        write_record("models", rows)
+
+
+def measure(name: str, threads: int, rounds: int) -> dict:
+    """Median seconds of each contender on one network."""
+    with tempfile.TemporaryDirectory() as folder:
+        contenders = contenders_for(name, Path(folder), threads)
+        timings = summarise(interleave(contenders, rounds, settle_s=0.05 if threads > 1 else 0.0))
+    peers = [label for label in timings if label in (*PEERS, "torch.compile")]
+    best = min(peers, key=lambda label: timings[label].median_s)
+    gated = timings.get("espalier d=0.5")
+    return {
+        "network": name,
+        "threads": threads,
+        "best_peer": best,
+        "latency_s": {label: timing.median_s for label, timing in timings.items()},
+        "quartiles_s": {label: [timing.quartile1_s, timing.quartile3_s] for label, timing in timings.items()},
+        "ratio": timings["espalier"].median_s / timings[best].median_s,
+        "gated_speed_up": gated and timings[best].median_s / gated.median_s,
+        "disturbed": disturbed(timings),
+    }
+
+
+def contenders_for(name: str, folder: Path, threads: int) -> dict[str, Callable[[], object]]:
+    """Calls without arguments that run the network once, by the contender's name."""
+    size = 32 if name == "M-CifarNet" else 224
+    x = np.random.default_rng(0).standard_normal((1, 3, size, size), "float32")
+    path = model_path() if name == "M-CifarNet" else export(network(name), x, folder / "model.onnx")
+    shapes = {"image": x.shape}
+    runs = {peer: partial(open_peer(peer, path, shapes, threads).run, {"image": x}) for peer in PEERS}
+    if name != "M-CifarNet":
+        compiled, feed = torch.compile(network(name)), torch.from_numpy(x)
+        runs["torch.compile"] = lambda: no_grad(compiled, feed)
+    mod = espalier.from_onnx(path)
+    for label, plan in plans(name).items():
+        artifact = espalier.build(mod, plan=plan, calibration=random_gates(mod, plan))
+        runs[label] = partial(artifact.program.machine["main"], tvm.runtime.tensor(x))
+    return runs
+
+
+def plans(name: str) -> dict[str, Plan]:
+    """What we compile the network with."""
+    gated = {"espalier d=0.5": Plan(density=0.5, placement=GATED[name])} if name in GATED else {}
+    return {"espalier": Plan(), **gated}
+
+
+def export(module: torch.nn.Module, x: np.ndarray, path: Path) -> Path:
+    """Write the network as one ONNX file with the input "image"."""
+    program = torch.onnx.export(
+        module, (torch.from_numpy(x),), input_names=["image"], dynamo=True, verbose=False, external_data=False
+    )
+    program.save(str(path))
+    return path
+
+
+def no_grad(module, feed):
+    """One inference in torch."""
+    with torch.inference_mode():
+        return module(feed)
+
+
+def table(rows: list[dict]) -> Table:
+    """Milliseconds by contender, and our ratio to the best peer."""
+    labels = ("espalier", *PEERS, "torch.compile")
+    result = Table(title=f"Batch 1, float32, median ms (bar: {BAR} of the best peer; gated: {GATED_BAR}x faster)")
+    for heading in ("network", "threads", *labels, "ratio", "d = 0.5, ms", "against best"):
+        result.add_column(heading, justify="left" if heading == "network" else "right")
+    for row in rows:
+        times = [f"{1e3 * row['latency_s'][one]:.2f}" if one in row["latency_s"] else "" for one in labels]
+        gated = ("", "")
+        if row["gated_speed_up"]:
+            gated = f"{1e3 * row['latency_s']['espalier d=0.5']:.2f}", f"{row['gated_speed_up']:.2f}x"
+        result.add_row(row["network"], str(row["threads"]), *times, f"{row['ratio']:.3f}", *gated)
+    mean = math.exp(sum(math.log(row["ratio"]) for row in rows) / len(rows))
+    result.caption = f"geometric mean of the ratios: {mean:.3f}"
+    return result
+
+
+if __name__ == "__main__":
+    main()
