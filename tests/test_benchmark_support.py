@@ -1,4 +1,4 @@
-"""What the benchmarks rely on: data in every accepted form, fair timing, records that give nothing away."""
+"""What the benchmarks rely on: data in every accepted form, records that give nothing away."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import tarfile
 
 import numpy as np
 import pytest
-from support import REPOSITORY, cifar10, networks, records, timing
+from support import REPOSITORY, cifar10, networks, records
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), np.uint8)
 LABELS = list(range(10)) * 2
@@ -60,13 +60,6 @@ def test_webp_without_pillow_names_the_install_line(data, monkeypatch):
     np.savez(data / "cifar10_test.npz", webp0=np.zeros(4, np.uint8), labels=np.zeros(10, np.uint8))
     with pytest.raises(ModuleNotFoundError, match="pip install pillow"):
         cifar10.load_test()
-
-
-def test_interleaved_timing_gives_each_contender_its_rounds():
-    samples = timing.interleave({"short": lambda: sum(range(100)), "long": lambda: sum(range(100_000))}, 5, 1e-4)
-    assert [len(seconds) for seconds in samples.values()] == [5, 5]
-    summary = timing.summarise(samples)
-    assert summary["short"].median_s < summary["long"].median_s
 
 
 def test_a_record_can_be_repeated(tmp_path, monkeypatch):

@@ -16,6 +16,7 @@ FOLDERS = {"espalier": "python/espalier"} | {f"espalier.{name}": name for name i
 
 LINES = (
     ("cli", "__main__", "autoload"),
+    ("commands",),
     ("report",),
     ("tuning",),
     ("espalier",),  # the package's own __init__: the public names
@@ -30,7 +31,7 @@ LINES = (
 )
 PARTS_OF_RELAY = ("relay_frontend", "relay_library", "graph_executor")
 HEIGHT = {name: -number for number, line in enumerate(LINES) for name in line}
-TORCH_USERS = ("espalier.training", "espalier.frontend.torch")
+TORCH_USERS = ("espalier.training", "espalier.frontend.torch", "espalier.measure.onnx_in_torch")
 
 
 def modules() -> dict[str, Path]:

@@ -1,0 +1,246 @@
+"""The command line: arguments only. What a command does is in `espalier.commands`, imported when it is called."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer.core import TyperGroup
+
+from .core.errors import EspalierError
+
+
+class _Commands(TyperGroup):
+    """Turns errors that a user can cause into one line and exit code 2."""
+
+    def invoke(self, ctx):
+        try:
+            return super().invoke(ctx)
+        except EspalierError as error:
+            _fail(str(error))
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+
+
+def _fail(message: str) -> None:
+    sys.stderr.write(f"espalier: error: {' '.join(message.split())}\n")
+    raise typer.Exit(2)
+
+
+app = typer.Typer(
+    cls=_Commands,
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Model = Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="The network, an ONNX file.", show_default=False)]
+Folder = Annotated[
+    Path, typer.Argument(metavar="OUT", help="A folder that `espalier compile` wrote.", show_default=False)
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
+Shapes = Annotated[
+    list[str] | None,
+    typer.Option("--shape", metavar="NAME=SIZES", help="Shape of an input that is open: x=1,3,224,224."),
+]
+PlanFile = Annotated[Path | None, typer.Option("--plan", metavar="PLAN.json", help="Settings by layer.")]
+Density = Annotated[float | None, typer.Option(help="Kept fraction of the channels of each layer, in (0, 1].")]
+Granularity = Annotated[int | None, typer.Option(help="Channels kept or dropped together: 1, 4, 8 or 16.")]
+Placement = Annotated[str | None, typer.Option(help="What to gate at a residual add: inner, branch or sum.")]
+Weights = Annotated[str | None, typer.Option(metavar="FORMAT", help="Number format of the weights.")]
+Activations = Annotated[str | None, typer.Option(metavar="FORMAT", help="Number format of the activations.")]
+Threads = Annotated[int, typer.Option(help="Threads that each library computes with.")]
+
+
+def _finish(outcome, as_json: bool) -> None:
+    from .commands.output import show
+
+    show(outcome, as_json)
+    if outcome.exit_code:
+        raise typer.Exit(outcome.exit_code)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"espalier {metadata.version('espalier')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Compile a trained network so that it computes only the channels an input needs."""
+
+
+@app.command()
+def demo(
+    threads: Threads = 1,
+    rounds: Annotated[int, typer.Option(min=1, help="Times each contender is measured.")] = 30,
+    as_json: Json = False,
+) -> None:
+    """Compare the bundled network with ONNX Runtime."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", str(threads))  # numpy's; read when it is first imported
+    from .commands import demo as command
+
+    _finish(command.run(threads, rounds), as_json)
+
+
+@app.command()
+def compile(
+    model: Model,
+    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="OUT", help="Folder to save in.")] = None,
+    target: Annotated[
+        str, typer.Option(help='What to compile for: "llvm" or a JSON object, see `espalier targets`.')
+    ] = "llvm",
+    plan: PlanFile = None,
+    density: Density = None,
+    granularity: Granularity = None,
+    placement: Placement = None,
+    weights: Weights = None,
+    activations: Activations = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="What `espalier calibrate` wrote, or inputs to calibrate on (.npy, .npz)."),
+    ] = None,
+    shape: Shapes = None,
+    list_layers: Annotated[
+        bool, typer.Option("--list-layers", help="Only list the layers' names, for a plan.")
+    ] = False,
+    keep_model: Annotated[bool, typer.Option(help="Save a copy of the model for `espalier bench`.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Compile an ONNX model into a folder."""
+    from .commands import compile as command
+    from .commands.models import PlanOptions
+
+    if list_layers:
+        return _finish(command.list_layers(model, shape or ()), as_json)
+    if output is None:
+        raise typer.BadParameter("needed unless --list-layers is given", param_hint="-o")
+    options = PlanOptions(plan, density, granularity, placement, weights, activations, calibration)
+    return _finish(command.run(model, output, target, options, shape or (), keep_model), as_json)
+
+
+@app.command()
+def calibrate(
+    model: Model,
+    inputs: Annotated[
+        Path, typer.Option(metavar="FILE", help="A few hundred unlabelled inputs (.npy, .npz).", show_default=False)
+    ],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FILE.npz", help="File to save in.", show_default=False)
+    ],
+    plan: PlanFile = None,
+    density: Density = None,
+    granularity: Granularity = None,
+    placement: Placement = None,
+    shape: Shapes = None,
+    as_json: Json = False,
+) -> None:
+    """Fit gates to a network that was trained without any."""
+    from .commands import calibrate as command
+    from .commands.models import PlanOptions
+
+    options = PlanOptions(plan, density, granularity, placement)
+    _finish(command.run(model, inputs, output, options, shape or ()), as_json)
+
+
+@app.command()
+def run(
+    folder: Folder,
+    inputs: Annotated[
+        Path, typer.Option("--input", metavar="FILE", help="The inputs (.npy, .npz).", show_default=False)
+    ],
+    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE.npz", help="Save the outputs.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Run a compiled network."""
+    from .commands import run as command
+
+    _finish(command.run(folder, inputs, output), as_json)
+
+
+@app.command()
+def bench(
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="OUT...", help="Folders that `espalier compile` wrote.", show_default=False)
+    ],
+    against: Annotated[str, typer.Option(metavar="PEERS", help="Any of onnxruntime,openvino,torch.")] = "",
+    model: Annotated[
+        Path | None, typer.Option(metavar="MODEL.onnx", help="For the peers; else the copy in OUT.")
+    ] = None,
+    inputs: Annotated[Path | None, typer.Option(metavar="FILE", help="Inputs (.npy, .npz); else random ones.")] = None,
+    labels: Annotated[
+        Path | None, typer.Option(metavar="FILE", help='Class numbers (.npy); else "labels" among the inputs.')
+    ] = None,
+    threads: Threads = 1,
+    rounds: Annotated[int, typer.Option(min=1, help="Times each contender is measured.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """Time compiled networks against other libraries."""
+    from .commands import bench as command
+
+    peers = [name.strip() for name in against.split(",") if name.strip()]
+    _finish(command.run(folders, command.BenchOptions(peers, model, inputs, labels, threads, rounds)), as_json)
+
+
+@app.command()
+def profile(
+    folder: Folder,
+    inputs: Annotated[
+        Path | None, typer.Option("--input", metavar="FILE", help="Inputs (.npy, .npz); else random ones.")
+    ] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Timed runs.")] = 20,
+    threads: Threads = 1,
+    as_json: Json = False,
+) -> None:
+    """Show time and work of each layer."""
+    from .commands import profile as command
+
+    _finish(command.run(folder, inputs, repeats, threads), as_json)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Check what is installed and what is missing."""
+    from .commands import doctor as command
+
+    _finish(command.run(), as_json)
+
+
+@app.command()
+def targets(as_json: Json = False) -> None:
+    """List what this machine can compile for and run."""
+    from .commands import targets as command
+
+    _finish(command.run(), as_json)
+
+
+def main() -> None:
+    """The entry point of the command `espalier`."""
+    interrupted = threading.Event()
+
+    def interrupt(number, frame) -> None:
+        interrupted.set()
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        app(prog_name="espalier")
+    except RuntimeError:  # which is what TVM makes of an interruption inside a pass
+        if not interrupted.is_set():
+            raise
+        sys.exit(130)

@@ -1,0 +1,44 @@
+"""`espalier calibrate`: fits gates to a network on unlabelled inputs."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from espalier.core.errors import InvalidInputError, InvalidPlanError
+
+from . import models
+from .output import Outcome, steps
+
+
+def run(model: Path, inputs: Path, output: Path, options: models.PlanOptions, shapes: Sequence[str]) -> Outcome:
+    """Fit a calibration and save it to one npz file."""
+    if output.is_dir():
+        raise InvalidInputError(f"{output}: is a folder, accepted is the name of a file")
+    context = dataclasses.replace(options, calibration=inputs).context()
+    if context.calibration_inputs() is None:
+        raise InvalidInputError(f"--inputs {inputs}: is a saved calibration, accepted are arrays of inputs")
+    with steps(3) as bar:
+        bar.begin("reading the model")
+        mod = models.read_model(model, shapes)
+        start = time.perf_counter()
+        calibration = models.calibrate(mod, context, bar)
+        seconds = time.perf_counter() - start
+        if not calibration.gates:
+            raise InvalidPlanError(
+                "calibrate: the plan gates no layer, accepted is a density below 1, as --density 0.5"
+            )
+        bar.begin("saving")
+        calibration.save(output)
+    remarks = tuple(f"  {remark}" for remark in calibration.remarks)
+    return Outcome(
+        {
+            "calibration": str(output),
+            "calibrate_s": seconds,
+            "gates": sorted(calibration.gates),
+            "remarks": list(calibration.remarks),
+        },
+        (*remarks, f"{len(calibration.gates)} gates were fitted in {seconds:.1f} s, saved in {output}"),
+    )

@@ -1,0 +1,60 @@
+"""From the options of a command line to a module, a plan and a calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from espalier.core.errors import InvalidInputError
+from espalier.pass_context import PREFIX, PassContext
+
+from .output import Steps
+
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """What the options say of a plan; None where one was not given. Fields are named as the flags of PassContext."""
+
+    plan: Path | None = None
+    density: float | None = None
+    granularity: int | None = None
+    placement: str | None = None
+    weights: str | None = None
+    activations: str | None = None
+    calibration: Path | None = None
+
+    def context(self) -> PassContext:
+        """The pass context with these flags; it reads and checks the files that they name."""
+        return PassContext(config={PREFIX + name: value for name, value in vars(self).items() if value is not None})
+
+
+def read_model(path: Path, shapes: Sequence[str]):
+    """The IRModule of an ONNX file; shapes: texts such as "x=1,3,224,224"."""
+    import espalier
+
+    return espalier.from_onnx(path, _parse_shapes(shapes))
+
+
+def calibrate(mod, context: PassContext, steps: Steps):
+    """The calibration that the flags hold, or one fitted on the inputs that they hold, or None."""
+    from espalier import api
+
+    inputs = context.calibration_inputs()
+    if context.calibration() is not None or inputs is None:
+        return context.calibration()
+    steps.begin("calibrating")
+    return api.calibrate(mod, inputs, context.plan(), progress=steps.part)
+
+
+def _parse_shapes(texts: Sequence[str]) -> Mapping[str, tuple[int, ...]]:
+    shapes = {}
+    for text in texts:
+        name, _, sizes = text.rpartition("=")
+        try:
+            shapes[name] = tuple(int(size) for size in sizes.split(","))
+        except ValueError:
+            name = ""
+        if not name:
+            raise InvalidInputError(f"--shape {text}: accepted is NAME=SIZES, such as x=1,3,224,224")
+    return shapes

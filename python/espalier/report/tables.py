@@ -1,0 +1,145 @@
+"""Values to tables for a terminal; each fits into 100 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from rich import box
+from rich.table import Table
+
+from espalier.core.layers import LayerRecord
+from espalier.core.measurement import Measurement, Timing
+
+NONE = "-"
+
+
+@dataclass(frozen=True)
+class ContenderRow:
+    """One line of a comparison. ratio: its median over the median of the first; accuracy, macs: if known."""
+
+    name: str
+    timing: Timing
+    ratio: float
+    version: str = ""
+    accuracy: float | None = None
+    macs: int | None = None
+
+
+def layer_table(layers: Sequence[LayerRecord]) -> Table:
+    """Layers as the compiler left them: channels, gate, multiply-accumulates possible and done."""
+    table = _table("layer", "kind", ">active in", ">active out", "gate", ">MACs possible", ">MACs done", ">share")
+    for layer in layers:
+        table.add_row(
+            layer.name,
+            layer.operator,
+            _active(layer.active_input_channels, layer.input_channels),
+            _active(layer.active_channels, layer.channels),
+            NONE if layer.gate == "none" else f"{layer.gate} g{layer.granularity}",
+            quantity(layer.macs_dense),
+            quantity(layer.macs),
+            percent(layer.macs, layer.macs_dense),
+        )
+    possible, done = sum(layer.macs_dense for layer in layers), sum(layer.macs for layer in layers)
+    table.add_section()
+    table.add_row("total", "", "", "", "", quantity(possible), quantity(done), percent(done, possible))
+    return table
+
+
+def profile_table(measurement: Measurement) -> Table:
+    """Time and work by layer, what belongs to no layer, and the whole."""
+    table = _table("layer", ">time", ">share", ">MACs possible", ">MACs done", ">GFLOP/s", ">active in", ">active out")
+    measured = sum(one.latency_s for one in measurement.layers) + measurement.glue_s
+    for one in measurement.layers:
+        layer = one.layer
+        table.add_row(
+            layer.name,
+            duration(one.latency_s),
+            percent(one.latency_s, measured),
+            quantity(layer.macs_dense),
+            quantity(layer.macs),
+            f"{one.gflops:.1f}",
+            _active(layer.active_input_channels, layer.input_channels),
+            _active(layer.active_channels, layer.channels),
+        )
+    table.add_row("glue", duration(measurement.glue_s), percent(measurement.glue_s, measured))
+    table.add_section()
+    gflops = 2 * measurement.macs / measurement.latency_s / 1e9 if measurement.latency_s else 0.0
+    totals = (quantity(measurement.macs_dense), quantity(measurement.macs), f"{gflops:.1f}")
+    table.add_row("whole run", duration(measurement.latency_s), "", *totals)
+    return table
+
+
+def comparison_table(rows: Sequence[ContenderRow]) -> Table:
+    """Contenders that took turns in one process; times the first one's median is the ratio."""
+    table = _table("contender", "version", ">median", ">quartiles", ">ratio", ">accuracy")
+    for row in rows:
+        quartiles = f"{duration(row.timing.quartile1_s)} .. {duration(row.timing.quartile3_s)}"
+        accuracy = NONE if row.accuracy is None else f"{100 * row.accuracy:.2f} %"
+        table.add_row(row.name, row.version, duration(row.timing.median_s), quartiles, f"{row.ratio:.2f}x", accuracy)
+    return table
+
+
+def demo_table(rows: Sequence[ContenderRow]) -> Table:
+    """What gates bring: accuracy, latency and work, and how many times faster than the first."""
+    table = _table("contender", ">accuracy", ">latency", ">quartiles", ">MACs", ">speed-up")
+    for row in rows:
+        quartiles = f"{duration(row.timing.quartile1_s)} .. {duration(row.timing.quartile3_s)}"
+        accuracy = NONE if row.accuracy is None else f"{100 * row.accuracy:.1f} %"
+        macs = NONE if row.macs is None else quantity(row.macs)
+        table.add_row(row.name, accuracy, duration(row.timing.median_s), quartiles, macs, f"{1 / row.ratio:.2f}x")
+    return table
+
+
+def plain_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """Any texts under headings; a heading that starts with ">" is right-aligned."""
+    table = _table(*headings)
+    for row in rows:
+        table.add_row(*map(str, row))
+    return table
+
+
+def fact_table(facts: Mapping[str, str]) -> Table:
+    """Names and values, without headings."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True, style="bold")
+    table.add_column(overflow="fold")
+    for name, value in facts.items():
+        table.add_row(name, value)
+    return table
+
+
+def duration(seconds: float) -> str:
+    """Seconds with a fitting unit and three digits: 1.42 ms."""
+    factor, unit = (1, "s") if seconds >= 1 else (1e3, "ms") if seconds >= 1e-3 else (1e6, "us")
+    return f"{_three_digits(seconds * factor)} {unit}"
+
+
+def quantity(count: float) -> str:
+    """A count with a fitting prefix and three digits: 174 M."""
+    for size, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if count >= size:
+            return f"{_three_digits(count / size)} {prefix}"
+    return f"{count:.0f}"
+
+
+def percent(part: float, whole: float) -> str:
+    """A share in whole percent."""
+    return f"{100 * part / whole:.0f} %" if whole else NONE
+
+
+def _three_digits(value: float) -> str:
+    return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f}"
+
+
+def _active(active: int, channels: int) -> str:
+    return str(channels) if active == channels else f"{active}/{channels}"
+
+
+def _table(*headings: str) -> Table:
+    """Columns by heading, right-aligned after ">". Only the first, which holds names, is ever folded."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for number, heading in enumerate(headings):
+        side = "right" if heading.startswith(">") else "left"
+        table.add_column(heading.lstrip(">"), justify=side, no_wrap=number > 0, overflow="fold")
+    return table
