@@ -140,7 +140,12 @@ def gates_of_one_channel() -> Calibration:
 REFUSED = {
     "an unknown layer": (Plan(layers={"conv7": {"density": 0.5}}), None, InvalidPlanError, "'conv7'.*'conv0'"),
     "no gates": (HALF, None, InvalidPlanError, "'conv0': a density below 1 needs gates"),
-    "gates of another shape": (HALF, gates_of_one_channel(), InvalidInputError, r"phi is \[1, 1\], accepted is \[3, 16\]"),
+    "gates of another shape": (
+        HALF,
+        gates_of_one_channel(),
+        InvalidInputError,
+        r"phi is \[1, 1\], accepted is \[3, 16\]",
+    ),
     "a granularity that does not divide": (
         Plan(layers={"conv1": {"density": 0.5, "granularity": 16}}),
         random_calibration(plain(20), Plan()),
@@ -162,7 +167,9 @@ def test_modules_without_main_or_with_dynamic_shapes_are_refused():
     n, x = relax.Var("n", relax.ShapeType(ndim=1)), relax.Var("x", relax.TensorType(ndim=2, dtype="float32"))
     g = Graph(1, 3, 8, 8)
     dynamic = g.module(g.relu(g.x))
-    dynamic.update_func(dynamic.get_global_var("main"), relax.Function([x], x, relax.TensorType(ndim=2, dtype="float32")))
+    dynamic.update_func(
+        dynamic.get_global_var("main"), relax.Function([x], x, relax.TensorType(ndim=2, dtype="float32"))
+    )
     for mod in (None, "model.onnx", n, dynamic):
         with pytest.raises(InvalidModelError) as raised:
             build(mod)

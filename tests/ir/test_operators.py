@@ -164,11 +164,17 @@ def test_winners_mask(granularity):
         with builder.dataflow():
             mask = builder.emit_output(winners_mask(given_list, granularity, channels))
         builder.emit_func_output(mask)
-    np.testing.assert_array_equal(run_stock(builder.get(), winners)[0], nn.listed_channels(winners, granularity, channels))
+    np.testing.assert_array_equal(
+        run_stock(builder.get(), winners)[0], nn.listed_channels(winners, granularity, channels)
+    )
 
 
 SPECS = [
-    (Conv2dSpec("c", strides=(2, 1), padding=(1, 0, 2, 3), dilation=(1, 2)), ir_names.CONV2D, [(1, 3, 9, 9), (4, 3, 3, 3)]),
+    (
+        Conv2dSpec("c", strides=(2, 1), padding=(1, 0, 2, 3), dilation=(1, 2)),
+        ir_names.CONV2D,
+        [(1, 3, 9, 9), (4, 3, 3, 3)],
+    ),
     (DenseSpec("d", activation=Activation("clip", -1.5, 3.0)), ir_names.DENSE, [(2, 8), (5, 8)]),
     (ChannelGateSpec("g", "boost", 4, 2), ir_names.CHANNEL_GATE, [(1, 3, 9, 9), (3, 16), (16,)]),
 ]
@@ -179,7 +185,9 @@ def test_operator_of_reads_back_the_spec(spec, name, shapes):
     build = channel_gate_function if name == ir_names.CHANNEL_GATE else layer_function
     function = build(spec, arguments_for([np.zeros(shape, np.float32) for shape in shapes]))
     assert operator_of(function) == (name, spec)
-    relax.analysis.well_formed(tvm.IRModule({"main": function.with_attr("global_symbol", "main")}))  # raises if it is not
+    relax.analysis.well_formed(
+        tvm.IRModule({"main": function.with_attr("global_symbol", "main")})
+    )  # raises if it is not
 
 
 def test_operator_of_other_functions_is_none():

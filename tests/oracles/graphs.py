@@ -41,7 +41,9 @@ class Graph:
         """A float32 constant with uniform random values."""
         return relax.const(self.random.uniform(low, high, shape).astype("float32"))
 
-    def conv(self, x, name: str, c_out: int, kernel: int = 3, bias: bool = True, padding=None, groups: int = 1, **attrs):
+    def conv(
+        self, x, name: str, c_out: int, kernel: int = 3, bias: bool = True, padding=None, groups: int = 1, **attrs
+    ):
         """A convolution; its padding keeps the size at stride 1, its weights keep the scale of values."""
         fan_in = shape_of(x)[1] // groups * kernel * kernel
         bound = (3 / fan_in) ** 0.5
@@ -54,7 +56,9 @@ class Graph:
         """Normalisation over axis 1 with positive scale and variance."""
         channels = shape_of(x)[1]
         statistics = [self.constant(channels, low=low) for low in (0.1, -0.5, -0.5, 0.1)]
-        return self.emit(relax.TupleGetItem(self.emit(relax.op.nn.batch_norm(x, *statistics, axis=1, training=False)), 0))
+        return self.emit(
+            relax.TupleGetItem(self.emit(relax.op.nn.batch_norm(x, *statistics, axis=1, training=False)), 0)
+        )
 
     def relu(self, x):
         """max(x, 0)."""

@@ -33,7 +33,10 @@ def pool2d(x, kind, size, strides=(1, 1), padding=(0, 0, 0, 0), dilation=(1, 1),
     """The maximum or the average of each window's places inside the image; with count_padding, inside the padding."""
     top, left, bottom, right = padding
     _, _, height, width = x.shape
-    free = height + top + bottom - dilation[0] * (size[0] - 1) - 1, width + left + right - dilation[1] * (size[1] - 1) - 1
+    free = (
+        height + top + bottom - dilation[0] * (size[0] - 1) - 1,
+        width + left + right - dilation[1] * (size[1] - 1) - 1,
+    )
     rows, columns = ((-(-one // s) if ceil_mode else one // s) + 1 for one, s in zip(free, strides))
     y = np.empty((*x.shape[:2], rows, columns))
     for p in range(rows):
@@ -52,7 +55,7 @@ def _places(number, size, stride, dilation, before):
 
 
 def channel_gate(x, phi, rho, mode, granularity, kept):
-    """(pi [N, C_out], winners int32 [N, kept]): the best groups by the sum of relu(mean|x| phi + rho), ties to the lowest."""
+    """(pi [N, C_out], winners int32 [N, kept]): the best groups by the sum of relu(mean|x| phi + rho)."""
     saliency = np.maximum(np.abs(x, dtype=np.float64).mean((2, 3)) @ phi.astype(np.float64) + rho, 0)
     pi, winners = np.zeros_like(saliency), []
     for sample, one in enumerate(saliency):

@@ -19,9 +19,7 @@ def drawn(examples: int):
     """Settings of a hypothesis test that compiles something for every case: few cases, and none to shrink a failure."""
     checks = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
     phases = [Phase.explicit, Phase.generate]
-    return settings(
-        max_examples=examples, deadline=None, derandomize=True, suppress_health_check=checks, phases=phases
-    )
+    return settings(max_examples=examples, deadline=None, derandomize=True, suppress_health_check=checks, phases=phases)
 
 
 def every_isa(test):
@@ -29,7 +27,9 @@ def every_isa(test):
     here = cpu_features(cpu_target({"kind": "llvm"}))
     cases = [
         pytest.param(
-            isa, id=isa.name, marks=pytest.mark.skipif(isa.feature not in {"", *here}, reason=f"this CPU has no {isa.name}")
+            isa,
+            id=isa.name,
+            marks=pytest.mark.skipif(isa.feature not in {"", *here}, reason=f"this CPU has no {isa.name}"),
         )
         for isa in ISAS
     ]
@@ -47,7 +47,7 @@ def run_stock(mod, *inputs: np.ndarray) -> list[np.ndarray]:
 
 
 def run_kernel(kernel, isa: Isa, *inputs: np.ndarray) -> list[np.ndarray]:
-    """The output buffers of a kernel after a call: those of its arguments that follow the inputs, first filled with NaN."""
+    """A kernel's output buffers after a call: the arguments that follow its inputs, filled with NaN before."""
     module = tvm.IRModule({"main": kernel.with_attr("global_symbol", "main")})
     program = tvm.compile(module, Target({"kind": "llvm", "num-cores": 2, **CPUS.get(isa.name, {})}))
     buffers = kernel.params[len(inputs) :]

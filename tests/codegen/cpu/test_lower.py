@@ -51,7 +51,7 @@ plans = st.builds(
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_lowered_equals_body(name):
-    @drawn(5)
+    @drawn(4)
     @given(
         st.sampled_from([3, 17, 20, 32]),
         st.integers(5, 9),
@@ -130,7 +130,9 @@ def kernels(mod, isa=AVX512) -> list[str]:
     """Names of the kernels that main calls, in order, when lowered."""
     main = LowerOnCpu(isa)(mod)["main"]
     calls = [binding.value for block in main.body.blocks for binding in block.bindings]
-    return [call.args[0].name_hint for call in calls if isinstance(call, relax.Call) and call.op.name == "relax.call_tir"]
+    return [
+        call.args[0].name_hint for call in calls if isinstance(call, relax.Call) and call.op.name == "relax.call_tir"
+    ]
 
 
 def test_tensors_change_layout_at_the_ends_only():

@@ -49,7 +49,9 @@ def test_before_and_expected(with_bias):
 
 
 @pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize("attrs", [{}, {"groups": 4}, {"groups": 2, "strides": 2}, {"dilation": 2, "padding": 0}], ids=str)
+@pytest.mark.parametrize(
+    "attrs", [{}, {"groups": 4}, {"groups": 2, "strides": 2}, {"dilation": 2, "padding": 0}], ids=str
+)
 def test_meaning_is_kept(bias, attrs):
     g = Graph(*X.shape)
     y = g.relu(g.batch_norm(g.conv(g.x, "conv0", 8, bias=bias, **attrs)))

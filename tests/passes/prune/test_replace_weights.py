@@ -51,6 +51,8 @@ def test_a_layer_without_bias_gets_one():
 
 
 def test_another_network_is_refused():
-    calibration = Calibration(weights=layer_weights(prepare(plain(seed=1))), model_digest=model_digest(prepare(plain(seed=1))))
+    calibration = Calibration(
+        weights=layer_weights(prepare(plain(seed=1))), model_digest=model_digest(prepare(plain(seed=1)))
+    )
     with pytest.raises(InvalidInputError, match="network with other weights; calibrate again"):
         ReplaceWeights(calibration)(prepare(plain(seed=2)))

@@ -54,7 +54,11 @@ def gates(draw):
 def random_arrays(spec, batch: int, channels_in: int, groups: int, image) -> list[np.ndarray]:
     random, channels = np.random.default_rng(0), groups * spec.granularity
     x = random.standard_normal((batch, channels_in, *image), np.float32)
-    arrays = [x, random.standard_normal((channels_in, channels), np.float32), random.standard_normal(channels, np.float32)]
+    arrays = [
+        x,
+        random.standard_normal((channels_in, channels), np.float32),
+        random.standard_normal(channels, np.float32),
+    ]
     if spec.active:
         order = random.random((batch, channels_in // spec.active.granularity)).argsort(1)
         arrays.append(np.sort(order[:, : spec.active.count], axis=1).astype(np.int32))
@@ -95,7 +99,8 @@ def test_ties_go_to_the_lowest_group(isa, granularity):
     random = np.random.default_rng(1)
     spec = ChannelGateSpec("g", "boost", granularity, 3)
     x, phi, rho = (
-        random.integers(-2, 3, shape).astype(np.float32) for shape in [(4, 8, 2, 2), (8, 8 * granularity), (8 * granularity,)]
+        random.integers(-2, 3, shape).astype(np.float32)
+        for shape in [(4, 8, 2, 2), (8, 8 * granularity), (8 * granularity,)]
     )
     pi, winners = run_gate(spec, isa, 1, 0, x, phi, rho)
     expected_pi, expected_winners = nn.channel_gate(x, phi, rho, "boost", granularity, 3)
@@ -106,7 +111,7 @@ def test_ties_go_to_the_lowest_group(isa, granularity):
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("block", [1, GENERIC.lanes])
 def test_values_that_are_not_finite_leave_the_list_in_range(value, block):
-    """What the numbers are is not promised, only that nothing is written elsewhere and every place is filled in order."""
+    """What the numbers are is not promised, only that every place of the list is filled, in order, with a group."""
     spec = ChannelGateSpec("g", "boost", 4, 3)
     x, phi, rho = random_arrays(spec, 2, 8, 5, (4, 4))
     x[0, 2, 1, 1] = value

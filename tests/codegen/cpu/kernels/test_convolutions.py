@@ -120,7 +120,9 @@ def check(problem, isa, kernel, packed, out_halo: int, out_block: int, clear_los
     np.testing.assert_array_equal(margin, 0)
 
 
-def check_blocked(problem, isa, x_block: int, extra: tuple[int, int, int], clear_losers: bool = True, tile=None) -> None:
+def check_blocked(
+    problem, isa, x_block: int, extra: tuple[int, int, int], clear_losers: bool = True, tile=None
+) -> None:
     x_halo = problem.halo_needed + extra[0]
     layouts = Layout(x_block, x_halo), Layout(isa.lanes, extra[1]), Layout(isa.lanes, extra[2])
     packed = {
@@ -141,7 +143,9 @@ def check_planar(problem, isa, extra: tuple[int, int, int], clear_losers: bool =
         "weight": lambda weight: planar.pack_planar_weight(weight, unit),
         "residual": lambda residual: store(residual, 1, extra[2]),
     }
-    kernel = planar.conv2d_planar(problem, isa, Layout(1, x_halo), Layout(1, extra[1]), Layout(1, extra[2]), clear_losers)
+    kernel = planar.conv2d_planar(
+        problem, isa, Layout(1, x_halo), Layout(1, extra[1]), Layout(1, extra[2]), clear_losers
+    )
     check(problem, isa, kernel, packed, extra[1], 1, clear_losers)
 
 

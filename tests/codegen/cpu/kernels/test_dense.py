@@ -39,7 +39,10 @@ def test_dense(isa):
             arrays["active"] = np.sort(order[:, : active.count], axis=1).astype(np.int32)
             arrays["x"] *= nn.listed_channels(arrays["active"], active.granularity, c_in).astype(np.float32)
         spec = DenseSpec("fc", tuple(arrays), activation, active=active)
-        packed = {"weight": lambda one: pack_dense_weight(one, isa.lanes), "bias": lambda one: blocked_vector(one, isa.lanes)}
+        packed = {
+            "weight": lambda one: pack_dense_weight(one, isa.lanes),
+            "bias": lambda one: blocked_vector(one, isa.lanes),
+        }
         kernel = dense(spec, (batch, c_in), c_out, isa)
         inputs = [packed.get(role, lambda one: one)(array) for role, array in arrays.items()]
         assert_close(run_kernel(kernel, isa, *inputs)[0], nn.layer(spec, arrays))

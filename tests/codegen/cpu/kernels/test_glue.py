@@ -74,7 +74,7 @@ def test_pool(isa):
         assume(dilation == (1, 1) or padding == (0, 0, 0, 0))
         free = [image[i] + padding[i] + padding[i + 2] - dilation[i] * (size[i] - 1) - 1 for i in range(2)]
         steps = [-(-free[i] // strides[i]) if ceil_mode else free[i] // strides[i] for i in range(2)]
-        assume(all(0 <= steps[i] and steps[i] * strides[i] - padding[i] < image[i] for i in range(2)))
+        assume(all(steps[i] >= 0 and steps[i] * strides[i] - padding[i] < image[i] for i in range(2)))
         x, block = tensor(2, channels, *image), isa.lanes if in_blocks else 1
         expected = nn.pool2d(x, kind[0], size, strides, padding, dilation, kind[1], ceil_mode)
         pool = glue.Pool(kind[0], size, strides, padding, dilation, kind[1])
