@@ -177,7 +177,7 @@ def measure_resnet18(rounds: int) -> list[dict]:
 def layer_table(rows: list[dict]) -> Table:
     table = Table(title=f"One layer, density d on both sides: speed-up (share of 1/d^2; bar {LAYER_BAR})")
     for heading in ("layer", "MMAC", "dense GFLOP/s", *(f"d = {d}" for d in DENSITIES)):
-        table.add_column(heading, justify="left" if heading == "layer" else "right")
+        table.add_column(heading, justify="left" if heading == "layer" else "right", no_wrap=True)
     for row in rows:
         cells = [f"{one['speed_up']:.2f} ({one['of_ideal']:.2f})" for one in row["densities"]]
         table.add_row(row["layer"], f"{row['macs'] / 1e6:.0f}", f"{row['dense_gflops']:.0f}", *cells)

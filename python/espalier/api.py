@@ -8,9 +8,9 @@ from pathlib import Path
 import tvm
 
 from . import build as compiler
+from .calibration.calibrate import calibrate
 from .codegen.cpu.program import load_program
 from .core.artifact import Artifact, from_manifest, read_manifest
-from .calibration.calibrate import calibrate
 from .measure.local import profile
 from .passes.analysis import gate_sites
 

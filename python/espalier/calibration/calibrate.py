@@ -88,7 +88,7 @@ def calibrate(
         remark = "no gate was fitted: the plan asks for none" if plan == Plan() else "no gate was fitted"
         return Calibration(inputs_digest=_digest(given), remarks=(remark, *found.remarks))
     report = _Reporter(progress, layers=len(layer_names(prepared)), runs=_runs(len(selections)) + reorder)
-    weights = _reordered(prepared, found.sites, given, reconstruct, report) if reorder else {}
+    weights = _reordered(prepared, found.sites, given, reconstruct, selections[0], report) if reorder else {}
     ordered = pipeline.apply(prepared, [ReplaceWeights(Calibration({}, weights, model_digest(prepared)))])
     fitter = _Fitter(Interpreter(ordered), found, given, reconstruct, seed, report)
     best, remarks = fitter.choose(selections)
@@ -155,14 +155,18 @@ def _runs(selections: int) -> int:
     return selections + 1 if selections > 1 else 1
 
 
-def _reordered(prepared: tvm.IRModule, sites, inputs, reconstruct: bool, report: _Reporter) -> dict[str, LayerWeights]:
+def _reordered(
+    prepared: tvm.IRModule, sites, inputs, reconstruct: bool, selection: Selection, report: _Reporter
+) -> dict[str, LayerWeights]:
     interpreter = Interpreter(prepared)
     gated = [layer for layer in interpreter.layers if layer.name in sites]
     free = {layer.name for layer in gated if can_reorder(interpreter.flow, layer.var)}
     groups = max(1, ORDER_SAMPLES // next(iter(inputs.values())).shape[1])
     few = {name: array[:groups] for name, array in inputs.items()}
     means = mean_contributions(interpreter, free, few, reconstruct, report.named("order of channels"))
-    return reordered_weights(prepared, {name: np.argsort(-mean, kind="stable") for name, mean in means.items()})
+    own = {layer.name: layer.weight for layer in gated}
+    importance = {name: selection.importance(mean, own[name]) for name, mean in means.items()}
+    return reordered_weights(prepared, {name: np.argsort(-one, kind="stable") for name, one in importance.items()})
 
 
 def _distance(dense: np.ndarray, gated: np.ndarray) -> tuple[str, float]:

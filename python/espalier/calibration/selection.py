@@ -30,12 +30,26 @@ class Selection(Protocol):
 
     label: str
 
+    def importance(self, contribution: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        """[C_out]: by what the layer's channels are put in order before they are grouped.
+
+        contribution: [C_out], mean over samples; weight: [C_out, ...].
+        """
+
     def fit(self, evidence: Evidence) -> Gate | None:
         """The gate that makes this choice; None if the choice is drawn anew for every sample, as no gate can."""
 
 
+class _ByContribution:
+    """Channels in order of their mean contribution."""
+
+    def importance(self, contribution: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        """The contribution itself."""
+        return contribution
+
+
 @dataclass(frozen=True)
-class Predicted:
+class Predicted(_ByContribution):
     """The calibrated choice: a predictor of each channel's contribution from the layer's input."""
 
     ridge: float = 1.0
@@ -55,14 +69,17 @@ class StaticMagnitude:
 
     label: str = "static-magnitude"
 
+    def importance(self, contribution: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        """The norms."""
+        return np.abs(weight).sum(tuple(range(1, weight.ndim)))
+
     def fit(self, evidence: Evidence) -> Gate:
         """phi = 0, rho = the norms."""
-        magnitude = np.abs(evidence.weight).sum(tuple(range(1, evidence.weight.ndim)))
-        return _static_gate(evidence, magnitude)
+        return _static_gate(evidence, self.importance(evidence.target.mean(0), evidence.weight))
 
 
 @dataclass(frozen=True)
-class StaticContribution:
+class StaticContribution(_ByContribution):
     """The same channels for every input: those with the largest mean contribution."""
 
     label: str = "static-contribution"
@@ -73,7 +90,7 @@ class StaticContribution:
 
 
 @dataclass(frozen=True)
-class Random:
+class Random(_ByContribution):
     """Channels drawn for every sample."""
 
     label: str = "random"
