@@ -9,9 +9,9 @@ Top-1 on CIFAR-10's test images when the channels that stay are
     static-contribution  those with the largest mean contribution on the calibration images
 
 each twice: with everything that calibration does besides choosing (channels in order of what the selection goes
-by, weights fitted to the gates), and with gates alone. The bar: calibrated beats random and static-magnitude. The static
-choice by contribution is the limit of a strict ridge: what calibrated has over it, the input itself decided;
-the ridge that was found is in the record.
+by, weights fitted to the gates), and with gates alone. The bar: calibrated beats random and static-magnitude.
+The static choice by contribution is the limit of a strict ridge: what calibrated has over it, the input itself
+decided; the ridge that was found is in the record.
 Random choices are evaluated by the interpreter, the others are compiled. Only a run on all images is recorded.
 
     python benchmarks/bench_calibration.py [--images 10000]

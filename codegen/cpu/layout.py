@@ -10,7 +10,8 @@ class Layout:
     """Channels in blocks, with a margin of zeros around each plane.
 
     block: channels that lie side by side. 1 is plain NCHW, stored as [N, C, H + 2 halo, W + 2 halo];
-        more is stored as [N, ceil(C / block), H + 2 halo, W + 2 halo, block], lanes past C hold zeros.
+        more is stored as [N, ceil(C / block), H + 2 halo, W + 2 halo, block]; lanes past C hold finite values that
+        meet zero weights.
     halo: rows and columns of zeros on every side, so that convolutions read their padding as memory.
     """
 

@@ -121,24 +121,38 @@ class _ActivityPropagator(BindingRewriter):
         return None
 
     def _through_concat(self, var: relax.Var, call: relax.Call) -> Activity | None:
-        """One list for a concatenation of channels: those of its parts, moved; a part without one is listed whole."""
+        """One list for a concatenation of channels, in the finest granularity among its parts.
+
+        Parts' lists are split to it and moved; a part without a list is listed whole.
+        """
         parts = list(call.args[0].fields) if isinstance(call.args[0], relax.Tuple) else []
         known = [self.activity.get(part) for part in parts]
-        sizes = {activity.active.granularity for activity in known if activity}
-        if not sizes:
+        if not any(known):
             return None
-        granularity = min(sizes)
-        if int(call.attrs.axis) != 1 or len(sizes) > 1 or any(shape_of(part)[1] % granularity for part in parts):
+        granularity = min(activity.active.granularity for activity in known if activity)
+        if int(call.attrs.axis) != 1 or any(shape_of(part)[1] % granularity for part in parts):
             self._lost(var.name, "a concatenation whose parts have no granularity in common")
             return None
         lists, offset = [], 0
         for part, activity in zip(parts, known):
             groups = shape_of(part)[1] // granularity
-            lists.append(self._moved_list(part, activity, groups, offset))
+            split = activity and self._split_list(activity, granularity)
+            lists.append(self._moved_list(part, split, groups, offset))
             offset += groups
         count = sum(shape_of(one)[1] for one in lists)
         winners = self.builder_.emit(relax.op.concat(lists, axis=1), "winners")
         return Activity(winners, ActiveList(count, granularity))
+
+    def _split_list(self, activity: Activity, granularity: int) -> Activity:
+        """The same channels listed in finer groups."""
+        pieces = activity.active.granularity // granularity
+        if pieces == 1:
+            return activity
+        batch, count = shape_of(activity.winners)
+        first = relax.op.multiply(relax.op.expand_dims(activity.winners, 2), relax.const(pieces, "int32"))
+        fine = self.builder_.emit(relax.op.add(first, relax.op.arange(pieces, dtype="int32")))
+        flat = self.builder_.emit(relax.op.reshape(fine, [batch, count * pieces]))
+        return Activity(flat, ActiveList(count * pieces, granularity))
 
     def _moved_list(self, part: relax.Var, activity: Activity | None, groups: int, offset: int) -> relax.Expr:
         if activity:

@@ -93,6 +93,7 @@ class _PlanarConvolution(DirectConvolution):
         self.tile = tile or choose_planar_tile(problem, isa)
         self.lanes, self.row_size = self.tile.lanes, self.tile.rows
         self.unit = weight_unit(problem, self.tile)
+        assert problem.spec.winners is None or problem.spec.groups == 1 or problem.is_depthwise
 
     def weight_shape(self) -> tuple[int, ...]:
         units = self.problem.channels_out // self.unit

@@ -106,6 +106,12 @@ class Artifact:
         folder = Path(folder)
         if folder.exists() and not (folder / MANIFEST).is_file() and any(folder.iterdir()):
             raise InvalidInputError(f"{folder}: exists and is no saved artifact, accepted is a new or empty folder")
+        try:
+            self._replace(folder)
+        except OSError as error:
+            raise InvalidInputError(f"{folder}: cannot be written ({error.strerror or error})") from None
+
+    def _replace(self, folder: Path) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
             fresh = Path(temporary) / "artifact"

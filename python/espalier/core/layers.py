@@ -4,6 +4,7 @@ A layer is one convolution or dense product with everything that is fused to it:
 
     y = act(pi * (conv(x, weight) + bias) + residual)    gate "branch", or no gate
     y = pi * act(conv(x, weight) + bias + residual)      gate "output"
+    y = mask * act(conv(x, weight) + bias + residual)    gate "listed": mask is 1 for the channels in `winners`
 
 where each of bias, pi and residual may be absent.
 """
@@ -45,7 +46,7 @@ class LayerSpec:
         then, where present, "bias", "residual", "pi" ([N, C_out], float32), "winners" and "active"
         (int32 [N, count], ascending group numbers of the output and of the input).
     winners, active: the lists behind these two arguments.
-    gate: "none", "branch" or "output" (see the module's formulas).
+    gate: "none", "branch", "output" or "listed" (see the module's formulas).
     """
 
     name: str

@@ -167,13 +167,15 @@ def test_the_list_of_a_concatenation_is_moved():
     assert [int(move.args[1].value.numpy()) for move in moved] == [0, 4]
 
 
-@pytest.mark.parametrize(
-    ("plan", "right"),
-    [(Plan(density=0.5), 32), (Plan(density=0.5, layers={"right": {"density": 1.0}}), 17)],
-    ids=["two granularities", "a dense part that no group divides"],
-)
-def test_concatenation_without_a_common_granularity(plan, right):
-    after = concatenation(plan, right)
+def test_lists_of_two_granularities_are_joined_in_the_finer_one():
+    after = concatenation(Plan(density=0.5))
+    assert specs(after)["left"].winners == ActiveList(2, 4)
+    assert specs(after)["right"].winners == ActiveList(2, 8)
+    assert specs(after)["reader"].active == ActiveList(2 + 4, 4)
+
+
+def test_concatenation_with_a_dense_part_that_no_group_divides():
+    after = concatenation(Plan(density=0.5, layers={"right": {"density": 1.0}}), right=17)
     assert specs(after)["reader"].active is None
     assert any("no granularity in common" in remark for remark in remarks_of(after))
 
