@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import tvm
+import tvm_ffi
 from tvm import relax
 from tvm.support import cc
 
@@ -19,6 +20,8 @@ from espalier.targets.cpu import check_runs_here, host_cpu
 
 LIBRARY = "program.so"
 DESCRIPTION = "program.json"
+ALIGNMENT = 64
+"""Bytes: TVM's kAllocAlignment."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class CpuProgram:
 
     def run(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
         """Compute the outputs."""
-        results = self.machine["main"](*(tvm.runtime.tensor(array) for array in inputs))
+        results = self.machine["main"](*(_tensor(array) for array in inputs))
         results = [results] if isinstance(results, tvm.runtime.Tensor) else list(results)
         return [result.numpy() for result in results]
 
@@ -75,6 +78,13 @@ class CpuProgram:
             self.executable.export_library(str(path))
         except (RuntimeError, OSError) as error:
             raise ToolNotFoundError(f"the C++ compiler failed: {str(error).splitlines()[0]}") from None
+
+
+def _tensor(array: np.ndarray) -> tvm.runtime.Tensor:
+    """The array's own memory where it is aligned as compiled code expects, else a copy."""
+    if array.ctypes.data % ALIGNMENT or not array.flags.writeable:  # DLPack hands on only writeable arrays
+        return tvm.runtime.tensor(array)
+    return tvm_ffi.from_dlpack(array)
 
 
 def load_program(folder: Path) -> CpuProgram:

@@ -109,7 +109,7 @@ def test_saving_leaves_a_strange_folder_alone(tmp_path):
 
 def test_a_failed_save_changes_nothing(tmp_path):
     artifact().save(tmp_path / "out")
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(InvalidInputError, match="disk full"):
         artifact(content=b"second", fails=True).save(tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     read_manifest(tmp_path / "out")
