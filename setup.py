@@ -44,7 +44,7 @@ setup(
     extras_require={
         "torch": ["torch"],
         "peers": ["onnxruntime", "openvino"],
-        "train": ["torch", "pillow"],
+        "bench": ["torch", "onnxruntime", "openvino", "onnxscript", "pillow"],
         "test": ["pytest", "pytest-xdist", "hypothesis", "onnxruntime", "torch", "setuptools>=77", "wheel"],
         "dev": ["ruff", "mypy"],
     },

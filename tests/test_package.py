@@ -81,6 +81,6 @@ def test_metadata_names_licence_and_extras(wheel):
     text = metadata_file(wheel, "METADATA")
     assert "License-Expression: Apache-2.0" in text
     assert metadata_file(wheel, "licenses/LICENSE") == (REPOSITORY / "LICENSE").read_text()
-    for extra in ("torch", "peers", "train", "test", "dev"):
+    for extra in ("torch", "peers", "bench", "test", "dev"):
         assert f"Provides-Extra: {extra}" in text
     assert not [line for line in text.splitlines() if line.startswith("Requires-Dist: torch") and "extra" not in line]
