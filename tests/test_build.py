@@ -92,6 +92,11 @@ def test_several_outputs_come_in_order():
     assert [spec.shape for spec in artifact.outputs] == [logits.shape, grouped.shape] == [(1, 5), (1, 64, 8, 11)]
 
 
+def test_saving_prints_nothing(gated, tmp_path, capfd):
+    gated.save(tmp_path / "out")
+    assert capfd.readouterr() == ("", "")
+
+
 def test_saved_and_loaded_it_computes_the_same_bits(gated, tmp_path):
     gated.save(tmp_path / "artifact")
     loaded = espalier.load(tmp_path / "artifact")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shutil
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -67,17 +70,39 @@ class CpuProgram:
         if self.library:
             shutil.copyfile(self.library, folder / LIBRARY)
         else:
-            self._link(folder / LIBRARY)
+            self.link(folder / LIBRARY)
         description = {"isa": self.isa, "kernel_layers": dict(self.kernel_layers)}
         (folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
 
-    def _link(self, path: Path) -> None:
+    def link(self, path: Path) -> None:
+        """Write the shared library; ToolNotFoundError if there is no C++ compiler to link with, or it fails."""
         if cc.get_cc() is None:
             raise ToolNotFoundError("saving an artifact links it with a C++ compiler and there is none: install g++")
         try:
-            self.executable.export_library(str(path))
+            with _silent_stderr():
+                self.executable.export_library(str(path))
         except (RuntimeError, OSError) as error:
-            raise ToolNotFoundError(f"the C++ compiler failed: {str(error).splitlines()[0]}") from None
+            raise ToolNotFoundError(f"the C++ compiler failed: {_cause(error)}") from None
+
+
+@contextlib.contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Drop what C++ prints: TVM warns of every constant that it writes."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _cause(error: Exception) -> str:
+    """The line of a linker's output that names the problem."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return next((line for line in lines if "error" in line.lower() and not line.endswith(":")), lines[0])
 
 
 def _tensor(array: np.ndarray) -> tvm.runtime.Tensor:

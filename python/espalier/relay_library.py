@@ -54,8 +54,8 @@ class Library:
         if isinstance(self.artifact.program, _LoadedProgram):
             source = self.artifact.program.path
             raise InvalidInputError(f"export_library: this library was read from {source}, copy that file")
-        executable = getattr(self.artifact.program, "executable", None)
-        if executable is None:
+        link = getattr(self.artifact.program, "link", None)
+        if link is None:
             kind = self.artifact.target["kind"]
             raise UnsupportedTargetError(
                 f"export_library: {kind} gives no shared library, use lib.artifact.save(folder)"
@@ -65,7 +65,7 @@ class Library:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
             fresh = Path(folder) / path.name
-            executable.export_library(str(fresh))
+            link(fresh)
             _append_manifest(fresh, {"name": self.name, **self.artifact.manifest({})})
             os.replace(fresh, path)
 
