@@ -82,6 +82,8 @@ class CpuProgram:
             with _silent_stderr():
                 self.executable.export_library(str(path))
         except (RuntimeError, OSError) as error:
+            if "KeyboardInterrupt" in str(error):  # TVM's interface hands every Python exception on as a RuntimeError
+                raise KeyboardInterrupt from None
             raise ToolNotFoundError(f"the C++ compiler failed: {_cause(error)}") from None
 
 
