@@ -11,10 +11,10 @@ from espalier.ir.dataflow import argument, constant, shape_of
 from espalier.ir.rewriting import BindingRewriter
 from espalier.targets.cpu import Isa
 
-from .kernels.channel_gate import channel_gate, pad_columns
+from .kernels.channel_gate import channel_gate
 from .kernels.dense import dense, pack_dense_weight
 from .kernels.glue import change_layout
-from .kernels.lists import blocked_vector
+from .kernels.lists import whole_blocks
 from .kernels.problem import ConvProblem
 from .layout import PLAIN, Layout
 from .lower_stock import StockKernels
@@ -157,7 +157,7 @@ class _CpuLowerer(BindingRewriter):
         weight = constant(argument(spec, call, "weight"))
         packed = {
             "weight": lambda _expr: relax.const(pack_dense_weight(weight, self.isa.lanes)),
-            "bias": lambda expr: relax.const(blocked_vector(constant(expr), self.isa.lanes)),
+            "bias": lambda expr: relax.const(whole_blocks(constant(expr), self.isa.lanes)),
             "x": self.plain,
         }
         arguments = [packed.get(role, self.visit_expr)(expr) for role, expr in zip(spec.roles, call.args)]
@@ -170,8 +170,8 @@ class _CpuLowerer(BindingRewriter):
         shape, channels = shape_of(x), shape_of(phi)[1]
         packed = {
             "x": lambda _expr: stored_x,
-            "phi": lambda expr: relax.const(pad_columns(constant(expr), self.isa.lanes)),
-            "rho": lambda expr: relax.const(pad_columns(constant(expr), self.isa.lanes)),
+            "phi": lambda expr: relax.const(whole_blocks(constant(expr), self.isa.lanes)),
+            "rho": lambda expr: relax.const(whole_blocks(constant(expr), self.isa.lanes)),
         }
         arguments = [packed.get(role, self.visit_expr)(expr) for role, expr in zip(spec.roles, call.args)]
         function = channel_gate(spec, shape, channels, self.isa, x_layout)

@@ -12,7 +12,7 @@ from espalier.targets.cpu import Isa
 from .kernels import conv2d_blocked as blocked
 from .kernels import conv2d_planar as planar
 from .kernels.depthwise_blocked import depthwise_blocked, pack_depthwise_weight
-from .kernels.lists import blocked_vector
+from .kernels.lists import whole_blocks
 from .kernels.problem import ConvProblem
 
 
@@ -63,7 +63,7 @@ def _blocked(problem: ConvProblem, isa: Isa) -> Family:
         blocks,
         isa.lanes,
         lambda weight, block: blocked.pack_weight(weight, isa.lanes, block),
-        lambda bias: blocked_vector(bias, isa.lanes),
+        lambda bias: whole_blocks(bias, isa.lanes),
         lambda *layouts: blocked.conv2d_blocked(problem, isa, *layouts),
     )
 
@@ -86,6 +86,6 @@ def _depthwise(problem: ConvProblem, isa: Isa) -> Family:
         (isa.lanes,),
         isa.lanes,
         lambda weight, _block: pack_depthwise_weight(weight, isa.lanes),
-        lambda bias: blocked_vector(bias, isa.lanes),
+        lambda bias: whole_blocks(bias, isa.lanes),
         lambda x_layout, out_layout, _residual, clear: depthwise_blocked(problem, isa, x_layout, out_layout, clear),
     )

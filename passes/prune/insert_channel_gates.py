@@ -62,22 +62,18 @@ class _ChannelGateInserter(BindingRewriter):
     def configure(self, found: GateSites, gates: Mapping[str, Gate]) -> None:
         self.found, self.gates = found, gates
         self.remarks += found.remarks
-        self.decided = {}
-        self.readers = {}
+        self.decided, self.readers = {}, {}
+        self.params = list(self.flow.mod["main"].params)
         for var in self.flow.values:
             layer = self.flow.layer_of(var)
             site = layer and found.sites.get(layer[1].name)
             if site:
                 self.readers.setdefault(argument(layer[1], layer[2], "x"), []).append(site)
 
-    def visit_function_(self, function: relax.Function) -> relax.Function:
-        if function.params and any(param in self.readers for param in function.params):
-            self.pending = [param for param in function.params if param in self.readers]
-        return super().visit_function_(function)
-
     def visit_var_binding_(self, binding: relax.VarBinding) -> None:
-        for param in self.__dict__.pop("pending", []):
+        for param in self.params:
             self._emit_gates(param)
+        self.params = []  # their gates come once, before the first binding
         super().visit_var_binding_(binding)
         self._emit_gates(binding.var)
 

@@ -61,7 +61,7 @@ class _ActivityPropagator(BindingRewriter):
         layer = self.flow.layer_of(var)
         if layer:
             return self._layer(var, *layer)
-        known = self._through_stock_operator(var, value)
+        known = self._through_stock_operator(var)
         if known:
             self.activity[var] = known
         return self.visit_expr(value)
@@ -93,7 +93,7 @@ class _ActivityPropagator(BindingRewriter):
             self._lost(spec.name, "a grouped convolution does not keep zeros")
         return None
 
-    def _through_stock_operator(self, var: relax.Var, value: relax.Expr) -> Activity | None:
+    def _through_stock_operator(self, var: relax.Var) -> Activity | None:
         call = self.flow.call_of(var)
         if call is None:
             return None

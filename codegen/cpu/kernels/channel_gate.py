@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
@@ -15,12 +14,6 @@ from .lists import for_each_channel
 
 PARALLEL_PIXELS = 200_000
 """Subsampling fewer values than this is done on one thread."""
-
-
-def pad_columns(matrix: np.ndarray, lanes: int) -> np.ndarray:
-    """[..., C] with C filled up with zeros to a multiple of `lanes`."""
-    width = [(0, 0)] * (matrix.ndim - 1) + [(0, -matrix.shape[-1] % lanes)]
-    return np.ascontiguousarray(np.pad(matrix, width).astype("float32"))
 
 
 def channel_gate(spec: ChannelGateSpec, x_shape: tuple[int, ...], channels_out: int, isa: Isa, x_layout: Layout):

@@ -52,6 +52,7 @@ def for_each_losing_block(winners, problem: ConvProblem, block: int, body: Calla
         when(tirx.Not(found), every_block)
 
 
-def blocked_vector(vector: np.ndarray, block: int) -> np.ndarray:
-    """A float32 vector [C], extended by zeros to a multiple of `block`."""
-    return np.pad(vector, (0, -len(vector) % block)).astype("float32")
+def whole_blocks(array: np.ndarray, block: int) -> np.ndarray:
+    """float32 [..., C] with C extended by zeros to a multiple of `block`."""
+    width = [(0, 0)] * (array.ndim - 1) + [(0, -array.shape[-1] % block)]
+    return np.ascontiguousarray(np.pad(array, width).astype("float32"))

@@ -16,6 +16,7 @@ from tvm import relax
 from espalier.codegen.cpu.generate import generate
 from espalier.codegen.cpu.program import CpuProgram
 from espalier.core import ir_names
+from espalier.core.calibration import LayerWeights
 from espalier.core.layers import LayerSpec
 from espalier.ir.dataflow import Dataflow, argument, constant
 from espalier.targets.resolve import resolve_target
@@ -129,8 +130,9 @@ def _layer(flow: Dataflow, var: relax.Var) -> Layer | None:
         return None
     _, spec, call = found
     weight, bias = constant(argument(spec, call, "weight")), argument(spec, call, "bias")
-    bias = np.zeros(len(weight), np.float32) if bias is None else constant(bias)
-    return Layer(spec.name, spec, var, argument(spec, call, "x"), argument(spec, call, "residual"), weight, bias)
+    own = LayerWeights.of(weight, None if bias is None else constant(bias))
+    x, residual = argument(spec, call, "x"), argument(spec, call, "residual")
+    return Layer(spec.name, spec, var, x, residual, own.weight, own.bias)
 
 
 def _look_up(expr: relax.Expr, lane: Lane):

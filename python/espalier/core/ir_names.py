@@ -18,9 +18,6 @@ SPEC = "espalier.spec"
 REPORT = "espalier.report"
 """Module attribute: JSON list of remarks, one for each decision a pass took or declined."""
 
-LAYER_TABLE = "espalier.layers"
-"""Module attribute: JSON list with one `core.layers.LayerRecord` for each layer, in program order."""
-
 KERNEL_LAYER = "espalier.layer"
 """PrimFunc attribute: the layer on whose behalf the kernel runs ("" for glue such as layout changes)."""
 

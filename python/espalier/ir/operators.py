@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import tvm
 from tvm import relax
 
 from espalier.core import ir_names
@@ -143,12 +142,3 @@ def _build(composite: str, spec, arguments: Sequence[relax.Expr], body) -> relax
         builder.emit_func_output(result)
     function = builder.get()["operator"].without_attr("global_symbol")
     return function.with_attrs({ir_names.COMPOSITE: composite, ir_names.SPEC: spec.to_json()})
-
-
-def new_global(module_functions: dict, name: str) -> tvm.ir.GlobalVar:
-    """A GlobalVar for `name`, made unique among the keys of `module_functions`."""
-    taken = {var.name_hint for var in module_functions}
-    unique, number = name, 1
-    while unique in taken:
-        unique, number = f"{name}_{number}", number + 1
-    return tvm.ir.GlobalVar(unique)

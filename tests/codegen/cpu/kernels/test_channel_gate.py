@@ -11,7 +11,8 @@ from oracles.running import assert_close, drawn, every_isa, run_kernel, run_stoc
 from oracles.stored import store
 from tvm import relax
 
-from espalier.codegen.cpu.kernels.channel_gate import channel_gate, pad_columns
+from espalier.codegen.cpu.kernels.channel_gate import channel_gate
+from espalier.codegen.cpu.kernels.lists import whole_blocks
 from espalier.codegen.cpu.layout import Layout
 from espalier.core.layers import ActiveList, ChannelGateSpec
 from espalier.ir.operators import channel_gate_function
@@ -26,7 +27,7 @@ def run_gate(spec, isa, block: int, halo: int, x, phi, rho, *active):
     if halo:
         stored[store(np.ones_like(x), block, halo) == 0] = np.nan
     kernel = channel_gate(spec, x.shape, phi.shape[1], isa, Layout(block, halo))
-    packed = pad_columns(phi, isa.lanes), pad_columns(rho, isa.lanes)
+    packed = whole_blocks(phi, isa.lanes), whole_blocks(rho, isa.lanes)
     return run_kernel(kernel, isa, stored, *packed, *active)
 
 

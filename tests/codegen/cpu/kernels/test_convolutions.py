@@ -12,7 +12,7 @@ from oracles.stored import load, store
 from espalier.codegen.cpu.kernels import conv2d_blocked as blocked
 from espalier.codegen.cpu.kernels import conv2d_planar as planar
 from espalier.codegen.cpu.kernels.depthwise_blocked import depthwise_blocked, pack_depthwise_weight
-from espalier.codegen.cpu.kernels.lists import blocked_vector
+from espalier.codegen.cpu.kernels.lists import whole_blocks
 from espalier.codegen.cpu.kernels.problem import ConvProblem
 from espalier.codegen.cpu.layout import Layout
 from espalier.core.layers import Activation, ActiveList, Conv2dSpec
@@ -128,7 +128,7 @@ def check_blocked(
     packed = {
         "x": lambda x: store(x, x_block, x_halo),
         "weight": lambda weight: blocked.pack_weight(weight, isa.lanes, x_block),
-        "bias": lambda bias: blocked_vector(bias, isa.lanes),
+        "bias": lambda bias: whole_blocks(bias, isa.lanes),
         "residual": lambda residual: store(residual, isa.lanes, extra[2]),
     }
     kernel = blocked.conv2d_blocked(problem, isa, *layouts, clear_losers, tile)
@@ -210,7 +210,7 @@ def check_depthwise(problem, isa, extra: tuple[int, int, int], clear_losers: boo
     packed = {
         "x": lambda x: store(x, isa.lanes, x_halo),
         "weight": lambda weight: pack_depthwise_weight(weight, isa.lanes),
-        "bias": lambda bias: blocked_vector(bias, isa.lanes),
+        "bias": lambda bias: whole_blocks(bias, isa.lanes),
     }
     layouts = Layout(isa.lanes, x_halo), Layout(isa.lanes, extra[1])
     kernel = depthwise_blocked(problem, isa, *layouts, clear_losers)

@@ -9,7 +9,7 @@ from oracles import nn
 from oracles.running import assert_close, drawn, every_isa, run_kernel
 
 from espalier.codegen.cpu.kernels.dense import dense, pack_dense_weight
-from espalier.codegen.cpu.kernels.lists import blocked_vector
+from espalier.codegen.cpu.kernels.lists import whole_blocks
 from espalier.core.layers import Activation, ActiveList, DenseSpec
 
 ACTIVATIONS = [Activation(), Activation("relu"), Activation("clip", -1.0, 0.5)]
@@ -41,7 +41,7 @@ def test_dense(isa):
         spec = DenseSpec("fc", tuple(arrays), activation, active=active)
         packed = {
             "weight": lambda one: pack_dense_weight(one, isa.lanes),
-            "bias": lambda one: blocked_vector(one, isa.lanes),
+            "bias": lambda one: whole_blocks(one, isa.lanes),
         }
         kernel = dense(spec, (batch, c_in), c_out, isa)
         inputs = [packed.get(role, lambda one: one)(array) for role, array in arrays.items()]
