@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import tvm
 from tvm import relax
 from tvm.relax.expr_functor import mutator
@@ -21,9 +19,6 @@ from .kernels.problem import ConvProblem
 from .layout import PLAIN, Layout
 from .lower_stock import StockKernels
 from .select import choose_family
-
-STAYING_BYTES = 6 << 20
-"""Weights of up to so many bytes stay in the last cache of a server's processor, even at four times the size."""
 
 
 @tvm.transform.module_pass(opt_level=0, name="LowerOnCpu")
@@ -51,7 +46,6 @@ class _CpuLowerer(BindingRewriter):
         self.isa = isa
         self.stored: dict[relax.Var, dict[Layout, relax.Expr]] = {}
         self.stock = StockKernels(self)
-        self.weights_stay = self._weight_bytes() <= STAYING_BYTES
         self.coarser: dict[tuple[str, float], list[str]] = {}
         self.halos = {}
         for var in self.flow.values:
@@ -86,12 +80,6 @@ class _CpuLowerer(BindingRewriter):
             "sums (winograd: false refuses it)"
             for (name, growth), layers in sorted(self.coarser.items())
         ]
-
-    def _weight_bytes(self) -> int:
-        """The size of all weights of convolutions and dense layers as float32."""
-        layers = [self.flow.layer_of(var) for var in self.flow.values]
-        weighted = [layer[2].args[1] for layer in layers if layer and layer[0] != ir_names.CHANNEL_GATE]
-        return sum(4 * math.prod(shape_of(weight)) for weight in weighted)
 
     def halo_for(self, var: relax.Var) -> int:
         """The margin that the readers of a tensor need."""
@@ -144,7 +132,7 @@ class _CpuLowerer(BindingRewriter):
 
     def _conv2d(self, var: relax.Var, spec, call: relax.Call) -> None:
         x, weight = call.args[:2]
-        problem = ConvProblem(spec, shape_of(x), shape_of(weight), shape_of(var), self.weights_stay)
+        problem = ConvProblem(spec, shape_of(x), shape_of(weight), shape_of(var))
         family = choose_family(problem, self.isa)
         stored_x, x_layout = self.given(x, family.x_blocks, problem.halo_needed)
         out_layout, residual_layout = Layout(family.out_block, self.halo_for(var)), None

@@ -72,7 +72,7 @@ def _cycles(problem: ConvProblem, isa: Isa, tile: Tile) -> float:
     )
     summed = problem.computed_in * math.prod(problem.kernel)
     weight_bytes = 4 * summed * blocks * isa.lanes
-    work = streaming_cycles(batch * summed * steps, weight_bytes, weight_bytes, problem.cached)
+    work = streaming_cycles(batch * summed * steps, weight_bytes, weight_bytes)
     return shared_cycles(work, batch * -(-blocks // tile.blocks) * -(-rows // tile.rows), isa.cores)
 
 

@@ -7,12 +7,13 @@ load ports that are common in servers (Fog, Instruction tables, 2024); bandwidth
 from __future__ import annotations
 
 NEAR_BYTES = 768 << 10
-"""An array up to this size stays in a core's own cache (most of a second-level cache of 1 MiB)."""
+"""As much as this stays in a core's own cache (most of a second-level cache of 1 MiB)."""
 
-NEAR_RATE, LAST_CACHE_RATE, MEMORY_RATE = 48, 24, 10
-"""Bytes that one core reads in a cycle from its own second-level cache, from the cache that all share, from memory."""
+NEAR_RATE, MEMORY_RATE = 96, 10
+"""Bytes that one core reads in a cycle from its own cache, and from memory. Weights that do not stay in the former
+count as read from memory: by the time a layer runs again, the other layers have taken their place."""
 
-OVERLAP = 0.75
+OVERLAP = 0.5
 """So much of the shorter of computing and reading hides behind the longer."""
 
 
@@ -25,10 +26,9 @@ def step_cycles(vectors: int, values: int) -> float:
     return max(vectors * values / 2, (vectors + values) / 2, 4) + 0.5
 
 
-def streaming_cycles(work: float, bytes_read: float, array_bytes: float, cached: bool) -> float:
-    """`work` cycles of arithmetic on `bytes_read` out of an array; cached: the array is in the last cache already."""
-    rate = NEAR_RATE if array_bytes <= NEAR_BYTES else LAST_CACHE_RATE if cached else MEMORY_RATE
-    reading = bytes_read / rate
+def streaming_cycles(work: float, bytes_read: float, held_bytes: float) -> float:
+    """`work` cycles of arithmetic on `bytes_read` of weights, where `held_bytes` are in use at the same time."""
+    reading = bytes_read / (NEAR_RATE if held_bytes <= NEAR_BYTES else MEMORY_RATE)
     return max(work, reading) + (1 - OVERLAP) * min(work, reading)
 
 

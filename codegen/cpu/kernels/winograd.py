@@ -128,11 +128,10 @@ class _WinogradConvolution(Convolution):
             return position
         return T.bind(listed_block(self.given["active"], n, position, self.spec.active, self.lanes))
 
-    def _block_ahead(self, n, position):
-        """The block of input channels whose weights are wanted AHEAD blocks later; it may lie past the last."""
-        if self.spec.active is None:
-            return position + AHEAD
-        return self._block_in(n, tirx.min(position + AHEAD, self.blocks_in - 1))
+    def _wanted_later(self, n, position, into) -> tuple:
+        """(position, block of input channels) of the weights that are used AHEAD blocks later."""
+        later = into + AHEAD
+        return T.bind(position + later // self.blocks_in), self._block_in(n, T.bind(later % self.blocks_in))
 
     def _transform_input(self, n, first_tile, size: int) -> None:
         """data[position, c, t] = (B^T d B)[position] of tile t, for the input channel blocks that are read."""
@@ -170,11 +169,12 @@ class _WinogradConvolution(Convolution):
         for number in range(len(blocks) * width):
             total[number] = spread(T.float32(0), self.lanes)
         with T.serial(self.blocks_in) as into:
-            block_in, later = self._block_in(n, into), self._block_ahead(n, into)
+            block_in = self._block_in(n, into)
+            later = self._wanted_later(n, position, into) if streams else ()
             with T.serial(self.lanes) as lane:
                 weights = [T.bind(self.given["weight"][block, position, block_in, lane, vector]) for block in blocks]
                 for block in blocks if streams else []:
-                    prefetch(self.given["weight"], [block, position, later, lane, 0])
+                    prefetch(self.given["weight"], [block, *later, lane, 0])
                 for j in range(width):
                     value = T.bind(spread(self.data[position, into, first + j, lane], self.lanes))
                     for i, weight in enumerate(weights):

@@ -61,7 +61,7 @@ def predicted_cycles(problem: ConvProblem, isa: Isa, tile: WinogradTile | None =
         )
         arithmetic = positions * into * isa.lanes * steps
         held_bytes = tile.parts * weight_bytes + 4 * positions * size * into * isa.lanes
-        products = streaming_cycles(arithmetic, weight_bytes, held_bytes, problem.cached)
+        products = streaming_cycles(arithmetic, weight_bytes, held_bytes)
         work += batch * tile.parts * count * (transforms + products)
         tasks += batch * tile.parts * count
     return shared_cycles(work, tasks, isa.cores)
