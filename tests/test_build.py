@@ -102,6 +102,25 @@ def test_several_outputs_come_in_order():
     assert [spec.shape for spec in artifact.outputs] == [logits.shape, grouped.shape] == [(1, 5), (1, 64, 8, 11)]
 
 
+def test_outputs_belong_to_the_caller():
+    """An output that is an input or a constant is copied: writing to it changes no later run."""
+    x, one = relax.Var("x", relax.TensorType((2, 3), "float32")), relax.const(np.ones((2, 3), "float32"))
+    builder = relax.BlockBuilder()
+    with builder.function("main", [x]):
+        with builder.dataflow():
+            outputs = [builder.emit(relax.op.add(one, one)), builder.emit(relax.op.reshape(x, (6,))), x]
+            result = builder.emit_output(relax.Tuple(outputs))
+        builder.emit_func_output(result)
+    artifact = build(builder.get())
+    given = np.arange(6, dtype=np.float32).reshape(2, 3)
+    for output in artifact(given):
+        output[:] = -1
+    constant, flat, same = artifact(given)
+    np.testing.assert_array_equal(constant, np.full((2, 3), 2))
+    np.testing.assert_array_equal(flat, np.arange(6))
+    np.testing.assert_array_equal(same, np.arange(6).reshape(2, 3))
+
+
 def test_saving_prints_nothing(gated, tmp_path, capfd):
     gated.save(tmp_path / "out")
     assert capfd.readouterr() == ("", "")

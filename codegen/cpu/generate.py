@@ -7,6 +7,7 @@ from tvm import relax, tirx
 from tvm.target import Target
 
 from espalier.core import ir_names
+from espalier.ir.dataflow import Dataflow, constant
 from espalier.ir.rewriting import remarks_of
 from espalier.targets.cpu import isa_of
 
@@ -23,13 +24,14 @@ def generate(mod: tvm.IRModule, target: Target, lower: bool = True) -> CpuProgra
         mod = tvm.transform.Sequential(lowering_phase(isa) if lower else [])(mod)
         remarks = tuple(remarks_of(mod)[known:])
         mod = tvm.transform.Sequential(stock_phase(isa))(mod)
+        constant_outputs = any(constant(output) is not None for output in Dataflow.of(mod).outputs())
         executable = tvm.compile(mod, target, relax_pipeline=tvm.transform.Sequential(machine_phase()))
     layers = {
         gvar.name_hint: str(f.attrs[ir_names.KERNEL_LAYER])
         for gvar, f in mod.functions.items()
         if isinstance(f, tirx.PrimFunc)
     }
-    return CpuProgram(executable, isa.name, layers, remarks)
+    return CpuProgram(executable, isa.name, layers, remarks, constant_outputs)
 
 
 def lowering_phase(isa) -> list:

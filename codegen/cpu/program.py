@@ -33,13 +33,14 @@ class CpuProgram:
 
     executable: TVM's executable, or the module of a loaded library. isa: what the code needs.
     kernel_layers: kernel name -> layer on whose behalf it runs ("" for glue). remarks: for the artifact's report.
-    library: the file it was loaded from.
+    constant_outputs: whether some output does not depend on the inputs. library: the file it was loaded from.
     """
 
     executable: object
     isa: str
     kernel_layers: Mapping[str, str] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
+    constant_outputs: bool = False
     library: Path | None = None
 
     @cached_property
@@ -59,10 +60,15 @@ class CpuProgram:
             ) from None
 
     def run(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
-        """Compute the outputs."""
+        """Compute the outputs, in memory that belongs to the caller."""
         results = self.machine["main"](*(_tensor(array) for array in inputs))
         results = [results] if isinstance(results, tvm.runtime.Tensor) else list(results)
-        return [result.numpy() for result in results]
+        return [self._owned(np.from_dlpack(result), inputs) for result in results]
+
+    def _owned(self, result: np.ndarray, inputs: list[np.ndarray]) -> np.ndarray:
+        """The machine's own memory, fresh in each run; a copy where it is an input's or a constant's."""
+        shared = self.constant_outputs or any(np.may_share_memory(result, array) for array in inputs)
+        return result.copy() if shared else result
 
     def save(self, folder: Path) -> None:
         """Write the shared library and what is needed to load it.
@@ -73,7 +79,12 @@ class CpuProgram:
             shutil.copyfile(self.library, folder / LIBRARY)
         else:
             self.link(folder / LIBRARY)
-        description = {"isa": self.isa, "kernel_layers": dict(self.kernel_layers), "remarks": list(self.remarks)}
+        description = {
+            "isa": self.isa,
+            "kernel_layers": dict(self.kernel_layers),
+            "remarks": list(self.remarks),
+            "constant_outputs": self.constant_outputs,
+        }
         (folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
 
     def link(self, path: Path) -> None:
@@ -121,7 +132,9 @@ def load_program(folder: Path) -> CpuProgram:
     try:
         description = json.loads((folder / DESCRIPTION).read_text())
         executable = tvm.runtime.load_module(str(folder / LIBRARY))
-        isa, layers, remarks = (description[key] for key in ("isa", "kernel_layers", "remarks"))
-        return CpuProgram(executable, isa, layers, tuple(remarks), folder / LIBRARY)
+        isa, layers, remarks, constant = (
+            description[key] for key in ("isa", "kernel_layers", "remarks", "constant_outputs")
+        )
+        return CpuProgram(executable, isa, layers, tuple(remarks), constant, folder / LIBRARY)
     except (RuntimeError, OSError, ValueError, KeyError) as error:
         raise CorruptArtifactError(f"{folder}: cannot be loaded ({str(error).splitlines()[0]})") from None

@@ -37,6 +37,17 @@ class Dataflow:
                     users[used].append(binding.var)
         return Dataflow(mod, values, users, main.body.body)
 
+    def outputs(self) -> list[relax.Expr]:
+        """What main returns: parameters, constants, or the values of variables."""
+
+        def resolved(expr: relax.Expr) -> relax.Expr:
+            while isinstance(expr, relax.Var) and expr in self.values:
+                expr = self.values[expr]
+            return expr
+
+        result = resolved(self.result)
+        return [resolved(field) for field in (result.fields if isinstance(result, relax.Tuple) else [result])]
+
     def only_user(self, var: relax.Var) -> relax.Var | None:
         """The one variable that is computed from `var`; None if there are several or main returns it."""
         users = self.users[var]
