@@ -11,22 +11,21 @@ from espalier.ir.dataflow import argument, constant, shape_of
 from espalier.ir.rewriting import BindingRewriter, with_remarks
 from espalier.targets.cpu import Isa
 
+from .choose_kernels import choose_kernels, problem_of
 from .kernels.channel_gate import channel_gate
 from .kernels.dense import dense, pack_dense_weight
 from .kernels.glue import change_layout
 from .kernels.lists import whole_blocks
-from .kernels.problem import ConvProblem
 from .layout import PLAIN, Layout
 from .lower_stock import StockKernels
-from .select import choose_family
 
 
 @tvm.transform.module_pass(opt_level=0, name="LowerOnCpu")
 class LowerOnCpu:
     """Calls of Espalier operators become calls of kernels; tensors stay in the kernels' layouts between them.
 
-    A layer writes the layout of its kernel family with the halo that its readers need, so that most
-    networks change layout only at their input and output.
+    Kernels are chosen for the whole network (`choose_kernels`). Each writes the layout of its family with the halo
+    that its readers need, so that most networks change layout only at their input and output.
     """
 
     def __init__(self, isa: Isa):
@@ -47,6 +46,7 @@ class _CpuLowerer(BindingRewriter):
         self.stored: dict[relax.Var, dict[Layout, relax.Expr]] = {}
         self.stock = StockKernels(self)
         self.coarser: dict[tuple[str, float], list[str]] = {}
+        self.choices = choose_kernels(self.flow, isa)
         self.halos = {}
         for var in self.flow.values:
             layer = self.flow.layer_of(var)
@@ -132,9 +132,8 @@ class _CpuLowerer(BindingRewriter):
 
     def _conv2d(self, var: relax.Var, spec, call: relax.Call) -> None:
         x, weight = call.args[:2]
-        problem = ConvProblem(spec, shape_of(x), shape_of(weight), shape_of(var))
-        family = choose_family(problem, self.isa)
-        stored_x, x_layout = self.given(x, family.x_blocks, problem.halo_needed)
+        problem, family = problem_of(self.flow, var), self.choices[var].family
+        stored_x, x_layout = self.given(x, (self.choices[var].x_block,), problem.halo_needed)
         out_layout, residual_layout = Layout(family.out_block, self.halo_for(var)), None
         arguments = []
         for role, expr in zip(spec.roles, call.args):

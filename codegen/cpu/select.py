@@ -1,4 +1,4 @@
-"""Which kernel family computes a convolution: predicted cycles decide."""
+"""Which kernel families can compute a convolution, and in how many cycles."""
 
 from __future__ import annotations
 
@@ -23,24 +23,21 @@ from .kernels.winograd import conv2d_winograd, pack_winograd_weight
 class Family:
     """A way to compute a convolution.
 
-    x_blocks: channel blocks in which it can read its input, the preferred one first. out_block: of its
-    output and residual. pack_weight, pack_bias: constants as the kernel wants them, given the block of x.
+    cycles: predicted, of one core. x_blocks: channel blocks in which it can read its input, the preferred one first.
+    out_block: of its output and residual. pack_weight, pack_bias: constants as the kernel wants them, given the block
+    of x.
     build(x_layout, out_layout, residual_layout, clear_losers) returns the PrimFunc.
     error_growth: rounding errors as a multiple of those of direct sums.
     """
 
     name: str
+    cycles: float
     x_blocks: tuple[int, ...]
     out_block: int
     pack_weight: Callable[[np.ndarray, int], np.ndarray]
     pack_bias: Callable[[np.ndarray], np.ndarray]
     build: Callable
     error_growth: float = 1.0
-
-
-def choose_family(problem: ConvProblem, isa: Isa) -> Family:
-    """The family with the fewest predicted cycles among those that can compute the problem."""
-    return candidates(problem, isa)[0]
 
 
 def candidates(problem: ConvProblem, isa: Isa) -> list[Family]:
@@ -50,13 +47,10 @@ def candidates(problem: ConvProblem, isa: Isa) -> list[Family]:
         return [_depthwise(problem, isa), _planar(problem, isa)]
     if problem.spec.groups > 1 or not _fits_blocks(problem, isa):
         return [_planar(problem, isa)]
-    families = [
-        (blocked.predicted_cycles(problem, isa), _blocked(problem, isa)),
-        (planar.predicted_cycles(problem, isa), _planar(problem, isa)),
-    ]
+    families = [_blocked(problem, isa), _planar(problem, isa)]
     if _suits_winograd(problem, isa):
-        families.append((winograd_tile.predicted_cycles(problem, isa), _winograd(problem, isa)))
-    return [family for _, family in sorted(families, key=lambda one: one[0])]
+        families.append(_winograd(problem, isa))
+    return sorted(families, key=lambda family: family.cycles)
 
 
 def _suits_winograd(problem: ConvProblem, isa: Isa) -> bool:
@@ -76,6 +70,7 @@ def _blocked(problem: ConvProblem, isa: Isa) -> Family:
     blocks = (isa.lanes, 1) if problem.channels_in >= isa.lanes else (1,)
     return Family(
         "blocked",
+        blocked.predicted_cycles(problem, isa),
         blocks,
         isa.lanes,
         lambda weight, block: blocked.pack_weight(weight, isa.lanes, block),
@@ -88,6 +83,7 @@ def _winograd(problem: ConvProblem, isa: Isa) -> Family:
     tile = winograd_tile.choose_winograd_tile(problem, isa)
     return Family(
         "winograd",
+        winograd_tile.predicted_cycles(problem, isa, tile),
         (isa.lanes,),
         isa.lanes,
         lambda weight, _block: pack_winograd_weight(weight, isa.lanes, tile.outputs),
@@ -101,6 +97,7 @@ def _planar(problem: ConvProblem, isa: Isa) -> Family:
     unit = planar.weight_unit(problem, planar.choose_planar_tile(problem, isa))
     return Family(
         "planar",
+        planar.predicted_cycles(problem, isa),
         (1,),
         1,
         lambda weight, _block: planar.pack_planar_weight(weight, unit),
@@ -112,6 +109,7 @@ def _planar(problem: ConvProblem, isa: Isa) -> Family:
 def _depthwise(problem: ConvProblem, isa: Isa) -> Family:
     return Family(
         "depthwise",
+        problem.macs / isa.lanes,
         (isa.lanes,),
         isa.lanes,
         lambda weight, _block: pack_depthwise_weight(weight, isa.lanes),

@@ -1,0 +1,112 @@
+"""Kernels and the layouts between them, chosen for a whole network at once.
+
+Nodes are convolutions with the kernels that can compute them; an edge costs the change of layout where one kernel
+stores its output otherwise than the next one reads it. Pooling, relu, adds and concatenations keep their input's
+layout, so edges run through them. After: NeoCPU (Liu et al., USENIX ATC 2019, section 3.3).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from tvm import relax
+
+from espalier.core import ir_names
+from espalier.ir.dataflow import Dataflow, argument, shape_of
+from espalier.targets.cpu import Isa
+
+from .kernels.problem import ConvProblem
+from .pbqp import minimise
+from .select import Family, candidates
+
+CHANGE_CYCLES = 1.7
+"""Cycles for each value of a tensor whose layout is changed: measured."""
+
+KEEPING = ("relax.nn.max_pool2d", "relax.nn.avg_pool2d", "relax.nn.relu", "relax.add", "relax.concat")
+"""Stock operators with kernels that read any layout and write the same; the others of four dimensions read NCHW."""
+
+READING = ("relax.mean", "relax.nn.adaptive_avg_pool2d")
+"""Stock operators with kernels that read any layout."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A kernel family and the channel block in which it reads its input."""
+
+    family: Family
+    x_block: int
+
+
+def problem_of(flow: Dataflow, var: relax.Var) -> ConvProblem:
+    """The shapes of the convolution bound to `var`."""
+    _, spec, call = flow.layer_of(var)
+    return ConvProblem(spec, shape_of(call.args[0]), shape_of(call.args[1]), shape_of(var))
+
+
+def choose_kernels(flow: Dataflow, isa: Isa) -> dict[relax.Var, Choice]:
+    """The kernel of each convolution: the fewest predicted cycles, changes of layout included."""
+    return _Network(flow, isa).choose()
+
+
+class _Network:
+    def __init__(self, flow: Dataflow, isa: Isa):
+        self.flow, self.choices = flow, {}
+        self.writers: dict[relax.Var, relax.Var] = {}
+        self.costs: dict[relax.Var, np.ndarray] = {}
+        self.edges: list[tuple] = []
+        for var in flow.values:
+            layer = flow.layer_of(var)
+            if layer and layer[0] == ir_names.CONV2D:
+                families = candidates(problem_of(flow, var), isa)
+                self.choices[var] = [Choice(family, block) for family in families for block in family.x_blocks]
+                self.costs[var] = np.array([choice.family.cycles for choice in self.choices[var]])
+
+    def choose(self) -> dict[relax.Var, Choice]:
+        for var in self.flow.values:
+            if var in self.choices:
+                self._read_by_convolution(var)
+            else:
+                self._read_by_other(var)
+        for var in relax.analysis.free_vars(self.flow.result):
+            self._read_as(var, lambda _choice: 1, None)
+        solution = minimise(self.costs, self.edges)
+        return {var: self.choices[var][number] for var, number in solution.items()}
+
+    def _read_by_convolution(self, var: relax.Var) -> None:
+        """The input in the block that the kernel reads, the residual in the one that it writes."""
+        self.writers[var] = var
+        _, spec, call = self.flow.layer_of(var)
+        self._read_as(call.args[0], lambda choice: choice.x_block, var)
+        residual = argument(spec, call, "residual")
+        if residual is not None:
+            self._read_as(residual, lambda choice: choice.family.out_block, var)
+
+    def _read_by_other(self, var: relax.Var) -> None:
+        used = [one for one in relax.analysis.free_vars(self.flow.values[var]) if one in self.writers]
+        if self.flow.layer_of(var) or self.flow.call_of(var, *READING) is not None:
+            return  # channel gates read any layout, dense layers no image
+        if used and self.flow.call_of(var, *KEEPING) is not None:
+            self.writers[var] = self.writers[used[0]]
+            for other in used[1:]:
+                self._read_as(other, lambda choice: choice.family.out_block, self.writers[var])
+            return
+        for one in used:
+            self._read_as(one, lambda _choice: 1, None)
+
+    def _read_as(self, tensor: relax.Var, block_of, reader: relax.Var | None) -> None:
+        """Add what it costs to bring a tensor into the block that a reader wants; no reader: always the same one."""
+        writer = self.writers.get(tensor)
+        if (writer is None and reader is None) or len(shape_of(tensor)) != 4:
+            return
+        cycles = CHANGE_CYCLES * math.prod(shape_of(tensor))
+        written = [one.family.out_block for one in self.choices[writer]] if writer is not None else [1]
+        wanted = [block_of(one) for one in self.choices[reader]] if reader is not None else [block_of(None)]
+        costs = cycles * np.not_equal.outer(written, wanted)
+        if writer is not None and reader is not None:
+            self.edges.append((writer, reader, costs))
+        elif writer is not None:
+            self.costs[writer] += costs[:, 0]
+        else:
+            self.costs[reader] += costs[0]
