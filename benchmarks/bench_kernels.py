@@ -23,7 +23,6 @@ from support.layers import NAMES, Layer, distinct_layers
 from support.probes import Probe, copy_probe, peak_probe
 from support.records import write_record
 
-from espalier.codegen.cpu.kernels.problem import ConvProblem
 from espalier.codegen.cpu.select import candidates
 from espalier.measure.compare import disturbed, interleave, summarise
 from espalier.measure.threads import set_threads
@@ -88,7 +87,8 @@ class KernelBench:
             "layer": layer.name,
             "class": layer.kind,
             "uses": dict(layer.uses),
-            **shapes(one),
+            "macs": one.macs,
+            "bytes": 4 * sum(map(math.prod, (one.x_shape, one.weight_shape, one.out_shape))),
             "peak_flops": peak,
             "dense": speeds({name: times["dense", name].median_s for name in families["dense"]}, one.macs, peak),
             "gated": speeds({name: times["gated", name].median_s for name in families["gated"]}, gated.macs, peak),
@@ -98,7 +98,7 @@ class KernelBench:
             row["share_of_copy"] = times["probe", "copy"].median_s / row["dense"]["latency_s"]
         return row
 
-    def families(self, one: ConvProblem) -> dict:
+    def families(self, one) -> dict:
         """Calls of the kernel of each family, the one that the compiler would take first."""
         return {family.name: runner(one, family, self.target) for family in candidates(one, self.isa)}
 
@@ -110,18 +110,6 @@ class KernelBench:
         """Timings by turns."""
         settle_s = 0.0 if self.threads == 1 else SAMPLE_S
         return summarise(interleave(runs, self.rounds, SAMPLE_S, settle_s))
-
-
-def shapes(one: ConvProblem) -> dict:
-    """What the record says of a problem."""
-    return {
-        "x": one.x_shape,
-        "weight": one.weight_shape,
-        "out": one.out_shape,
-        "strides": one.spec.strides,
-        "groups": one.spec.groups,
-        "macs": one.macs,
-    }
 
 
 def speeds(seconds: dict[str, float], macs: int, peak: float) -> dict:
@@ -169,8 +157,10 @@ def geometric_mean(values) -> float:
 def layer_table(rows: list[dict]) -> Table:
     """The chosen family's GFLOP/s, the best direct one's share, and how fast the chosen one is against the best."""
     table = Table(title=f"Batch 1: GFLOP/s and share of the peak measured beside it; d = {DENSITY} of its own MACs")
-    for heading in ("layer", "networks", "class", "MMAC", "family", "GFLOP/s", "direct", "bound", "of best", "d: share"):
-        table.add_column(heading, justify="left" if heading in ("layer", "networks", "class", "family") else "right")
+    for heading in ("layer", "networks", "class"):
+        table.add_column(heading)
+    for heading in ("MMAC", "family", "GFLOP/s", "direct", "bound", "of best", "d: share"):
+        table.add_column(heading, justify="right")
     for row in rows:
         dense, gated = row["dense"], row["gated"]
         speed = (dense["family"], f"{dense['gflops']:.0f}", f"{dense['direct_share']:.2f}", bound(row))
