@@ -13,16 +13,18 @@ kernel that does every multiply-add.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import math
 
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from support.kernels import at_density, runner
-from support.layers import NAMES, Layer, distinct_layers
+from support.layers import NAMES, Layer, distinct_layers, imported, layer_work, work_of
 from support.probes import Probe, copy_probe, peak_probe
 from support.records import write_record
 
+from espalier.build import prepare
 from espalier.codegen.cpu.select import candidates
 from espalier.measure.compare import disturbed, interleave, summarise
 from espalier.measure.threads import set_threads
@@ -47,13 +49,16 @@ def main() -> None:
     set_threads(options.threads)
     bench, console = KernelBench(options.threads, options.rounds), Console()
     roofs = bench.roofs()
-    layers = [bench.measure(layer) for layer in track(distinct_layers(options.networks), "layers", transient=True)]
+    modules = {name: prepare(imported(name)) for name in options.networks}
+    layers = [bench.measure(layer) for layer in track(distinct_layers(modules), "layers", transient=True)]
     means = class_means(layers)
     for table in (layer_table(layers), mean_table(means, roofs), *miss_tables(layers)):
         console.print(table)
     if set(options.networks) == set(NAMES):
-        name = "kernels" if options.threads == 1 else f"kernels_{options.threads}_threads"
-        write_record(name, {"threads": options.threads, "roofs": roofs, "means": means, "layers": layers})
+        record = "kernels" if options.threads == 1 else f"kernels_{options.threads}_threads"
+        networks = {name: dataclasses.asdict(work_of(mod)) for name, mod in modules.items()}
+        results = {"roofs": roofs, "means": means, "networks": networks, "layers": layers}
+        write_record(record, {"threads": options.threads, **results})
 
 
 class KernelBench:
@@ -87,8 +92,7 @@ class KernelBench:
             "layer": layer.name,
             "class": layer.kind,
             "uses": dict(layer.uses),
-            "macs": one.macs,
-            "bytes": 4 * sum(map(math.prod, (one.x_shape, one.weight_shape, one.out_shape))),
+            **dataclasses.asdict(layer_work(one.x_shape, one.weight_shape, one.out_shape)),
             "peak_flops": peak,
             "dense": speeds({name: times["dense", name].median_s for name in families["dense"]}, one.macs, peak),
             "gated": speeds({name: times["gated", name].median_s for name in families["gated"]}, gated.macs, peak),

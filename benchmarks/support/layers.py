@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import tvm
 
 import espalier
-from espalier.build import prepare
 from espalier.codegen.cpu.kernels.problem import ConvProblem
 from espalier.core import ir_names
 from espalier.frontend.bundled import model_path
-from espalier.ir.dataflow import Dataflow, shape_of
+from espalier.ir.dataflow import Dataflow, argument, shape_of
 
 from .imagenet import NETWORKS, network
 from .networks import CifarResNet
+
+NAMES = (*NETWORKS, "ResNet-20", "M-CifarNet")
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,17 @@ class Layer:
         return f"{channels} {rows}x{columns} {r}x{s}/{spec.strides[0]} {'+'.join(fused) or 'linear'}"
 
 
+@dataclass(frozen=True)
+class Work:
+    """What a dense layer or network does: multiply-accumulates, and bytes of inputs, weights and outputs in float32."""
+
+    macs: int
+    bytes: int
+
+    def __add__(self, other: Work) -> Work:
+        return Work(self.macs + other.macs, self.bytes + other.bytes)
+
+
 def imported(name: str) -> tvm.IRModule:
     """A network at batch 1 by its name, ResNet-20 with random weights."""
     if name == "M-CifarNet":
@@ -63,15 +76,11 @@ def imported(name: str) -> tvm.IRModule:
     return espalier.from_torch(network(name), np.zeros((1, 3, 224, 224), "float32"))
 
 
-NAMES = ("ResNet-18", "ResNet-50", "ResNet-20", "M-CifarNet", "MobileNet-V1", "MobileNet-V2", "VGG-16")
-assert set(NETWORKS) <= set(NAMES)
-
-
-def distinct_layers(names: Iterable[str], load: Callable[[str], tvm.IRModule] = imported) -> list[Layer]:
-    """Every convolution of these networks once, in the order of its first use."""
+def distinct_layers(modules: Mapping[str, tvm.IRModule]) -> list[Layer]:
+    """Every convolution of these prepared modules (by the network's name) once, in the order of its first use."""
     uses: dict[tuple[ConvProblem, bool], dict[str, int]] = {}
-    for name in names:
-        for key in convolutions(prepare(load(name))):
+    for name, mod in modules.items():
+        for key in convolutions(mod):
             counts = uses.setdefault(key, {})
             counts[name] = counts.get(name, 0) + 1
     return [Layer(problem, is_first, counts) for (problem, is_first), counts in uses.items()]
@@ -88,3 +97,20 @@ def convolutions(mod: tvm.IRModule) -> list[tuple[ConvProblem, bool]]:
             problem = ConvProblem(dataclasses.replace(spec, name="layer"), shape_of(x), shape_of(weight), shape_of(var))
             found.append((problem, x not in flow.values))
     return found
+
+
+def work_of(mod: tvm.IRModule) -> Work:
+    """The sum over all convolutions and dense layers of a prepared module; each reads and writes its own tensors."""
+    flow, total = Dataflow.of(mod), Work(0, 0)
+    for var in flow.values:
+        layer = flow.layer_of(var)
+        if layer:
+            _, spec, call = layer
+            x, weight, out = shape_of(call.args[0]), shape_of(argument(spec, call, "weight")), shape_of(var)
+            total += layer_work(x, weight, out)
+    return total
+
+
+def layer_work(x: tuple[int, ...], weight: tuple[int, ...], out: tuple[int, ...]) -> Work:
+    """Of a convolution or a dense product by its shapes; each output takes one pass over its filter."""
+    return Work(math.prod(out) * math.prod(weight[1:]), 4 * sum(map(math.prod, (x, weight, out))))
