@@ -146,6 +146,7 @@ def class_means(rows: list[dict]) -> list[dict]:
             "chosen_share": geometric_mean(row["dense"]["share"] for row in found),
             "gated_share": geometric_mean(row["gated"]["share"] for row in found),
             "share_of_copy": geometric_mean(row["share_of_copy"] for row in found) if kind == "depthwise" else None,
+            "share_of_bound": geometric_mean(nearest_bound(row)[1] for row in found),
         }
         for kind in dict.fromkeys(row["class"] for row in rows)
         for found in [[row for row in rows if row["class"] == kind]]
@@ -167,17 +168,18 @@ def layer_table(rows: list[dict]) -> Table:
         table.add_column(heading, justify="right")
     for row in rows:
         dense, gated = row["dense"], row["gated"]
-        speed = (dense["family"], f"{dense['gflops']:.0f}", f"{dense['direct_share']:.2f}", bound(row))
+        limit, reached = nearest_bound(row)
+        speed = (dense["family"], f"{dense['gflops']:.0f}", f"{dense['direct_share']:.2f}", f"{limit} {reached:.2f}")
         rest = (f"{dense['of_best']:.2f}", f"{gated['share']:.2f} {gated['family'][:5]} {gated['of_best']:.2f}")
         networks = ", ".join(short(name) for name in row["uses"])
         table.add_row(row["layer"], networks, row["class"], f"{row['macs'] / 1e6:.1f}", *speed, *rest)
     return table
 
 
-def bound(row: dict) -> str:
-    """The nearer of the two limits, and the share of it that is reached."""
+def nearest_bound(row: dict) -> tuple[str, float]:
+    """The limit that a dense layer comes nearest to, and the share of it that is reached."""
     copy, peak = row.get("share_of_copy", 0.0), row["dense"]["direct_share"]
-    return f"copy {copy:.2f}" if copy > peak else f"FMA {peak:.2f}"
+    return ("copy", copy) if copy > peak else ("FMA", peak)
 
 
 def short(network: str) -> str:
@@ -187,12 +189,12 @@ def short(network: str) -> str:
 
 def mean_table(means: list[dict], roofs: dict[str, float]) -> Table:
     table = Table(title=f"Geometric means of the shares (bar {BAR} for {' and '.join(BARRED)}, dense)")
-    for heading in ("class", "layers", "dense, best direct", "dense, chosen", f"d = {DENSITY}", "of a copy's speed"):
+    for heading in ("class", "layers", "best direct", "chosen", f"d = {DENSITY}", "of a copy", "of nearer bound"):
         table.add_column(heading, justify="left" if heading == "class" else "right")
     for row in means:
         shares = (f"{row[key]:.3f}" if row[key] else "" for key in ("share", "chosen_share", "gated_share"))
         copy = f"{row['share_of_copy']:.3f}" if row["share_of_copy"] else ""
-        table.add_row(row["class"], str(row["layers"]), *shares, copy)
+        table.add_row(row["class"], str(row["layers"]), *shares, copy, f"{row['share_of_bound']:.3f}")
     table.caption = ", ".join(f"{name.split('_')[0]} {value / 1e9:.0f} G/s" for name, value in roofs.items())
     return table
 
