@@ -8,6 +8,7 @@ from tvm import relax
 from espalier.core.calibration import Calibration
 from espalier.core.plan import Plan
 
+from .lower.refuse_winograd import RefuseWinograd
 from .prepare.fold_batch_norm import FoldBatchNorm
 from .prepare.fuse_layers import FuseLayers
 from .prune.insert_channel_gates import InsertChannelGates
@@ -34,6 +35,11 @@ def prune_phase(plan: Plan, calibration: Calibration) -> list:
         InsertChannelGates(plan, calibration.gates),
         PropagateActivity(),  # last: it reads the lists of every gate
     ]
+
+
+def lower_phase(plan: Plan) -> list:
+    """What the plan leaves to the code generators, and what not."""
+    return [RefuseWinograd(plan)]
 
 
 def apply(mod: tvm.IRModule, phase: list) -> tvm.IRModule:

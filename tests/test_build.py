@@ -86,6 +86,16 @@ def test_what_an_artifact_knows_of_itself(gated):
     assert gated.target["kind"] == "llvm"
 
 
+def test_winograd_is_reported_and_can_be_refused():
+    mod = plain(channels=64, size=16)
+    x = np.random.default_rng(1).standard_normal((1, 3, 16, 16), np.float32)
+    fast, direct = build(mod), build(mod, plan=Plan(winograd=False))
+    assert_close(fast(x), direct(x))
+    (remark,) = fast.report
+    assert remark.startswith("conv1, conv2: computed by winograd, rounding errors up to about 6 times")
+    assert direct.report == ()
+
+
 def test_several_outputs_come_in_order():
     artifact = build(unusual())
     logits, grouped = artifact(np.zeros((1, 3, 8, 11), np.float32))

@@ -7,6 +7,7 @@ from tvm import relax, tirx
 from tvm.target import Target
 
 from espalier.core import ir_names
+from espalier.ir.rewriting import remarks_of
 from espalier.targets.cpu import isa_of
 
 from .lower import LowerOnCpu
@@ -17,16 +18,18 @@ from .schedule import ScheduleStock
 def generate(mod: tvm.IRModule, target: Target, lower: bool = True) -> CpuProgram:
     """Compile `mod`; without `lower` every operator runs as its reference body."""
     isa = isa_of(target)
+    known = len(remarks_of(mod))
     with target:
-        passes = [*(lowering_phase(isa) if lower else []), *stock_phase(isa)]
-        mod = tvm.transform.Sequential(passes)(mod)
+        mod = tvm.transform.Sequential(lowering_phase(isa) if lower else [])(mod)
+        remarks = tuple(remarks_of(mod)[known:])
+        mod = tvm.transform.Sequential(stock_phase(isa))(mod)
         executable = tvm.compile(mod, target, relax_pipeline=tvm.transform.Sequential(machine_phase()))
     layers = {
         gvar.name_hint: str(f.attrs[ir_names.KERNEL_LAYER])
         for gvar, f in mod.functions.items()
         if isinstance(f, tirx.PrimFunc)
     }
-    return CpuProgram(executable, isa.name, layers)
+    return CpuProgram(executable, isa.name, layers, remarks)
 
 
 def lowering_phase(isa) -> list:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import tvm
 from tvm import relax
 from tvm.relax.expr_functor import mutator
 
 from espalier.core import ir_names
 from espalier.ir.dataflow import argument, constant, shape_of
-from espalier.ir.rewriting import BindingRewriter
+from espalier.ir.rewriting import BindingRewriter, with_remarks
 from espalier.targets.cpu import Isa
 
 from .kernels.channel_gate import channel_gate
@@ -19,6 +21,9 @@ from .kernels.problem import ConvProblem
 from .layout import PLAIN, Layout
 from .lower_stock import StockKernels
 from .select import choose_family
+
+STAYING_BYTES = 6 << 20
+"""Weights of up to so many bytes stay in the last cache of a server's processor, even at four times the size."""
 
 
 @tvm.transform.module_pass(opt_level=0, name="LowerOnCpu")
@@ -36,7 +41,8 @@ class LowerOnCpu:
         """Apply to main."""
         lowerer = _CpuLowerer(mod)
         lowerer.configure(self.isa)
-        return lowerer.run()
+        lowered = lowerer.run()
+        return with_remarks(lowered, lowered, lowerer.remarks_on_rounding())
 
 
 @mutator
@@ -45,6 +51,8 @@ class _CpuLowerer(BindingRewriter):
         self.isa = isa
         self.stored: dict[relax.Var, dict[Layout, relax.Expr]] = {}
         self.stock = StockKernels(self)
+        self.weights_stay = self._weight_bytes() <= STAYING_BYTES
+        self.coarser: dict[tuple[str, float], list[str]] = {}
         self.halos = {}
         for var in self.flow.values:
             layer = self.flow.layer_of(var)
@@ -70,6 +78,20 @@ class _CpuLowerer(BindingRewriter):
             super().visit_var_binding_(binding)
         if not isinstance(var, relax.DataflowVar) and var in self.stored:
             self.bind(var, self.plain(var))
+
+    def remarks_on_rounding(self) -> list[str]:
+        """Which layers' sums are rounded more coarsely than direct ones."""
+        return [
+            f"{', '.join(layers)}: computed by {name}, rounding errors up to about {growth:g} times those of direct "
+            "sums (winograd: false refuses it)"
+            for (name, growth), layers in sorted(self.coarser.items())
+        ]
+
+    def _weight_bytes(self) -> int:
+        """The size of all weights of convolutions and dense layers as float32."""
+        layers = [self.flow.layer_of(var) for var in self.flow.values]
+        weighted = [layer[2].args[1] for layer in layers if layer and layer[0] != ir_names.CHANNEL_GATE]
+        return sum(4 * math.prod(shape_of(weight)) for weight in weighted)
 
     def halo_for(self, var: relax.Var) -> int:
         """The margin that the readers of a tensor need."""
@@ -122,7 +144,7 @@ class _CpuLowerer(BindingRewriter):
 
     def _conv2d(self, var: relax.Var, spec, call: relax.Call) -> None:
         x, weight = call.args[:2]
-        problem = ConvProblem(spec, shape_of(x), shape_of(weight), shape_of(var))
+        problem = ConvProblem(spec, shape_of(x), shape_of(weight), shape_of(var), self.weights_stay)
         family = choose_family(problem, self.isa)
         stored_x, x_layout = self.given(x, family.x_blocks, problem.halo_needed)
         out_layout, residual_layout = Layout(family.out_block, self.halo_for(var)), None
@@ -139,6 +161,8 @@ class _CpuLowerer(BindingRewriter):
                 arguments.append(stored)
             else:
                 arguments.append(self.visit_expr(expr))
+        if family.error_growth > 1:
+            self.coarser.setdefault((family.name, family.error_growth), []).append(spec.name)
         function = family.build(x_layout, out_layout, residual_layout, self._zeros_are_read(var))
         out = tensor_type(out_layout.physical(problem.out_shape))
         self.store(var, out_layout, self.kernel_call(function, f"{family.name}_{spec.name}", arguments, out))

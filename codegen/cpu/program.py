@@ -32,12 +32,14 @@ class CpuProgram:
     """Machine code and constants.
 
     executable: TVM's executable, or the module of a loaded library. isa: what the code needs.
-    kernel_layers: kernel name -> layer on whose behalf it runs ("" for glue). library: the file it was loaded from.
+    kernel_layers: kernel name -> layer on whose behalf it runs ("" for glue). remarks: for the artifact's report.
+    library: the file it was loaded from.
     """
 
     executable: object
     isa: str
     kernel_layers: Mapping[str, str] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
     library: Path | None = None
 
     @cached_property
@@ -71,7 +73,7 @@ class CpuProgram:
             shutil.copyfile(self.library, folder / LIBRARY)
         else:
             self.link(folder / LIBRARY)
-        description = {"isa": self.isa, "kernel_layers": dict(self.kernel_layers)}
+        description = {"isa": self.isa, "kernel_layers": dict(self.kernel_layers), "remarks": list(self.remarks)}
         (folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
 
     def link(self, path: Path) -> None:
@@ -119,6 +121,7 @@ def load_program(folder: Path) -> CpuProgram:
     try:
         description = json.loads((folder / DESCRIPTION).read_text())
         executable = tvm.runtime.load_module(str(folder / LIBRARY))
-        return CpuProgram(executable, description["isa"], description["kernel_layers"], folder / LIBRARY)
+        isa, layers, remarks = (description[key] for key in ("isa", "kernel_layers", "remarks"))
+        return CpuProgram(executable, isa, layers, tuple(remarks), folder / LIBRARY)
     except (RuntimeError, OSError, ValueError, KeyError) as error:
         raise CorruptArtifactError(f"{folder}: cannot be loaded ({str(error).splitlines()[0]})") from None

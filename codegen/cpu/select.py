@@ -11,9 +11,12 @@ from espalier.targets.cpu import Isa
 
 from .kernels import conv2d_blocked as blocked
 from .kernels import conv2d_planar as planar
+from .kernels import winograd_tile
+from .kernels.cook_toom import ERROR_GROWTH
 from .kernels.depthwise_blocked import depthwise_blocked, pack_depthwise_weight
 from .kernels.lists import whole_blocks
 from .kernels.problem import ConvProblem
+from .kernels.winograd import conv2d_winograd, pack_winograd_weight
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,7 @@ class Family:
     x_blocks: channel blocks in which it can read its input, the preferred one first. out_block: of its
     output and residual. pack_weight, pack_bias: constants as the kernel wants them, given the block of x.
     build(x_layout, out_layout, residual_layout, clear_losers) returns the PrimFunc.
+    error_growth: rounding errors as a multiple of those of direct sums.
     """
 
     name: str
@@ -31,6 +35,7 @@ class Family:
     pack_weight: Callable[[np.ndarray, int], np.ndarray]
     pack_bias: Callable[[np.ndarray], np.ndarray]
     build: Callable
+    error_growth: float = 1.0
 
 
 def choose_family(problem: ConvProblem, isa: Isa) -> Family:
@@ -45,10 +50,21 @@ def candidates(problem: ConvProblem, isa: Isa) -> list[Family]:
         return [_depthwise(problem, isa), _planar(problem, isa)]
     if problem.spec.groups > 1 or not _fits_blocks(problem, isa):
         return [_planar(problem, isa)]
-    both = [_blocked(problem, isa), _planar(problem, isa)]
-    if planar.predicted_cycles(problem, isa) < blocked.predicted_cycles(problem, isa):
-        both.reverse()
-    return both
+    families = [
+        (blocked.predicted_cycles(problem, isa), _blocked(problem, isa)),
+        (planar.predicted_cycles(problem, isa), _planar(problem, isa)),
+    ]
+    if _suits_winograd(problem, isa):
+        families.append((winograd_tile.predicted_cycles(problem, isa), _winograd(problem, isa)))
+    return [family for _, family in sorted(families, key=lambda one: one[0])]
+
+
+def _suits_winograd(problem: ConvProblem, isa: Isa) -> bool:
+    """3x3 windows side by side over whole blocks of channels, in a layer that may be computed so."""
+    spec = problem.spec
+    plain = problem.kernel == (3, 3) and spec.strides == spec.dilation == (1, 1)
+    whole = spec.active is None or spec.active.granularity % isa.lanes == 0
+    return spec.winograd and plain and whole and problem.channels_in >= isa.lanes
 
 
 def _fits_blocks(problem: ConvProblem, isa: Isa) -> bool:
@@ -65,6 +81,19 @@ def _blocked(problem: ConvProblem, isa: Isa) -> Family:
         lambda weight, block: blocked.pack_weight(weight, isa.lanes, block),
         lambda bias: whole_blocks(bias, isa.lanes),
         lambda *layouts: blocked.conv2d_blocked(problem, isa, *layouts),
+    )
+
+
+def _winograd(problem: ConvProblem, isa: Isa) -> Family:
+    tile = winograd_tile.choose_winograd_tile(problem, isa)
+    return Family(
+        "winograd",
+        (isa.lanes,),
+        isa.lanes,
+        lambda weight, _block: pack_winograd_weight(weight, isa.lanes, tile.outputs),
+        lambda bias: whole_blocks(bias, isa.lanes),
+        lambda *layouts: conv2d_winograd(problem, isa, *layouts, tile),
+        ERROR_GROWTH[tile.outputs],
     )
 
 

@@ -59,6 +59,12 @@ Granularity = Annotated[int | None, typer.Option(help="Channels kept or dropped 
 Placement = Annotated[str | None, typer.Option(help="What to gate at a residual add: inner, branch or sum.")]
 Weights = Annotated[str | None, typer.Option(metavar="FORMAT", help="Number format of the weights.")]
 Activations = Annotated[str | None, typer.Option(metavar="FORMAT", help="Number format of the activations.")]
+Winograd = Annotated[
+    bool | None,
+    typer.Option(
+        "--winograd/--no-winograd", help="Allow Winograd's transforms, which round more coarsely (default: yes)."
+    ),
+]
 Threads = Annotated[int, typer.Option(help="Threads that each library computes with.")]
 
 
@@ -111,6 +117,7 @@ def compile(
     placement: Placement = None,
     weights: Weights = None,
     activations: Activations = None,
+    winograd: Winograd = None,
     calibration: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="What `espalier calibrate` wrote, or inputs to calibrate on (.npy, .npz)."),
@@ -130,7 +137,7 @@ def compile(
         return _finish(command.list_layers(model, shape or ()), as_json)
     if output is None:
         raise typer.BadParameter("needed unless --list-layers is given", param_hint="-o")
-    options = PlanOptions(plan, density, granularity, placement, weights, activations, calibration)
+    options = PlanOptions(plan, density, granularity, placement, weights, activations, winograd, calibration)
     return _finish(command.run(model, output, target, options, shape or (), keep_model), as_json)
 
 

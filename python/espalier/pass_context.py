@@ -1,7 +1,7 @@
 """The pass context with our flags.
 
-    with espalier.PassContext(opt_level=3, config={"espalier.density": 0.5}):
-        lib = relay.build(mod, target="llvm", params=params)
+with espalier.PassContext(opt_level=3, config={"espalier.density": 0.5}):
+    lib = relay.build(mod, target="llvm", params=params)
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class PassContext:
     opt_level, and everything but `config`: as in tvm.transform.PassContext.
     config: TVM's own keys, and
         "espalier.plan": a Plan, its dict, or the path of its file;
-        "espalier.density", ".granularity", ".placement", ".weights", ".activations": the plan's default,
-            over what the plan says;
+        "espalier.density", ".granularity", ".placement", ".weights", ".activations", ".winograd": the
+            plan's default, over what the plan says;
         "espalier.calibration": a Calibration, the path of a saved one, or inputs to calibrate on: an
             array, a dict of arrays by input name, or the path of an npz file of them;
         "espalier.records": the path of tuning records.

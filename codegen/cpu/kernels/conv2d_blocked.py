@@ -8,6 +8,7 @@ After: NeoCPU (Liu et al., USENIX ATC 2019, section 3.1), with the channel loops
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -18,17 +19,15 @@ from tvm.script.ir_builder import tirx as T
 from espalier.targets.cpu import Isa
 
 from ..layout import Layout
+from .cost import shared_cycles, step_cycles, streaming_cycles
 from .direct import DirectConvolution
-from .emit import for_tile, lanes_from, prefetch, spread, tiles
+from .emit import PREFETCH_BYTES, PREFETCH_STEPS, for_tile, lanes_from, prefetch, spread, tiles
 from .lists import listed_block
 from .problem import ConvProblem
 
 SHORT_REDUCTION, SHORT_TILE = 64, 16
 """A sum over so few inputs takes a tile of at most so many vectors: then a processor that works out of order writes
 one tile while it sums the next, which a full register file of results does not let it (measured: 3 to 10 %)."""
-
-PREFETCH_BYTES, PREFETCH_STEPS = 1 << 20, 128
-"""Weights of more than so many bytes are fetched ahead, about so many vectors before their use."""
 
 
 @dataclass(frozen=True)
@@ -41,43 +40,40 @@ class Tile:
 
 
 def choose_tile(problem: ConvProblem, isa: Isa) -> Tile:
-    """The register tile with the fewest predicted cycles.
-
-    A step over one input value costs the larger of its multiply-adds (two a cycle), its loads (two a
-    cycle), and the latency of the accumulators' chain (four cycles).
-    """
+    """The register tile with the fewest predicted cycles."""
     _, _, rows, columns = problem.out_shape
     blocks = -(-problem.computed_out // isa.lanes)
-    summed = problem.computed_in * problem.kernel[0] * problem.kernel[1]
+    summed = problem.computed_in * math.prod(problem.kernel)
     most, best = SHORT_TILE if summed <= SHORT_REDUCTION else isa.registers, None
     for size in range(1, min(blocks, 6) + 1):
         for height in range(1, min(rows, 4) + 1):
             for width in range(1, min(columns, isa.registers) + 1):
                 if size * height * width > most or size * height * width + size + 1 > isa.registers:
                     break
-                cost = _cycles(blocks, size, rows, height, columns, width)
-                key = (cost, -size * height * width)
+                key = (_cycles(problem, isa, Tile(size, height, width)), -size * height * width)
                 if best is None or key < best[0]:
                     best = key, Tile(size, height, width)
     return best[1]
 
 
 def predicted_cycles(problem: ConvProblem, isa: Isa) -> float:
-    """Cycles of one core for the whole kernel with the chosen tile."""
-    tile, blocks = choose_tile(problem, isa), -(-problem.computed_out // isa.lanes)
+    """Cycles for the whole kernel with the chosen tile."""
+    return _cycles(problem, isa, choose_tile(problem, isa))
+
+
+def _cycles(problem: ConvProblem, isa: Isa, tile: Tile) -> float:
     batch, _, rows, columns = problem.out_shape
-    steps = batch * problem.computed_in * problem.kernel[0] * problem.kernel[1]
-    return steps * _cycles(blocks, tile.blocks, rows, tile.rows, columns, tile.columns)
-
-
-def _cycles(blocks: int, size: int, rows: int, height: int, columns: int, width: int) -> float:
-    total = 0.0
-    for _, count_k, k in tiles(blocks, size):
-        for _, count_h, h in tiles(rows, height):
-            for _, count_w, w in tiles(columns, width):
-                step = max(k * h * w / 2, (h * w + k) / 2, 4) + 0.5
-                total += count_k * count_h * count_w * step
-    return total
+    blocks = -(-problem.computed_out // isa.lanes)
+    steps = sum(
+        count_k * count_h * count_w * step_cycles(k, h * w)
+        for _, count_k, k in tiles(blocks, tile.blocks)
+        for _, count_h, h in tiles(rows, tile.rows)
+        for _, count_w, w in tiles(columns, tile.columns)
+    )
+    summed = problem.computed_in * math.prod(problem.kernel)
+    weight_bytes = 4 * summed * blocks * isa.lanes
+    work = streaming_cycles(batch * summed * steps, weight_bytes, weight_bytes, problem.cached)
+    return shared_cycles(work, batch * -(-blocks // tile.blocks) * -(-rows // tile.rows), isa.cores)
 
 
 def pack_weight(weight: np.ndarray, lanes: int, x_block: int) -> np.ndarray:

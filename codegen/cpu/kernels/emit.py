@@ -18,6 +18,9 @@ from espalier.core.layers import Activation
 PARALLEL_MACS = 200_000
 """Kernels with less work than this run on one thread: waking the others costs more."""
 
+PREFETCH_BYTES, PREFETCH_STEPS = 1 << 20, 128
+"""Weights of more than so many bytes are fetched ahead, about so many vectors before their use."""
+
 _OPAQUE = 8
 _STACK_BYTES = 1023
 

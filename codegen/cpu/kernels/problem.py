@@ -9,12 +9,16 @@ from espalier.core.layers import Conv2dSpec
 
 @dataclass(frozen=True)
 class ConvProblem:
-    """A layer with its shapes: x [N, C_in, H, W], weight [C_out, C_in/groups, R, S], out [N, C_out, P, Q]."""
+    """A layer with its shapes: x [N, C_in, H, W], weight [C_out, C_in/groups, R, S], out [N, C_out, P, Q].
+
+    cached: whether the network's weights are few enough to stay in the processor's last cache from run to run.
+    """
 
     spec: Conv2dSpec
     x_shape: tuple[int, int, int, int]
     weight_shape: tuple[int, int, int, int]
     out_shape: tuple[int, int, int, int]
+    cached: bool = False
 
     @property
     def channels_in(self) -> int:

@@ -22,6 +22,7 @@ class PlanOptions:
     placement: str | None = None
     weights: str | None = None
     activations: str | None = None
+    winograd: bool | None = None
     calibration: Path | None = None
 
     def context(self) -> PassContext:

@@ -79,12 +79,14 @@ class Conv2dSpec(LayerSpec):
     """A two-dimensional convolution, x [N, C_in, H, W], weight [C_out, C_in / groups, R, S].
 
     padding: rows and columns of zeros added at the top, left, bottom, right.
+    winograd: whether it may be computed by Winograd's transforms, which round differently.
     """
 
     strides: tuple[int, int] = (1, 1)
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
     dilation: tuple[int, int] = (1, 1)
     groups: int = 1
+    winograd: bool = True
 
 
 @dataclass(frozen=True)

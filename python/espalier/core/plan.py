@@ -34,6 +34,8 @@ class LayerPlan:
         "inner" leaves it alone and gates only tensors inside a branch, "branch" gates the layer's
         own output before the add, "sum" gates the result of the add.
     weights, activations: number formats by their text form.
+    winograd: whether a 3x3 convolution may be computed by Winograd's transforms where that is faster; its
+        rounding errors are larger (`espalier.compile`'s report says how much), within float32.
     """
 
     density: float = 1.0
@@ -41,6 +43,7 @@ class LayerPlan:
     placement: str = "inner"
     weights: str = "float32"
     activations: str = "float32"
+    winograd: bool = True
 
     def __post_init__(self):
         if not _is_number(self.density) or not 0 < self.density <= 1:
@@ -49,6 +52,8 @@ class LayerPlan:
         _check_choice("placement", self.placement, PLACEMENTS)
         _check_choice("weights", self.weights, FORMATS)
         _check_choice("activations", self.activations, FORMATS)
+        if not isinstance(self.winograd, bool):
+            raise InvalidPlanError(f"winograd: got {self.winograd!r}, accepted are true and false")
 
 
 FIELDS = tuple(f.name for f in dataclasses.fields(LayerPlan))
@@ -69,6 +74,7 @@ class Plan:
     placement: str = "inner"
     weights: str = "float32"
     activations: str = "float32"
+    winograd: bool = True
     layers: Mapping[str, Mapping] = field(default_factory=dict)
 
     def __post_init__(self):

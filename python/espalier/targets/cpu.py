@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from dataclasses import dataclass
 
@@ -15,13 +16,14 @@ class Isa:
     """An instruction set as the kernels see it.
 
     lanes: float32 values in a vector register. registers: vector registers that a kernel may use.
-    feature: what LLVM calls the feature that brings it ("" for the baseline).
+    feature: what LLVM calls the feature that brings it ("" for the baseline). cores: that share the work.
     """
 
     name: str
     lanes: int
     registers: int
     feature: str
+    cores: int = 1
 
 
 ISAS = (
@@ -69,9 +71,10 @@ def _check_triple(mtriple: str) -> None:
 
 
 def isa_of(target: Target) -> Isa:
-    """The widest instruction set that the target has."""
+    """The widest instruction set that the target has, with its number of cores."""
     features = cpu_features(target)
-    return next(isa for isa in ISAS if not isa.feature or isa.feature in features)
+    widest = next(isa for isa in ISAS if not isa.feature or isa.feature in features)
+    return dataclasses.replace(widest, cores=int(target.attrs.get("num-cores", 1)))
 
 
 def cpu_features(target: Target) -> frozenset[str]:

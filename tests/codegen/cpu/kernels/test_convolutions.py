@@ -14,6 +14,8 @@ from espalier.codegen.cpu.kernels import conv2d_planar as planar
 from espalier.codegen.cpu.kernels.depthwise_blocked import depthwise_blocked, pack_depthwise_weight
 from espalier.codegen.cpu.kernels.lists import whole_blocks
 from espalier.codegen.cpu.kernels.problem import ConvProblem
+from espalier.codegen.cpu.kernels.winograd import conv2d_winograd, pack_winograd_weight
+from espalier.codegen.cpu.kernels.winograd_tile import WinogradTile, choose_winograd_tile
 from espalier.codegen.cpu.layout import Layout
 from espalier.core.layers import Activation, ActiveList, Conv2dSpec
 
@@ -236,3 +238,49 @@ def test_work_that_is_shared_among_threads(isa):
         problem = problem_of(spec, 3, 64, 64, (30, 30), (3, 3))
         check_blocked(problem, isa, isa.lanes, (0, 1, 1))
         check_planar(problem, isa, (0, 1, 1))
+        check_winograd(problem, isa, (0, 1, 1))
+
+
+@st.composite
+def winograd_problems(draw, isa) -> tuple[ConvProblem, WinogradTile | None]:
+    """A 3x3 layer at stride one over whole blocks, and a cut of its work; None is the one that the rule takes."""
+    c_in, c_out = draw(st.sampled_from([17, 64])), draw(st.sampled_from([3, 17, 64]))
+    padding = draw(st.sampled_from([(0, 0, 0, 0), (1, 1, 1, 1), (0, 1, 2, 3)]))
+    image = draw(st.sampled_from([(3, 3), (7, 3), (4, 9), (14, 13)]))
+    winners, active = draw(st.none() | lists(c_out, isa.lanes)), draw(st.none() | lists(c_in, isa.lanes))
+    gate = draw(st.sampled_from(["branch", "output", "listed"])) if winners else "none"
+    more = draw(st.lists(st.sampled_from(["bias", "residual"]), unique=True))
+    roles = ("x", "weight", *more, *GATES[gate], *(["active"] if active else []))
+    spec = Conv2dSpec("conv", roles, draw(st.sampled_from(ACTIVATIONS)), gate, winners, active, padding=padding)
+    problem = problem_of(spec, draw(st.integers(1, 2)), c_in, c_out, image, (3, 3))
+    chunk, blocks = draw(st.integers(1, 9)), draw(st.integers(1, 3))
+    parts = draw(st.sampled_from([p for p in (1, 2, 3) if -(-problem.computed_out // isa.lanes) % p == 0]))
+    columns = draw(st.integers(1, max(1, min(chunk, (isa.registers - 4) // blocks))))
+    return problem, draw(
+        st.none() | st.just(WinogradTile(draw(st.sampled_from([2, 3, 4])), chunk, blocks, columns, parts))
+    )
+
+
+def check_winograd(problem, isa, extra: tuple[int, int, int], clear_losers: bool = True, tile=None) -> None:
+    x_halo = problem.halo_needed + extra[0]
+    layouts = Layout(isa.lanes, x_halo), Layout(isa.lanes, extra[1]), Layout(isa.lanes, extra[2])
+    outputs = (tile or choose_winograd_tile(problem, isa)).outputs
+    packed = {
+        "x": lambda x: store(x, isa.lanes, x_halo),
+        "weight": lambda weight: pack_winograd_weight(weight, isa.lanes, outputs),
+        "bias": lambda bias: whole_blocks(bias, isa.lanes),
+        "residual": lambda residual: store(residual, isa.lanes, extra[2]),
+    }
+    kernel = conv2d_winograd(problem, isa, *layouts, clear_losers, tile)
+    check(problem, isa, kernel, packed, extra[1], isa.lanes, clear_losers)
+
+
+@every_isa
+def test_winograd(isa):
+    @drawn(20)
+    @given(winograd_problems(isa), halos(), st.booleans())
+    def holds(problem_and_tile, extra, clear_losers):
+        problem, tile = problem_and_tile
+        check_winograd(problem, isa, extra, clear_losers, tile)
+
+    holds()

@@ -1,0 +1,102 @@
+"""What every convolution kernel has in common: its arguments, where values lie, and what follows the sums."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from functools import partial
+
+from tvm import tirx
+from tvm.script.ir_builder import tirx as T
+
+from ..layout import Layout
+from .emit import PARALLEL_MACS, activated, build_kernel, lanes_from
+from .halo import clear_block, clear_margins
+from .lists import for_each_losing_block
+from .problem import ConvProblem
+
+
+class Convolution(ABC):
+    """A kernel family fills in the shape of its weight and the loops that compute and store the output.
+
+    lanes: of a vector. given: the kernel's buffers by role.
+    """
+
+    lanes: int
+
+    def __init__(self, problem: ConvProblem, x_layout: Layout, out_layout: Layout, residual_layout, clear_losers: bool):
+        self.problem, self.spec = problem, problem.spec
+        self.x_layout, self.out_layout, self.residual_layout = x_layout, out_layout, residual_layout
+        self.clear_losers = clear_losers
+        self.parallel = problem.macs > PARALLEL_MACS
+        self.given: dict = {}
+
+    @abstractmethod
+    def weight_shape(self) -> tuple[int, ...]:
+        """Shape of the packed weight."""
+
+    @abstractmethod
+    def compute(self) -> None:
+        """Emit the loops that write the output; what losing channels hold is written already."""
+
+    def build(self) -> tirx.PrimFunc:
+        """The kernel."""
+        batch, stored = self.problem.out_shape[0], self.out_layout.block
+        lists = {"winners": self.spec.winners, "active": self.spec.active}
+        shapes = {
+            "x": self.x_layout.physical(self.problem.x_shape),
+            "weight": self.weight_shape(),
+            "bias": (-(-self.problem.channels_out // stored) * stored,),
+            "pi": (batch, self.problem.channels_out),
+            "out": self.out_layout.physical(self.problem.out_shape),
+        }
+        if self.residual_layout:
+            shapes["residual"] = self.residual_layout.physical(self.problem.out_shape)
+        arguments = [
+            (role, (batch, lists[role].count), "int32") if role in lists else (role, shapes[role], "float32")
+            for role in (*self.spec.roles, "out")
+        ]
+        return build_kernel(self.spec.name, arguments, self._body)
+
+    def place(self, layout: Layout, n, block, row, column) -> list:
+        """The index of a vector: neighbouring channels in a block, or neighbouring pixels of a plane."""
+        if layout.block > 1:
+            return layout.index(n, block, row, column, lanes_from(0, layout.block))
+        return [n, block, row + layout.halo, lanes_from(column + layout.halo, self.lanes)]
+
+    def finished(self, value, pi, n, block, row, column):
+        """The output vector behind a sum: scaled, added to the residual, activated."""
+        if self.spec.gate == "branch":
+            value = value * pi
+        if "residual" in self.given:
+            value = value + self.given["residual"][tuple(self.place(self.residual_layout, n, block, row, column))]
+        value = activated(self.spec.activation, value, self.lanes)
+        return value * pi if self.spec.gate == "output" else value
+
+    def clear_margins(self, n, block, first_row, height: int) -> None:
+        """Emit the zeros around these rows of the output."""
+        clear_margins(self.given["out"], self.out_layout, self.problem.out_shape, n, block, first_row, height)
+
+    def _body(self, *buffers) -> None:
+        self.given = dict(zip((*self.spec.roles, "out"), buffers))
+        if self.spec.winners:
+            self._write_losers()
+        self.compute()
+
+    def _write_losers(self) -> None:
+        """Zeros; but under a gate on the branch, a losing channel is the activation of the residual alone."""
+        write = None
+        if self.spec.gate == "branch" and "residual" in self.spec.roles:
+            write = self._pass_residual
+        elif self.clear_losers:
+            write = partial(clear_block, self.given["out"], self.out_layout, self.problem.out_shape)
+        if write:
+            for_each_losing_block(self.given["winners"], self.problem, self.out_layout.block, write)
+
+    def _pass_residual(self, n, block) -> None:
+        _, _, rows, columns = self.problem.out_shape
+        lane = lanes_from(0, self.out_layout.block)
+        with T.grid(rows, columns) as (row, column):
+            value = self.given["residual"][tuple(self.residual_layout.index(n, block, row, column, lane))]
+            value = activated(self.spec.activation, value, self.out_layout.block)
+            T.buffer_store(self.given["out"], value, self.out_layout.index(n, block, row, column, lane))
+        self.clear_margins(n, block, 0, rows)
