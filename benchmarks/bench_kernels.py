@@ -7,6 +7,9 @@ with a loop of multiply-adds in registers, which is the peak, and for depthwise 
 The bar, dense, one thread: 3x3 and 1x1 layers at stride 1 reach 0.92 of the peak in the geometric mean, with the best
 kernel that does every multiply-add.
 
+A layer runs again and again on the same tensors, so its weights are warm; where a network's weights do not stay in the
+caches, the compiler counts on cold ones and may rightly take another family than the fastest one here.
+
     python benchmarks/bench_kernels.py [--threads 1] [--rounds 7] [--networks ResNet-18 ...]
 """
 

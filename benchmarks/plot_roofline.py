@@ -32,7 +32,7 @@ PEERS = {  # open marks, so that ours stays visible where both reach the same
     "openvino": ("OpenVINO", {"s": 50, "c": "white", "marker": "D", "edgecolors": "#D55E00", "linewidths": 1.6}),
     "torch.compile": ("torch.compile", {"s": 60, "c": "white", "marker": "^", "edgecolors": "#009E73"}),
 }
-X_TICKS, Y_TICKS = (0.5, 1, 2, 5, 10, 20, 50, 100, 200), (50, 70, 100, 150, 200, 250, 300, 400, 500, 700)
+X_TICKS, Y_TICKS = (0.5, 1, 2, 5, 10, 20, 50, 100, 200), (50, 70, 100, 150, 200, 250, 300, 400, 500, 700, 900)
 NEAR, STAIR = 1.8, 1.05
 """Labels of networks whose x differ by less than the first factor go down in steps of the second."""
 STYLE = {"svg.hashsalt": "espalier", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
@@ -92,14 +92,27 @@ def draw_roofs(axes: Axes, roofs: dict[str, float]) -> None:
 
 
 def draw_layers(axes: Axes, kernels: dict) -> None:
-    """One mark a layer: its share of the peak measured beside it, of the peak drawn."""
+    """The best direct kernel of each layer, and open above it Winograd's where the compiler takes that.
+
+    A mark is the share of the peak measured beside the layer, of the peak drawn.
+    """
     peak = kernels["roofs"]["peak_flops"] / 1e9
     for kind, (colour, marker, label) in CLASSES.items():
         found = [row for row in kernels["layers"] if row["class"] == kind]
-        x = [2 * row["macs"] / row["bytes"] for row in found]
-        y = [row["dense"]["share"] * peak for row in found]
-        axes.scatter(x, y, 20, colour, marker=marker, alpha=0.75, linewidths=0, label=f"{label} ({len(found)})")
+        y = [row["dense"]["direct_share"] * peak for row in found]
+        style = {"marker": marker, "alpha": 0.75, "linewidths": 0}
+        axes.scatter(intensities(found), y, 20, colour, label=f"{label} ({len(found)})", **style)
+    faster = [row for row in kernels["layers"] if row["dense"]["family"].startswith("winograd")]
+    if faster:
+        y = [row["dense"]["share"] * peak for row in faster]
+        label = f"by Winograd, as if direct ({len(faster)})"
+        axes.scatter(intensities(faster), y, 20, "none", edgecolors=CLASSES["3x3"][0], label=label)
     axes.legend(loc="lower right", frameon=False, title="distinct convolutions", alignment="left")
+
+
+def intensities(rows: list[dict]) -> list[float]:
+    """FLOP per byte of layers."""
+    return [2 * row["macs"] / row["bytes"] for row in rows]
 
 
 def draw_networks(axes: Axes, marks: list[tuple[float, float, float, str, str]]) -> None:

@@ -184,7 +184,8 @@ def test_the_roofline_depends_on_its_records_only(tmp_path):
     import plot_roofline
 
     roofs = {"L3_bytes_per_s": 1e11, "peak_flops": 2.5e11}
-    layer = {"class": "1x1", "macs": 10**7, "bytes": 10**6, "dense": {"share": 0.5}}
+    dense = {"share": 2.5, "family": "winograd", "direct_share": 0.9}
+    layer = {"class": "3x3", "macs": 10**7, "bytes": 10**6, "dense": dense}
     networks = {"one": {"macs": 10**8, "bytes": 10**7}, "two": {"macs": 10**8, "bytes": 10**7}}
     models = [
         {"network": name, "threads": 1, "best_peer": "openvino", "latency_s": {"espalier": 1e-3, "openvino": 2e-3}}

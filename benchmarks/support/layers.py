@@ -12,9 +12,10 @@ import tvm
 
 import espalier
 from espalier.codegen.cpu.kernels.problem import ConvProblem
-from espalier.core import ir_names
+from espalier.codegen.cpu.lower import STAYING_BYTES
+from espalier.core.layers import Conv2dSpec
 from espalier.frontend.bundled import model_path
-from espalier.ir.dataflow import Dataflow, argument, shape_of
+from espalier.ir.dataflow import Dataflow, shape_of
 
 from .imagenet import NETWORKS, network
 from .networks import CifarResNet
@@ -87,28 +88,34 @@ def distinct_layers(modules: Mapping[str, tvm.IRModule]) -> list[Layer]:
 
 
 def convolutions(mod: tvm.IRModule) -> list[tuple[ConvProblem, bool]]:
-    """(problem without its name, whether it reads an input of main) for each convolution of a prepared module."""
-    flow, found = Dataflow.of(mod), []
-    for var in flow.values:
-        layer = flow.layer_of(var)
-        if layer and layer[0] == ir_names.CONV2D:
-            _, spec, call = layer
-            x, weight = call.args[:2]
-            problem = ConvProblem(dataclasses.replace(spec, name="layer"), shape_of(x), shape_of(weight), shape_of(var))
-            found.append((problem, x not in flow.values))
-    return found
+    """(problem without its name, whether it reads an input of main) for each convolution of a prepared module.
+
+    The problems are those that the compiler sees, the size of the network's weights included.
+    """
+    layers = weighted_layers(mod)
+    cached = 4 * sum(math.prod(weight) for _, _, _, weight, _ in layers) <= STAYING_BYTES
+    return [
+        (ConvProblem(dataclasses.replace(spec, name="layer"), x, weight, out, cached), is_first)
+        for spec, is_first, x, weight, out in layers
+        if isinstance(spec, Conv2dSpec)
+    ]
 
 
 def work_of(mod: tvm.IRModule) -> Work:
     """The sum over all convolutions and dense layers of a prepared module; each reads and writes its own tensors."""
-    flow, total = Dataflow.of(mod), Work(0, 0)
+    return sum((layer_work(*shapes) for _, _, *shapes in weighted_layers(mod)), Work(0, 0))
+
+
+def weighted_layers(mod: tvm.IRModule) -> list[tuple]:
+    """(spec, whether it reads an input of main, shapes of x, weight and output) of convolutions and dense layers."""
+    flow, found = Dataflow.of(mod), []
     for var in flow.values:
         layer = flow.layer_of(var)
         if layer:
             _, spec, call = layer
-            x, weight, out = shape_of(call.args[0]), shape_of(argument(spec, call, "weight")), shape_of(var)
-            total += layer_work(x, weight, out)
-    return total
+            x, weight = call.args[:2]
+            found.append((spec, x not in flow.values, shape_of(x), shape_of(weight), shape_of(var)))
+    return found
 
 
 def layer_work(x: tuple[int, ...], weight: tuple[int, ...], out: tuple[int, ...]) -> Work:
