@@ -44,7 +44,7 @@ setup(
     extras_require={
         "torch": ["torch"],
         "peers": ["onnxruntime", "openvino"],
-        "bench": ["torch", "onnxruntime", "openvino", "onnxscript", "pillow"],
+        "bench": ["torch", "onnxruntime", "openvino", "onnxscript", "pillow", "matplotlib"],
         "test": ["pytest", "pytest-xdist", "hypothesis", "onnxruntime", "torch", "setuptools>=77", "wheel"],
         "dev": ["ruff", "mypy"],
     },

@@ -19,15 +19,13 @@ import tvm
 from rich.console import Console
 from rich.table import Table
 from support.gates import random_gates
+from support.kernels import at_density, problem, runner
 from support.networks import resnet18
 from support.records import write_record
 
 import espalier
-from espalier.codegen.cpu.kernels.problem import ConvProblem
-from espalier.codegen.cpu.layout import Layout
-from espalier.codegen.cpu.select import Family, candidates
-from espalier.core.layers import Activation, ActiveList, Conv2dSpec
-from espalier.core.plan import Plan, default_granularity, kept_groups
+from espalier.codegen.cpu.select import candidates
+from espalier.core.plan import Plan
 from espalier.measure.compare import interleave, summarise
 from espalier.measure.threads import set_threads
 from espalier.targets.cpu import isa_of
@@ -71,8 +69,8 @@ def main() -> None:
 def measure_layer(network, c_in, c_out, size, kernel, stride, target, rounds: int) -> dict:
     """Median seconds of the dense kernels and of the gated one at each density."""
     isa = isa_of(target)
-    problems = {1.0: problem(c_in, c_out, size, kernel, stride, 1.0)}
-    problems |= {density: problem(c_in, c_out, size, kernel, stride, density) for density in DENSITIES}
+    dense_problem = problem(c_in, c_out, size, kernel, stride)
+    problems = {1.0: dense_problem, **{density: at_density(dense_problem, density) for density in DENSITIES}}
     contenders = {
         f"dense {family.name}": runner(problems[1.0], family, target) for family in candidates(problems[1.0], isa)
     }
@@ -94,53 +92,6 @@ def measure_layer(network, c_in, c_out, size, kernel, stride, target, rounds: in
             for d in DENSITIES
         ],
     }
-
-
-def problem(c_in: int, c_out: int, size: int, kernel: int, stride: int, density: float) -> ConvProblem:
-    """A convolution with ReLU, at a density on both sides."""
-    roles, lists, gate = ("x", "weight", "bias"), {}, "none"
-    if density < 1:
-        roles, gate = (*roles, "pi", "winners", "active"), "output"
-        lists = {role: active_list(c, density) for role, c in (("winners", c_out), ("active", c_in))}
-    pad = kernel // 2
-    spec = Conv2dSpec(
-        "layer", roles, Activation("relu"), gate, **lists, strides=(stride, stride), padding=(pad, pad, pad, pad)
-    )
-    out = (size + 2 * pad - kernel) // stride + 1
-    return ConvProblem(spec, (1, c_in, size, size), (c_out, c_in, kernel, kernel), (1, c_out, out, out))
-
-
-def active_list(channels: int, density: float) -> ActiveList:
-    granularity = default_granularity(channels)
-    return ActiveList(kept_groups(channels, density, granularity), granularity)
-
-
-def runner(one: ConvProblem, family: Family, target):
-    """A call of the compiled kernel on random data; lists change from call to call."""
-    rng = np.random.default_rng(0)
-    x_layout = Layout(family.x_blocks[0], one.halo_needed)
-    out_layout = Layout(family.out_block)
-    kernel = family.build(x_layout, out_layout, None, False).with_attr("global_symbol", "main")
-    function = tvm.compile(tvm.IRModule({"main": kernel}), target).mod["main"]
-    weight = rng.standard_normal(one.weight_shape, "float32")
-    data = {
-        "x": rng.standard_normal(x_layout.physical(one.x_shape), "float32"),
-        "weight": family.pack_weight(weight, x_layout.block),
-        "bias": family.pack_bias(np.zeros(one.channels_out, "float32")),
-        "pi": np.ones((1, one.channels_out), "float32"),
-    }
-    fixed = {role: tvm.runtime.tensor(array) for role, array in data.items()}
-    out = tvm.runtime.tensor(np.zeros(out_layout.physical(one.out_shape), "float32"))
-    draws = [[*(fixed[r] if r in fixed else draw(one, r, rng) for r in one.spec.roles), out] for _ in range(8)]
-    turn = iter(range(10**9))
-    return lambda: function(*draws[next(turn) % len(draws)])
-
-
-def draw(one: ConvProblem, role: str, rng):
-    """A random ascending list of groups."""
-    active = one.spec.winners if role == "winners" else one.spec.active
-    groups = (one.channels_out if role == "winners" else one.channels_in) // active.granularity
-    return tvm.runtime.tensor(np.sort(rng.permutation(groups)[: active.count])[None].astype("int32"))
 
 
 def measure_resnet18(rounds: int) -> list[dict]:

@@ -10,7 +10,15 @@ import tarfile
 
 import numpy as np
 import pytest
-from support import REPOSITORY, cifar10, networks, records
+from bench_kernels import speeds
+from support import REPOSITORY, cifar10, kernels, layers, networks, probes, records
+
+import espalier
+from espalier.build import prepare
+from espalier.codegen.cpu.select import candidates
+from espalier.core.layers import ActiveList
+from espalier.targets.cpu import isa_of
+from espalier.targets.resolve import resolve_target
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), np.uint8)
 LABELS = list(range(10)) * 2
@@ -92,3 +100,99 @@ def test_resnet18_depends_on_its_seed_only():
 @pytest.mark.parametrize(("depth", "parameters"), [(20, 269_722), (56, 853_018)])
 def test_cifar_resnets_have_their_size(depth, parameters):
     assert sum(p.numel() for p in networks.CifarResNet(depth).parameters()) == parameters
+
+
+@pytest.fixture(scope="module")
+def mcifarnet():
+    return prepare(layers.imported("M-CifarNet"))
+
+
+def test_distinct_layers_count_their_uses(mcifarnet):
+    found = layers.distinct_layers({"once": mcifarnet, "again": mcifarnet})
+    assert [(layer.name, layer.kind, layer.uses["once"]) for layer in found] == [
+        ("3-64 32x32 3x3/1 relu", "first", 1),
+        ("64-64 30x30 3x3/1 relu", "3x3", 1),
+        ("64-128 30x30 3x3/2 relu", "strided", 1),
+        ("128-128 15x15 3x3/1 relu", "3x3", 2),
+        ("128-192 15x15 3x3/2 relu", "strided", 1),
+        ("192-192 8x8 3x3/1 relu", "3x3", 2),
+    ]
+    assert all(layer.uses["once"] == layer.uses["again"] for layer in found)
+
+
+def test_the_work_of_a_network_is_that_of_its_layers(mcifarnet):
+    problems = [problem for problem, _ in layers.convolutions(mcifarnet)]
+    convolutions = [layers.layer_work(p.x_shape, p.weight_shape, p.out_shape) for p in problems]
+    dense = layers.layer_work((1, 192), (10, 192), (1, 10))
+    assert dense == layers.Work(1920, 4 * (192 + 1920 + 10))
+    assert layers.work_of(mcifarnet) == sum(convolutions, dense)
+    assert sum(work.macs for work in convolutions) == sum(p.macs for p in problems)
+
+
+def test_a_problem_at_half_density():
+    one = kernels.problem(64, 128, 14, 3, 2)
+    gated, first = kernels.at_density(one, 0.5), kernels.at_density(one, 0.5, x_is_gated=False)
+    assert one.out_shape == (1, 128, 7, 7)
+    assert (gated.spec.winners, gated.spec.active) == (ActiveList(4, 16), ActiveList(2, 16))
+    assert (4 * gated.macs, 2 * first.macs) == (one.macs, one.macs)
+    assert "active" not in first.spec.roles
+
+
+def test_a_depthwise_problem_at_a_density_has_winners_only():
+    torch = pytest.importorskip("torch")
+    module = torch.nn.Conv2d(32, 32, 3, padding=1, groups=32)
+    mod = prepare(espalier.from_torch(module.eval(), np.zeros((1, 32, 8, 8), "float32")))
+    ((one, is_first),) = layers.convolutions(mod)
+    gated = kernels.at_density(one, 0.5)
+    assert is_first
+    assert layers.Layer(one, False, {}).kind == "depthwise"
+    assert gated.spec.roles == (*one.spec.roles, "winners")
+    assert gated.spec.gate == "listed"
+    assert 2 * gated.macs == one.macs
+
+
+def test_a_gated_kernel_runs_on_changing_lists():
+    target = resolve_target("llvm")
+    gated = kernels.at_density(kernels.problem(16, 32, 6, 3, 1), 0.5)
+    call = kernels.runner(gated, candidates(gated, isa_of(target))[0], target)
+    for _ in range(kernels.DRAWS + 1):
+        call()
+    lists = [kernels.draw(gated, "winners", np.random.default_rng(seed)).numpy() for seed in range(8)]
+    assert all((np.diff(one) > 0).all() and one.min() >= 0 and one.max() < 4 for one in lists)
+    assert len({one.tobytes() for one in lists}) > 1
+
+
+def test_probes_do_the_work_that_they_claim():
+    target = resolve_target("llvm")
+    isa = isa_of(target)
+    copy, peak = probes.copy_probe(isa, target, 4 << 12, 1 << 12), probes.peak_probe(isa, target)
+    assert copy.work == 5 << 12
+    assert peak.work == 2 * probes.STEPS * (isa.registers - 8) * isa.lanes
+    copy.run()
+    peak.run()
+
+
+def test_winograd_is_reported_beside_the_best_direct_family():
+    found = speeds({"winograd": 1.0, "blocked": 2.0, "planar": 4.0}, macs=10, peak=10.0)
+    assert (found["family"], found["share"]) == ("winograd", 2)
+    assert (found["best_direct"], found["direct_share"]) == ("blocked", 1)
+    assert speeds({"planar": 4.0, "blocked": 2.0}, macs=10, peak=10.0)["of_best"] == 0.5
+
+
+def test_the_roofline_depends_on_its_records_only(tmp_path):
+    pytest.importorskip("matplotlib")
+    import plot_roofline
+
+    roofs = {"L3_bytes_per_s": 1e11, "peak_flops": 2.5e11}
+    dense = {"share": 2.5, "family": "winograd", "direct_share": 0.9}
+    layer = {"class": "3x3", "macs": 10**7, "bytes": 10**6, "dense": dense}
+    networks = {"one": {"macs": 10**8, "bytes": 10**7}, "two": {"macs": 10**8, "bytes": 10**7}}
+    models = [
+        {"network": name, "threads": 1, "best_peer": "openvino", "latency_s": {"espalier": 1e-3, "openvino": 2e-3}}
+        for name in networks
+    ]
+    for name in ("a.svg", "b.svg"):
+        plot_roofline.save({"roofs": roofs, "layers": [layer], "networks": networks}, models, tmp_path / name)
+    first, second = ((tmp_path / name).read_bytes() for name in ("a.svg", "b.svg"))
+    assert first == second
+    assert b"<dc:date>" not in first

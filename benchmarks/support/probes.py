@@ -1,0 +1,88 @@
+"""What the machine can do at best: multiply-adds in registers, and bytes moved by a copy."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import reduce
+
+import numpy as np
+import tvm
+from tvm import tirx
+from tvm.script.ir_builder import tirx as T
+
+from espalier.codegen.cpu.kernels.emit import Accumulators, build_kernel, lanes_from, loop, zeros
+from espalier.targets.cpu import Isa
+
+from .kernels import compiled
+
+STEPS = 100_000
+"""Of the loop over multiply-adds: hundreds of microseconds, long against the call."""
+
+CHUNKS, VECTORS = 16, 4
+"""A copy is divided among the threads in so many parts, at most; and is unrolled to so many vectors."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A call that does a known amount of work: `work` in FLOP or in bytes, both read and written ones."""
+
+    run: Callable[[], object]
+    work: int
+
+
+def peak_probe(isa: Isa, target, threads: int = 1) -> Probe:
+    """Independent multiply-adds on registers only, the same on each thread."""
+    count = isa.registers - 8
+    function = compiled(_multiply_adds(isa, count, threads), target)
+    factors = tvm.runtime.tensor(np.full((2, isa.lanes), 0.5, "float32"))
+    out = tvm.runtime.tensor(np.zeros((threads, isa.lanes), "float32"))
+    return Probe(lambda: function(factors, out), 2 * threads * STEPS * count * isa.lanes)
+
+
+def copy_probe(isa: Isa, target, read_bytes: int, written_bytes: int, threads: int = 1) -> Probe:
+    """Write `written_bytes`, each vector the sum of as many vectors as make up `read_bytes`; one of them is a copy."""
+    reads = max(1, round(read_bytes / written_bytes))
+    vectors = max(1, written_bytes // (4 * isa.lanes * VECTORS)) * VECTORS
+    function = compiled(_copy(isa, reads, vectors, threads), target)
+    x = tvm.runtime.tensor(np.ones((reads * vectors * isa.lanes,), "float32"))
+    out = tvm.runtime.tensor(np.zeros((vectors * isa.lanes,), "float32"))
+    return Probe(lambda: function(x, out), 4 * isa.lanes * vectors * (reads + 1))
+
+
+def _multiply_adds(isa: Isa, count: int, threads: int) -> tirx.PrimFunc:
+    lane = lanes_from(0, isa.lanes)
+
+    def body(factors, out) -> None:
+        with loop(threads, threads > 1) as thread:
+            total = Accumulators(count, isa.lanes)
+            factor, term = T.bind(factors[0, lane]), T.bind(factors[1, lane])
+            for i in range(count):
+                total[i] = zeros(isa.lanes)
+            with T.serial(STEPS):
+                for i in range(count):
+                    total[i] = total[i] * factor + term
+            for i in range(1, count):
+                total[0] = total[0] + total[i]
+            T.buffer_store(out, total[0], [thread, lane])
+
+    arguments = [("factors", (2, isa.lanes), "float32"), ("out", (threads, isa.lanes), "float32")]
+    return build_kernel("peak", arguments, body)
+
+
+def _copy(isa: Isa, reads: int, vectors: int, threads: int) -> tirx.PrimFunc:
+    steps = vectors // VECTORS
+    chunks = next(n for n in range(min(CHUNKS, steps), 0, -1) if steps % n == 0) if threads > 1 else 1
+
+    def body(x, out) -> None:
+        with loop(chunks, threads > 1) as chunk:
+            with T.serial(steps // chunks) as step:
+                first = T.bind((chunk * (steps // chunks) + step) * VECTORS)
+                for i in range(VECTORS):
+                    starts = [((first + i) * reads + k) * isa.lanes for k in range(reads)]
+                    total = reduce(operator.add, (x[lanes_from(start, isa.lanes)] for start in starts))
+                    T.buffer_store(out, total, [lanes_from((first + i) * isa.lanes, isa.lanes)])
+
+    shapes = [("x", (reads * vectors * isa.lanes,), "float32"), ("out", (vectors * isa.lanes,), "float32")]
+    return build_kernel("copy", shapes, body)
