@@ -12,7 +12,6 @@ import tvm
 
 import espalier
 from espalier.codegen.cpu.kernels.problem import ConvProblem
-from espalier.codegen.cpu.lower import STAYING_BYTES
 from espalier.core.layers import Conv2dSpec
 from espalier.frontend.bundled import model_path
 from espalier.ir.dataflow import Dataflow, shape_of
@@ -88,15 +87,10 @@ def distinct_layers(modules: Mapping[str, tvm.IRModule]) -> list[Layer]:
 
 
 def convolutions(mod: tvm.IRModule) -> list[tuple[ConvProblem, bool]]:
-    """(problem without its name, whether it reads an input of main) for each convolution of a prepared module.
-
-    The problems are those that the compiler sees, the size of the network's weights included.
-    """
-    layers = weighted_layers(mod)
-    cached = 4 * sum(math.prod(weight) for _, _, _, weight, _ in layers) <= STAYING_BYTES
+    """(problem without its name, whether it reads an input of main) for each convolution of a prepared module."""
     return [
-        (ConvProblem(dataclasses.replace(spec, name="layer"), x, weight, out, cached), is_first)
-        for spec, is_first, x, weight, out in layers
+        (ConvProblem(dataclasses.replace(spec, name="layer"), x, weight, out), is_first)
+        for spec, is_first, x, weight, out in weighted_layers(mod)
         if isinstance(spec, Conv2dSpec)
     ]
 
