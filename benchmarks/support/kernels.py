@@ -18,13 +18,11 @@ DRAWS = 8
 """Different lists that the calls of a gated kernel take in turn."""
 
 
-def problem(c_in: int, c_out: int, size: int, kernel: int, stride: int) -> ConvProblem:
+def problem(c_in: int, c_out: int, size: int, kernel: int, stride: int, winograd: bool = True) -> ConvProblem:
     """A dense convolution of a square image, with bias and ReLU."""
-    pad = kernel // 2
-    spec = Conv2dSpec(
-        "layer", ("x", "weight", "bias"), Activation("relu"), strides=(stride, stride), padding=(pad, pad, pad, pad)
-    )
-    out = (size + 2 * pad - kernel) // stride + 1
+    roles, pads = ("x", "weight", "bias"), (kernel // 2,) * 4
+    spec = Conv2dSpec("layer", roles, Activation("relu"), strides=(stride, stride), padding=pads, winograd=winograd)
+    out = (size + 2 * pads[0] - kernel) // stride + 1
     return ConvProblem(spec, (1, c_in, size, size), (c_out, c_in, kernel, kernel), (1, c_out, out, out))
 
 
