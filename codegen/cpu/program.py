@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -32,13 +31,14 @@ class CpuProgram:
     """Machine code and constants.
 
     executable: TVM's executable, or the module of a loaded library. isa: what the code needs.
-    kernel_layers: kernel name -> layer on whose behalf it runs ("" for glue). library: the file it was loaded from.
+    kernel_layers: kernel name -> layer on whose behalf it runs ("" for glue).
+    library: the content of the file that it was loaded from, which may be gone since.
     """
 
     executable: object
     isa: str
     kernel_layers: Mapping[str, str] = field(default_factory=dict)
-    library: Path | None = None
+    library: np.ndarray | None = field(default=None, compare=False, repr=False)
 
     @cached_property
     def machine(self) -> relax.VirtualMachine:
@@ -67,15 +67,15 @@ class CpuProgram:
 
         Raises ToolNotFoundError if there is no C++ compiler to link with.
         """
-        if self.library:
-            shutil.copyfile(self.library, folder / LIBRARY)
-        else:
-            self.link(folder / LIBRARY)
+        self.link(folder / LIBRARY)
         description = {"isa": self.isa, "kernel_layers": dict(self.kernel_layers)}
         (folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
 
     def link(self, path: Path) -> None:
         """Write the shared library; ToolNotFoundError if there is no C++ compiler to link with, or it fails."""
+        if self.library is not None:
+            self.library.tofile(path)
+            return
         if cc.get_cc() is None:
             raise ToolNotFoundError("saving an artifact links it with a C++ compiler and there is none: install g++")
         try:
@@ -119,6 +119,7 @@ def load_program(folder: Path) -> CpuProgram:
     try:
         description = json.loads((folder / DESCRIPTION).read_text())
         executable = tvm.runtime.load_module(str(folder / LIBRARY))
-        return CpuProgram(executable, description["isa"], description["kernel_layers"], folder / LIBRARY)
+        content = np.memmap(folder / LIBRARY, np.uint8, "r")
+        return CpuProgram(executable, description["isa"], description["kernel_layers"], content)
     except (RuntimeError, OSError, ValueError, KeyError) as error:
         raise CorruptArtifactError(f"{folder}: cannot be loaded ({str(error).splitlines()[0]})") from None
