@@ -68,8 +68,16 @@ class CpuProgram:
         Raises ToolNotFoundError if there is no C++ compiler to link with.
         """
         self.link(folder / LIBRARY)
-        description = {"isa": self.isa, "kernel_layers": dict(self.kernel_layers)}
-        (folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
+        (folder / DESCRIPTION).write_text(json.dumps(self.description(), indent=2) + "\n")
+
+    def description(self) -> dict:
+        """What `from_library` needs besides the library, JSON-able."""
+        return {"isa": self.isa, "kernel_layers": dict(self.kernel_layers)}
+
+    @staticmethod
+    def from_library(module: tvm.runtime.Module, content: np.ndarray, description: Mapping) -> CpuProgram:
+        """The program in a library that was loaded as `module`; KeyError if the description is of something else."""
+        return CpuProgram(module, description["isa"], description["kernel_layers"], content)
 
     def link(self, path: Path) -> None:
         """Write the shared library; ToolNotFoundError if there is no C++ compiler to link with, or it fails."""
@@ -118,8 +126,7 @@ def load_program(folder: Path) -> CpuProgram:
     """The program that `CpuProgram.save` wrote into a folder; CorruptArtifactError if it cannot be loaded."""
     try:
         description = json.loads((folder / DESCRIPTION).read_text())
-        executable = tvm.runtime.load_module(str(folder / LIBRARY))
-        content = np.memmap(folder / LIBRARY, np.uint8, "r")
-        return CpuProgram(executable, description["isa"], description["kernel_layers"], content)
+        module = tvm.runtime.load_module(str(folder / LIBRARY))
+        return CpuProgram.from_library(module, np.memmap(folder / LIBRARY, np.uint8, "r"), description)
     except (RuntimeError, OSError, ValueError, KeyError) as error:
         raise CorruptArtifactError(f"{folder}: cannot be loaded ({str(error).splitlines()[0]})") from None
