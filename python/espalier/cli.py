@@ -59,7 +59,7 @@ Granularity = Annotated[int | None, typer.Option(help="Channels kept or dropped 
 Placement = Annotated[str | None, typer.Option(help="What to gate at a residual add: inner, branch or sum.")]
 Weights = Annotated[str | None, typer.Option(metavar="FORMAT", help="Number format of the weights.")]
 Activations = Annotated[str | None, typer.Option(metavar="FORMAT", help="Number format of the activations.")]
-Threads = Annotated[int, typer.Option(help="Threads that each library computes with.")]
+Threads = Annotated[int, typer.Option(help="Threads to compute with, at most the cores there are.")]
 
 
 def _finish(outcome, as_json: bool) -> None:
@@ -165,12 +165,13 @@ def run(
         Path, typer.Option("--input", metavar="FILE", help="The inputs (.npy, .npz).", show_default=False)
     ],
     output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE.npz", help="Save the outputs.")] = None,
+    threads: Threads = 1,
     as_json: Json = False,
 ) -> None:
     """Run a compiled network."""
     from .commands import run as command
 
-    _finish(command.run(folder, inputs, output), as_json)
+    _finish(command.run(folder, inputs, output, threads), as_json)
 
 
 @app.command()
