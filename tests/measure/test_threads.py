@@ -113,3 +113,16 @@ def test_more_threads_than_cores_in_tvms_own_variable_change_nothing():
     }
     assert len(outputs) == 1
     assert len(set(outputs.pop().split())) == 1
+
+
+def test_the_outputs_do_not_depend_on_the_number_of_threads():
+    artifact = espalier.build(plain(channels=64, size=32))
+    x = np.random.default_rng(0).standard_normal((1, 3, 32, 32), np.float32)
+
+    def run(count):
+        espalier.set_threads(count)
+        return artifact(x)
+
+    outputs = [in_a_new_thread(lambda count=count: run(count)) for count in range(1, len(cores()) + 1)]
+    for one in outputs:
+        np.testing.assert_array_equal(one, outputs[0])
