@@ -144,10 +144,13 @@ def test_bench_reports_a_wrong_network(folder, tmp_path):
     assert "dense DIFFERS from onnxruntime" in result.stdout
 
 
-def test_doctor(monkeypatch):
+def test_doctor(monkeypatch, tmp_path):
     text = output_of("doctor")
     assert "apache-tvm" in text
     assert json_of("doctor")["ok"] is True
+    assert json_of("doctor")["machine"]["program_cache"] == "off (ESPALIER_CACHE)"
+    monkeypatch.setenv("ESPALIER_CACHE", str(tmp_path))
+    assert json_of("doctor")["machine"]["program_cache"] == f"{tmp_path}, 0 MB of 2147 MB, programs: 0"
     monkeypatch.setitem(doctor_command.REQUIRED_PACKAGES, "no-such-package", "nothing")
     result = call("doctor")
     assert result.exit_code == 1

@@ -194,12 +194,19 @@ def test_output_files_that_are_refused(place, folder, tmp_path):
     [
         (("--against", "tflite"), ["peer 'tflite': unknown, accepted are onnxruntime, openvino, torch"]),
         (("--against", "onnxruntime", "--model", "none.onnx"), ["none.onnx: no such file"]),
-        (("--threads", "9999"), ["threads: got 9999"]),
         (("--labels", "labels.npy"), ["only together with --inputs"]),
     ],
 )
 def test_benches_that_are_refused(options, words, folder, tmp_path):
     assert_refused(("bench", folder / "dense", *options), *words, kept=tmp_path)
+
+
+@pytest.mark.parametrize("threads", [0, 9999])
+@pytest.mark.parametrize("command", ["run", "profile", "bench"])
+def test_thread_counts_that_are_refused(command, threads, folder, tmp_path):
+    options = ("--input", folder / "x.npy") if command == "run" else ()
+    arguments = (command, folder / "dense", *options, "--threads", threads)
+    assert_refused(arguments, f"threads: got {threads}, accepted are 1 to ", kept=tmp_path)
 
 
 def test_bench_needs_a_model_for_its_peers(folder, tmp_path):

@@ -25,6 +25,7 @@ LINES = (
     ("measure", "calibration", "training"),
     ("pass_context",),
     ("build",),
+    ("build_key", "program_cache"),
     ("frontend", "passes", "codegen"),
     ("ir", "targets"),
     ("core",),

@@ -1,5 +1,6 @@
 """tvm.relay and tvm.contrib.graph_executor, as scripts written for Relay use them."""
 
+import dataclasses
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,8 @@ import tvm
 from tvm import relax, relay
 from tvm.contrib import graph_executor
 
+from espalier.api import load
+from espalier.codegen.cpu.program import CpuProgram
 from espalier.core.artifact import Artifact, TensorSpec
 from espalier.core.errors import CorruptArtifactError, EspalierError, InvalidInputError, UnsupportedTargetError
 from espalier.core.plan import Plan
@@ -23,22 +26,9 @@ from .models import ModelBuilder, depthwise_net, onnxruntime_outputs, plain_net,
 SHAPE = (1, 3, 8, 8)
 
 
-class PlainProgram:
+def plain_program(mod: tvm.IRModule) -> CpuProgram:
     """What TVM alone makes of a module; lets these tests look at the front door without our compiler."""
-
-    def __init__(self, mod: tvm.IRModule):
-        self.executable = tvm.compile(mod, "llvm")
-        self.main = relax.VirtualMachine(self.executable, tvm.cpu())["main"]
-
-    def run(self, inputs):
-        results = self.main(*map(tvm.runtime.tensor, inputs))
-        return [result.numpy() for result in results]
-
-    def link(self, path):
-        self.executable.export_library(str(path))
-
-    def save(self, folder):
-        self.link(folder / "lib.so")
+    return CpuProgram(tvm.compile(mod, "llvm"), "generic")
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +41,7 @@ def two_outputs():
 @pytest.fixture(scope="module")
 def library(two_outputs):
     outputs = tuple(TensorSpec(output.name, (1, 4, 8, 8), "float32") for output in two_outputs.graph.output)
-    program = PlainProgram(from_onnx(two_outputs))
+    program = plain_program(from_onnx(two_outputs))
     return Library(Artifact(program, (TensorSpec("x", SHAPE, "float32"),), outputs, {"kind": "llvm"}, Plan()))
 
 
@@ -169,8 +159,25 @@ def test_library_file_survives_a_move(library, two_outputs, x, tmp_path):
     module.run(x=x)
     assert_outputs(module, two_outputs, x)
     assert loaded.artifact.outputs == library.artifact.outputs
-    with pytest.raises(InvalidInputError, match="was read from .*moved.so, copy that file"):
-        loaded.export_library(tmp_path / "again.so")
+    assert loaded.artifact.profile(x, repeats=1).latency_s > 0
+
+
+def test_library_file_is_exported_and_saved_again(library, x, tmp_path):
+    library.export_library(tmp_path / "lib.so")
+    loaded = tvm.runtime.load_module(str(tmp_path / "lib.so"))
+    loaded.export_library(tmp_path / "again.so")
+    assert (tmp_path / "again.so").read_bytes() == (tmp_path / "lib.so").read_bytes()
+    loaded.artifact.save(tmp_path / "saved")
+    for ours, theirs in zip(load(tmp_path / "saved")(x), library.artifact(x), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_library_file_for_another_instruction_set_is_refused_when_it_runs(library, x, tmp_path):
+    there = dataclasses.replace(library.artifact.program, isa="sve9")
+    Library(dataclasses.replace(library.artifact, program=there)).export_library(tmp_path / "lib.so")
+    module = graph_executor.GraphModule(tvm.runtime.load_module(str(tmp_path / "lib.so"))["default"](tvm.cpu()))
+    with pytest.raises(UnsupportedTargetError, match="needs sve9 and this machine"):
+        module.run(x=x)
 
 
 def test_other_libraries_are_loaded_as_before(library, tmp_path):

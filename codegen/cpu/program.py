@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -33,7 +32,8 @@ class CpuProgram:
 
     executable: TVM's executable, or the module of a loaded library. isa: what the code needs.
     kernel_layers: kernel name -> layer on whose behalf it runs ("" for glue). remarks: for the artifact's report.
-    constant_outputs: whether some output does not depend on the inputs. library: the file it was loaded from.
+    constant_outputs: whether some output does not depend on the inputs.
+    library: the content of the file that it was loaded from, which may be gone since.
     """
 
     executable: object
@@ -41,7 +41,7 @@ class CpuProgram:
     kernel_layers: Mapping[str, str] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
     constant_outputs: bool = False
-    library: Path | None = None
+    library: np.ndarray | None = field(default=None, compare=False, repr=False)
 
     @cached_property
     def machine(self) -> relax.VirtualMachine:
@@ -75,20 +75,31 @@ class CpuProgram:
 
         Raises ToolNotFoundError if there is no C++ compiler to link with.
         """
-        if self.library:
-            shutil.copyfile(self.library, folder / LIBRARY)
-        else:
-            self.link(folder / LIBRARY)
-        description = {
+        self.link(folder / LIBRARY)
+        (folder / DESCRIPTION).write_text(json.dumps(self.description(), indent=2) + "\n")
+
+    def description(self) -> dict:
+        """What `from_library` needs besides the library, JSON-able."""
+        return {
             "isa": self.isa,
             "kernel_layers": dict(self.kernel_layers),
             "remarks": list(self.remarks),
             "constant_outputs": self.constant_outputs,
         }
-        (folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
+
+    @staticmethod
+    def from_library(module: tvm.runtime.Module, content: np.ndarray, description: Mapping) -> CpuProgram:
+        """The program in a library that was loaded as `module`; KeyError if the description is of something else."""
+        isa, layers, remarks, constant = (
+            description[key] for key in ("isa", "kernel_layers", "remarks", "constant_outputs")
+        )
+        return CpuProgram(module, isa, layers, tuple(remarks), constant, content)
 
     def link(self, path: Path) -> None:
         """Write the shared library; ToolNotFoundError if there is no C++ compiler to link with, or it fails."""
+        if self.library is not None:
+            self.library.tofile(path)
+            return
         if cc.get_cc() is None:
             raise ToolNotFoundError("saving an artifact links it with a C++ compiler and there is none: install g++")
         try:
@@ -131,10 +142,7 @@ def load_program(folder: Path) -> CpuProgram:
     """The program that `CpuProgram.save` wrote into a folder; CorruptArtifactError if it cannot be loaded."""
     try:
         description = json.loads((folder / DESCRIPTION).read_text())
-        executable = tvm.runtime.load_module(str(folder / LIBRARY))
-        isa, layers, remarks, constant = (
-            description[key] for key in ("isa", "kernel_layers", "remarks", "constant_outputs")
-        )
-        return CpuProgram(executable, isa, layers, tuple(remarks), constant, folder / LIBRARY)
+        module = tvm.runtime.load_module(str(folder / LIBRARY))
+        return CpuProgram.from_library(module, np.memmap(folder / LIBRARY, np.uint8, "r"), description)
     except (RuntimeError, OSError, ValueError, KeyError) as error:
         raise CorruptArtifactError(f"{folder}: cannot be loaded ({str(error).splitlines()[0]})") from None

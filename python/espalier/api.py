@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 import tvm
 
 from . import build as compiler
 from .calibration.calibrate import calibrate
-from .codegen.cpu.program import load_program
-from .core.artifact import Artifact, from_manifest, read_manifest
+from .codegen.load import load_artifact
+from .core.artifact import Artifact
 from .measure.local import profile
 from .passes.analysis import gate_sites
 
@@ -25,9 +24,7 @@ def build(mod, target="llvm", plan=None, calibration=None, lower: bool = True) -
 
 def load(folder) -> Artifact:
     """The artifact that `Artifact.save` wrote; CorruptArtifactError if it is damaged."""
-    manifest = read_manifest(folder)
-    artifact = from_manifest(manifest, load_program(Path(folder)))
-    return dataclasses.replace(artifact, profiler=profile)
+    return dataclasses.replace(load_artifact(folder), profiler=profile)
 
 
 def layer_names(mod: tvm.IRModule) -> list[str]:

@@ -6,6 +6,7 @@ import tvm
 from tvm import relax
 from tvm.target import Target
 
+from .build_key import build_key, may_be_kept
 from .codegen.cpu.generate import generate
 from .core import ir_names
 from .core.artifact import Artifact, TensorSpec
@@ -16,6 +17,7 @@ from .ir.rewriting import remarks_of
 from .passes import pipeline
 from .passes.analysis.gate_sites import layer_names
 from .passes.analysis.layer_table import layer_table
+from .program_cache import program_cache
 from .targets.resolve import as_dict, resolve_target
 
 
@@ -32,20 +34,29 @@ def build(
     plan: what to do to each layer; None leaves the network dense.
     calibration: the gates that a plan with densities below one needs.
     lower: False runs every Espalier operator as its reference body, slowly.
+    What was built before from the same is taken from the cache, see `program_cache`.
 
     Raises InvalidPlanError, InvalidModelError, UnsupportedTargetError, InvalidInputError.
     """
-    plan, calibration = plan or Plan(), calibration or Calibration()
     resolved = resolve_target(target)
+    _check_main(mod)
+    given = (mod, resolved, plan or Plan(), calibration or Calibration(), lower)
+    cache = program_cache()
+    if cache is None or not may_be_kept(mod, cache.largest_bytes):
+        return _compile(*given)
+    return cache.artifact(build_key(*given), lambda: _compile(*given))
+
+
+def _compile(mod: tvm.IRModule, target: Target, plan: Plan, calibration: Calibration, lower: bool) -> Artifact:
     mod = prepare(mod)
     plan.check_layers(layer_names(mod))
     mod = pipeline.apply(mod, [*pipeline.prune_phase(plan, calibration), *pipeline.lower_phase(plan)])
-    program = generate(mod, resolved, lower)
+    program = generate(mod, target, lower)
     return Artifact(
         program=program,
         inputs=_inputs(mod),
         outputs=_outputs(mod),
-        target=as_dict(resolved),
+        target=as_dict(target),
         plan=plan,
         layers=tuple(layer_table(mod)),
         report=(*remarks_of(mod), *program.remarks),
@@ -57,11 +68,15 @@ def prepare(mod: tvm.IRModule) -> tvm.IRModule:
 
     Raises InvalidModelError if the shapes are not static or there is no function main.
     """
+    _check_main(mod)
+    return pipeline.apply(mod, pipeline.prepare_phase())
+
+
+def _check_main(mod) -> None:
     if not isinstance(mod, tvm.IRModule) or "main" not in [var.name_hint for var in mod.functions]:
         raise InvalidModelError("build: got no IRModule with a function main; use espalier.from_onnx or from_torch")
     for param in mod["main"].params:
         _static_shape(param.name, param.ty)
-    return pipeline.apply(mod, pipeline.prepare_phase())
 
 
 def _inputs(mod: tvm.IRModule) -> tuple[TensorSpec, ...]:

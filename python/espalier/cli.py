@@ -65,7 +65,7 @@ Winograd = Annotated[
         "--winograd/--no-winograd", help="Allow Winograd's transforms, which round more coarsely (default: yes)."
     ),
 ]
-Threads = Annotated[int, typer.Option(help="Threads that each library computes with.")]
+Threads = Annotated[int, typer.Option(help="Threads to compute with, at most the cores there are.")]
 
 
 def _finish(outcome, as_json: bool) -> None:
@@ -172,12 +172,13 @@ def run(
         Path, typer.Option("--input", metavar="FILE", help="The inputs (.npy, .npz).", show_default=False)
     ],
     output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE.npz", help="Save the outputs.")] = None,
+    threads: Threads = 1,
     as_json: Json = False,
 ) -> None:
     """Run a compiled network."""
     from .commands import run as command
 
-    _finish(command.run(folder, inputs, output), as_json)
+    _finish(command.run(folder, inputs, output, threads), as_json)
 
 
 @app.command()

@@ -19,6 +19,7 @@ import tvm
 
 from .core.calibration import Calibration
 from .core.errors import InvalidInputError
+from .core.files import read_arrays
 from .core.plan import FIELDS, Plan
 
 PREFIX = "espalier."
@@ -127,15 +128,8 @@ def _read_calibration(value) -> tuple[Calibration | None, np.ndarray | dict[str,
 
 
 def _load_calibration(path) -> tuple[Calibration | None, np.ndarray | dict[str, np.ndarray] | None]:
-    """A saved Calibration, or the inputs in an npz file."""
-    try:
-        with open(path, "rb") as file:
-            stored = np.load(file)
-            if isinstance(stored, np.ndarray):
-                return None, stored
-            arrays = dict(stored)
-    except Exception as error:
-        raise InvalidInputError(f"espalier.calibration {path}: no readable npz file ({error})") from None
+    """A saved Calibration, or the inputs in an npz or npy file."""
+    arrays = read_arrays(path, "espalier.calibration")
     if _CALIBRATION_KEY in arrays:
         return Calibration.load(path), None
     if not arrays:

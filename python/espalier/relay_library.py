@@ -6,6 +6,7 @@ the operating system ignores what follows the library, so the file stays an ordi
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import tempfile
@@ -16,8 +17,10 @@ from pathlib import Path
 import numpy as np
 import tvm
 
+from .codegen.cpu.program import CpuProgram
 from .core.artifact import Artifact, from_manifest
 from .core.errors import CorruptArtifactError, InvalidInputError, UnsupportedTargetError
+from .measure.local import profile
 
 _MARK = b"espalier-library"
 _LENGTH = 8
@@ -51,11 +54,8 @@ class Library:
         Raises UnsupportedTargetError for a target that compiles to no shared library.
         """
         path = Path(file_name)
-        if isinstance(self.artifact.program, _LoadedProgram):
-            source = self.artifact.program.path
-            raise InvalidInputError(f"export_library: this library was read from {source}, copy that file")
-        link = getattr(self.artifact.program, "link", None)
-        if link is None:
+        program = self.artifact.program
+        if not hasattr(program, "link"):
             kind = self.artifact.target["kind"]
             raise UnsupportedTargetError(
                 f"export_library: {kind} gives no shared library, use lib.artifact.save(folder)"
@@ -65,8 +65,8 @@ class Library:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
             fresh = Path(folder) / path.name
-            link(fresh)
-            _append_manifest(fresh, {"name": self.name, **self.artifact.manifest({})})
+            program.link(fresh)
+            _append_manifest(fresh, self.artifact.manifest({}) | {"name": self.name, "program": program.description()})
             os.replace(fresh, path)
 
     def _on_device(self, device: tvm.runtime.Device) -> GraphProgram:
@@ -83,31 +83,17 @@ def recognising_ours(load_module: Callable) -> Callable:
     """TVM's `load_module`, except that a file written by `Library.export_library` gives a Library."""
 
     def load(path):
-        manifest = _read_manifest(path)
+        found = _read_manifest(path)
         module = load_module(path)
-        if manifest is None:
+        if found is None:
             return module
-        name = manifest.pop("name")
-        return Library(from_manifest(manifest, _LoadedProgram(module, Path(path))), name)
+        manifest, size = found
+        content = np.memmap(path, np.uint8, "r", shape=(size,))
+        program = CpuProgram.from_library(module, content, manifest["program"])
+        return Library(dataclasses.replace(from_manifest(manifest, program), profiler=profile), manifest["name"])
 
     load.__doc__ = load_module.__doc__
     return load
-
-
-class _LoadedProgram:
-    """A program read back from a library file."""
-
-    def __init__(self, module, path: Path):
-        self.path = path
-        self._main = tvm.relax.VirtualMachine(module, tvm.cpu())["main"]
-
-    def run(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
-        results = self._main(*(tvm.runtime.tensor(array) for array in inputs))
-        results = [results] if isinstance(results, tvm.runtime.Tensor) else results
-        return [result.numpy() for result in results]
-
-    def save(self, folder: Path) -> None:
-        raise InvalidInputError(f"{folder}: a library file cannot become a folder again, copy {self.path}")
 
 
 def _append_manifest(path: Path, manifest: dict) -> None:
@@ -116,8 +102,8 @@ def _append_manifest(path: Path, manifest: dict) -> None:
         file.write(text + len(text).to_bytes(_LENGTH, "little") + _MARK)
 
 
-def _read_manifest(path) -> dict | None:
-    """The manifest at the end of a file, None if it has none."""
+def _read_manifest(path) -> tuple[dict, int] | None:
+    """The manifest at the end of a file and the size of the library before it, None if it has none."""
     ending = _LENGTH + len(_MARK)
     try:
         with open(path, "rb") as file:
@@ -126,9 +112,10 @@ def _read_manifest(path) -> dict | None:
             length, mark = int.from_bytes(file.read(_LENGTH), "little"), file.read()
             if mark != _MARK:
                 return None
-            file.seek(max(0, size - ending - length))
-            return json.loads(file.read(length))
+            start = file.seek(max(0, size - ending - length))
+            manifest = json.loads(file.read(length))
+            return {"program": manifest["program"], **manifest}, start  # KeyError: another version's
     except OSError:
         return None
-    except ValueError:
+    except (ValueError, KeyError):
         raise CorruptArtifactError(f"{path}: its manifest is damaged, export the library again") from None

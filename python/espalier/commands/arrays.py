@@ -10,27 +10,16 @@ import numpy as np
 
 from espalier.core.artifact import TensorSpec
 from espalier.core.errors import InvalidInputError
-from espalier.core.files import write_atomically
+from espalier.core.files import read_arrays, write_atomically
 
 LABELS = "labels"
 
 Batch = dict[str, np.ndarray]
 
 
-def read(path: Path, what: str) -> dict[str, np.ndarray]:
-    """The arrays of an .npz file by name, or the one of an .npy file under the name ""."""
-    try:
-        with open(path, "rb") as file:
-            stored = np.load(file, allow_pickle=False)
-            return {"": stored} if isinstance(stored, np.ndarray) else {name: stored[name] for name in stored.files}
-    except Exception as error:
-        reason = getattr(error, "strerror", None) or "not an .npy or .npz file of arrays"
-        raise InvalidInputError(f"{what} {path}: cannot be read ({reason})") from None
-
-
 def read_inputs(path: Path, specs: Sequence[TensorSpec]) -> dict[str, np.ndarray]:
     """Arrays by input name; a file of one array may call it anything. Labels are left out."""
-    arrays = read(path, "inputs")
+    arrays = read_arrays(path, "inputs")
     if LABELS not in [spec.name for spec in specs]:
         arrays.pop(LABELS, None)
     if len(arrays) == len(specs) == 1:
@@ -77,7 +66,7 @@ def random_batch(specs: Sequence[TensorSpec], seed: int = 0) -> Batch:
 
 def read_labels(path: Path, needed: bool = True) -> np.ndarray | None:
     """Class numbers from an .npy file, or the array "labels" of an .npz file; None if not `needed` and not there."""
-    arrays = read(path, "labels")
+    arrays = read_arrays(path, "labels")
     labels = arrays.get("", arrays.get(LABELS))
     if labels is None and not needed:
         return None

@@ -116,6 +116,6 @@ def _outcome(artifact: Artifact, model: Path, output: Path, seconds: float) -> O
             tables.layer_table(artifact.layers),
             *(("Report:", *remarks, "") if remarks else ()),
             f"{model.name}: {tables.quantity(macs)} of {tables.quantity(dense)} MACs are done"
-            f" ({tables.percent(macs, dense)}); compiled in {seconds:.1f} s, saved in {output}",
+            f" ({tables.percent(macs, dense)}); built in {seconds:.1f} s, saved in {output}",
         ),
     )

@@ -125,9 +125,20 @@ def _machine() -> dict:
         facts["logical_cores"] = len(cores())
         facts["threads"] = f"{threads()} unless set (TVM_NUM_THREADS, --threads)"
         facts["gpu"] = _gpu() if tvm.cuda(0).exist else "none"
+        facts["program_cache"] = _program_cache()
     except Exception as error:  # a TVM that cannot be imported is what doctor is there to report
         facts["tvm"] = f"cannot be used: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
     return facts
+
+
+def _program_cache() -> str:
+    from espalier.program_cache import VARIABLE, program_cache
+
+    cache = program_cache()
+    if cache is None:
+        return f"off ({VARIABLE})"
+    programs, size = cache.usage()
+    return f"{cache.folder}, {size / 1e6:.0f} MB of {cache.limit_bytes / 1e6:.0f} MB, programs: {programs}"
 
 
 def _gpu() -> str:

@@ -14,11 +14,13 @@ from .output import Outcome
 SHOWN = 5
 
 
-def run(folder: Path, inputs: Path, output: Path | None) -> Outcome:
+def run(folder: Path, inputs: Path, output: Path | None, threads: int) -> Outcome:
     """Run on one batch, show the outputs, and save them if a file is named."""
     from espalier import api
+    from espalier.measure.threads import set_threads
 
     artifact = api.load(folder)
+    set_threads(threads)
     results = artifact.program.run(artifact.bind(arrays.read_inputs(inputs, artifact.inputs)))
     outputs = {spec.name: np.asarray(result) for spec, result in zip(artifact.outputs, results, strict=True)}
     if output:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import tempfile
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from .errors import CorruptArtifactError, InvalidInputError
+from .files import sha256_of
 from .layers import LayerRecord
 from .plan import Plan
 
@@ -117,7 +117,7 @@ class Artifact:
             fresh = Path(temporary) / "artifact"
             fresh.mkdir()
             self.program.save(fresh)
-            manifest = self.manifest({path.name: _sha256(path) for path in sorted(fresh.iterdir())})
+            manifest = self.manifest({path.name: sha256_of(path) for path in sorted(fresh.iterdir())})
             (fresh / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
             if folder.exists():
                 folder.rename(Path(temporary) / "old")
@@ -155,7 +155,7 @@ def read_manifest(folder) -> dict:
         raise CorruptArtifactError(f"{folder}: version {version!r}, accepted is {VERSION}; compile the model again")
     for name, expected in files.items():
         path = folder / name
-        if not path.is_file() or _sha256(path) != expected:
+        if not path.is_file() or sha256_of(path) != expected:
             raise CorruptArtifactError(f"{path}: missing or damaged, compile the model again")
     return manifest
 
@@ -171,7 +171,3 @@ def from_manifest(manifest: dict, program: Program) -> Artifact:
         layers=tuple(LayerRecord(**layer) for layer in manifest["layers"]),
         report=tuple(manifest["report"]),
     )
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

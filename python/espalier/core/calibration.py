@@ -82,8 +82,8 @@ class Calibration:
     inputs_digest: str = ""
     remarks: tuple[str, ...] = ()
 
-    def save(self, path) -> None:
-        """Write to one npz file."""
+    def content(self) -> tuple[dict, dict[str, np.ndarray]]:
+        """Everything in it: JSON-able values, and the arrays by a name of their own."""
         arrays = {}
         for name, gate in self.gates.items():
             arrays[f"phi/{name}"], arrays[f"rho/{name}"] = gate.phi, gate.rho
@@ -97,6 +97,11 @@ class Calibration:
             "inputs_digest": self.inputs_digest,
             "remarks": list(self.remarks),
         }
+        return header, arrays
+
+    def save(self, path) -> None:
+        """Write to one npz file."""
+        header, arrays = self.content()
         buffer = io.BytesIO()
         np.savez_compressed(buffer, header=np.frombuffer(json.dumps(header).encode(), np.uint8), **arrays)
         write_atomically(Path(path), buffer.getvalue())

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from pathlib import Path
+
+import numpy as np
 
 from .errors import InvalidInputError
 
@@ -15,6 +18,20 @@ def read_text(path, what: str) -> str:
         return Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInputError(f"{what} {path}: cannot be read ({_reason(error)})") from None
+
+
+def read_arrays(path, what: str) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file by name, or the one of an .npy file under the name "".
+
+    Raises InvalidInputError, which says which `what` could not be read and why.
+    """
+    try:
+        with open(path, "rb") as file:
+            stored = np.load(file, allow_pickle=False)
+            return {"": stored} if isinstance(stored, np.ndarray) else {name: stored[name] for name in stored.files}
+    except Exception as error:  # a damaged archive raises nearly anything
+        reason = getattr(error, "strerror", None) or "not an .npy or .npz file of arrays"
+        raise InvalidInputError(f"{what} {path}: cannot be read ({reason})") from None
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -32,6 +49,11 @@ def write_atomically(path: Path, content: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's content, as 64 hexadecimal digits."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _reason(error: Exception) -> str:

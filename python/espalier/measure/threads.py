@@ -27,7 +27,9 @@ def cores() -> list[int]:
 def set_threads(count: int) -> None:
     """Let TVM compute with `count` threads, for networks that the calling Python thread runs.
 
-    Raises InvalidInputError if there are fewer cores, or if networks ran before with a smaller pool.
+    Without a call TVM takes $TVM_NUM_THREADS, else half the logical cores.
+    Raises InvalidInputError if there are fewer cores (workers that spin would wait for each other), or if
+    networks ran before with a smaller pool.
     """
     available = cores()
     if not isinstance(count, int) or not 1 <= count <= len(available):
