@@ -7,7 +7,9 @@ from tvm import relax, tirx
 from tvm.target import Target
 
 from espalier.core import ir_names
-from espalier.targets.cpu import isa_of
+from espalier.ir.dataflow import Dataflow
+from espalier.ir.rewriting import remarks_of
+from espalier.targets.cpu import Isa, isa_of
 
 from .lower import LowerOnCpu
 from .program import CpuProgram
@@ -17,16 +19,26 @@ from .schedule import ScheduleStock
 def generate(mod: tvm.IRModule, target: Target, lower: bool = True) -> CpuProgram:
     """Compile `mod`; without `lower` every operator runs as its reference body."""
     isa = isa_of(target)
+    required, before = _required(mod, isa), remarks_of(mod)
     with target:
-        passes = [*(lowering_phase(isa) if lower else []), *stock_phase(isa)]
-        mod = tvm.transform.Sequential(passes)(mod)
+        mod = tvm.transform.Sequential(lowering_phase(isa) if lower else [])(mod)
+        remarks = tuple(remarks_of(mod)[len(before) :])
+        mod = tvm.transform.Sequential(stock_phase(isa))(mod)
         executable = tvm.compile(mod, target, relax_pipeline=tvm.transform.Sequential(machine_phase()))
     layers = {
         gvar.name_hint: str(f.attrs[ir_names.KERNEL_LAYER])
         for gvar, f in mod.functions.items()
         if isinstance(f, tirx.PrimFunc)
     }
-    return CpuProgram(executable, isa.name, layers)
+    return CpuProgram(executable, required, layers, remarks=remarks)
+
+
+def _required(mod: tvm.IRModule, isa: Isa) -> str:
+    """What a processor needs to run the kernels."""
+    flow = Dataflow.of(mod)
+    layers = filter(None, (flow.layer_of(var) for var in flow.values))
+    rounds = any(getattr(spec, "format", "float32") == "bfloat16" for _, spec, _ in layers)
+    return isa.bfloat16 if rounds and isa.bfloat16 else isa.name
 
 
 def lowering_phase(isa) -> list:

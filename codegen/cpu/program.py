@@ -33,12 +33,14 @@ class CpuProgram:
 
     executable: TVM's executable, or the module of a loaded library. isa: what the code needs.
     kernel_layers: kernel name -> layer on whose behalf it runs ("" for glue). library: the file it was loaded from.
+    remarks: of the code generator, one line each.
     """
 
     executable: object
     isa: str
     kernel_layers: Mapping[str, str] = field(default_factory=dict)
     library: Path | None = None
+    remarks: tuple[str, ...] = ()
 
     @cached_property
     def machine(self) -> relax.VirtualMachine:

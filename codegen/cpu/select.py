@@ -9,8 +9,10 @@ import numpy as np
 
 from espalier.targets.cpu import Isa
 
+from .kernels import conv2d_bfloat16 as bfloat16
 from .kernels import conv2d_blocked as blocked
 from .kernels import conv2d_planar as planar
+from .kernels.bfloat16 import PAIR
 from .kernels.depthwise_blocked import depthwise_blocked, pack_depthwise_weight
 from .kernels.lists import whole_blocks
 from .kernels.problem import ConvProblem
@@ -45,6 +47,11 @@ def candidates(problem: ConvProblem, isa: Isa) -> list[Family]:
         return [_depthwise(problem, isa), _planar(problem, isa)]
     if problem.spec.groups > 1 or not _fits_blocks(problem, isa):
         return [_planar(problem, isa)]
+    if problem.spec.format == "bfloat16" and not bfloat16.obstacle(problem, isa):
+        both = [_bfloat16(problem, isa), _planar(problem, isa)]
+        if planar.predicted_cycles(problem, isa) < bfloat16.predicted_cycles(problem, isa):
+            both.reverse()
+        return both
     both = [_blocked(problem, isa), _planar(problem, isa)]
     if planar.predicted_cycles(problem, isa) < blocked.predicted_cycles(problem, isa):
         both.reverse()
@@ -65,6 +72,18 @@ def _blocked(problem: ConvProblem, isa: Isa) -> Family:
         lambda weight, block: blocked.pack_weight(weight, isa.lanes, block),
         lambda bias: whole_blocks(bias, isa.lanes),
         lambda *layouts: blocked.conv2d_blocked(problem, isa, *layouts),
+    )
+
+
+def _bfloat16(problem: ConvProblem, isa: Isa) -> Family:
+    blocks = (isa.lanes,) if problem.channels_in >= isa.lanes else (PAIR,)
+    return Family(
+        "bfloat16",
+        blocks,
+        isa.lanes,
+        lambda weight, block: bfloat16.pack_pairs(weight, isa.lanes, block),
+        lambda bias: whole_blocks(bias, isa.lanes),
+        lambda *layouts: bfloat16.conv2d_bfloat16(problem, isa, *layouts),
     )
 
 

@@ -40,14 +40,16 @@ def build(
     mod = prepare(mod)
     plan.check_layers(layer_names(mod))
     mod = pipeline.apply(mod, pipeline.prune_phase(plan, calibration))
+    mod = pipeline.apply(mod, pipeline.quantize_phase(plan))
+    program = generate(mod, resolved, lower)
     return Artifact(
-        program=generate(mod, resolved, lower),
+        program=program,
         inputs=_inputs(mod),
         outputs=_outputs(mod),
         target=as_dict(resolved),
         plan=plan,
         layers=tuple(layer_table(mod)),
-        report=tuple(remarks_of(mod)),
+        report=(*remarks_of(mod), *program.remarks),
     )
 
 

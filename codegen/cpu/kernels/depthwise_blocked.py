@@ -14,6 +14,7 @@ from .emit import PARALLEL_MACS, Accumulators, activated, build_kernel, lanes_fr
 from .halo import clear_block, clear_margins
 from .lists import for_each_losing_block, listed_block
 from .problem import ConvProblem
+from .stored import load, store
 
 
 def pack_depthwise_weight(weight: np.ndarray, lanes: int) -> np.ndarray:
@@ -41,10 +42,10 @@ def depthwise_blocked(problem: ConvProblem, isa: Isa, x_layout: Layout, out_layo
             weight = T.bind(given["weight"][block, r, s, lane])
             for j in range(size):
                 place = x_layout.index(n, block, problem.row(row, r), problem.column(first + j, s), lane)
-                total[j] = total[j] + given["x"][tuple(place)] * weight
+                total[j] = total[j] + load(given["x"], x_layout, place) * weight
         for j in range(size):
             value = activated(spec.activation, total[j], lanes)
-            T.buffer_store(given["out"], value, out_layout.index(n, block, row, first + j, lane))
+            store(given["out"], out_layout, out_layout.index(n, block, row, first + j, lane), value, isa)
 
     def body(*buffers) -> None:
         given = dict(zip((*spec.roles, "out"), buffers))
@@ -67,6 +68,6 @@ def depthwise_blocked(problem: ConvProblem, isa: Isa, x_layout: Layout, out_layo
         "winners": (batch, winners.count if winners else 0),
         "out": out_layout.physical(problem.out_shape),
     }
-    types = {"winners": "int32"}
+    types = {"winners": "int32", "x": x_layout.element, "out": out_layout.element}
     arguments = [(role, shapes[role], types.get(role, "float32")) for role in (*spec.roles, "out")]
     return build_kernel(spec.name, arguments, body)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from dataclasses import dataclass
 
@@ -16,12 +17,14 @@ class Isa:
 
     lanes: float32 values in a vector register. registers: vector registers that a kernel may use.
     feature: what LLVM calls the feature that brings it ("" for the baseline).
+    bfloat16: the feature that brings products of bfloat16 pairs summed in float32, "" if the target has none.
     """
 
     name: str
     lanes: int
     registers: int
     feature: str
+    bfloat16: str = ""
 
 
 ISAS = (
@@ -33,6 +36,9 @@ ISAS = (
 
 OTHER_NAMES = ("arm64", "amd64", "i486", "i586", "i686")
 """Architectures in triples that LLVM lists under another name."""
+
+BFLOAT16 = {"avx512": "avx512bf16"}  # Intel SDM volume 2, VDPBF16PS and VCVTNEPS2BF16
+"""What an instruction set's bfloat16 extension is called, by the instruction set."""
 
 
 def host_cpu() -> str:
@@ -71,7 +77,9 @@ def _check_triple(mtriple: str) -> None:
 def isa_of(target: Target) -> Isa:
     """The widest instruction set that the target has."""
     features = cpu_features(target)
-    return next(isa for isa in ISAS if not isa.feature or isa.feature in features)
+    isa = next(isa for isa in ISAS if not isa.feature or isa.feature in features)
+    extension = BFLOAT16.get(isa.name)
+    return dataclasses.replace(isa, bfloat16=extension) if extension in features else isa
 
 
 def cpu_features(target: Target) -> frozenset[str]:
