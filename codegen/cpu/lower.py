@@ -11,9 +11,9 @@ from espalier.ir.dataflow import argument, constant, shape_of
 from espalier.ir.rewriting import BindingRewriter
 from espalier.targets.cpu import Isa
 
+from .kernels.bfloat16 import multiplies_pairs, obstacle
 from .kernels.channel_gate import channel_gate
-from .kernels.conv2d_bfloat16 import obstacle
-from .kernels.dense import dense, multiplies_pairs, pack_dense_pairs, pack_dense_weight
+from .kernels.dense import dense, pack_dense_pairs, pack_dense_weight
 from .kernels.glue import change_layout
 from .kernels.lists import whole_blocks
 from .kernels.problem import ConvProblem
@@ -134,7 +134,7 @@ class _CpuLowerer(BindingRewriter):
         x, weight = call.args[:2]
         problem = ConvProblem(spec, shape_of(x), shape_of(weight), shape_of(var))
         family = choose_family(problem, self.isa)
-        self._remark_on_format(problem)
+        self._remark_on_format(spec)
         stored_x, x_layout = self.given(x, family.x_blocks, problem.halo_needed, spec.format)
         out_layout, residual_layout = Layout(family.out_block, self.halo_for(var), spec.out_format), None
         arguments = []
@@ -154,10 +154,13 @@ class _CpuLowerer(BindingRewriter):
         out = stored_type(problem.out_shape, out_layout)
         self.store(var, out_layout, self.kernel_call(function, f"{family.name}_{spec.name}", arguments, out))
 
-    def _remark_on_format(self, problem: ConvProblem) -> None:
-        reason = obstacle(problem, self.isa) if problem.spec.format == "bfloat16" else None
-        if reason:
-            self.remarks.append(f"{problem.spec.name}: float32 arithmetic on bfloat16 values: {reason}")
+    def _remark_on_format(self, spec) -> None:
+        """Say why bfloat16 values are not multiplied as such: once for the target, or for each layer."""
+        reason = obstacle(spec, self.isa) if spec.format == "bfloat16" else None
+        where = f"{spec.name}: " if self.isa.bfloat16 else ""
+        remark = f"{where}float32 arithmetic on bfloat16 values: {reason}"
+        if reason and remark not in self.remarks:
+            self.remarks.append(remark)
 
     def _zeros_are_read(self, var: relax.Var) -> bool:
         """Whether some reader of a gated tensor reads more than the listed channels."""
@@ -172,6 +175,7 @@ class _CpuLowerer(BindingRewriter):
     def _dense(self, var: relax.Var, spec, call: relax.Call) -> None:
         weight = constant(argument(spec, call, "weight"))
         pack = pack_dense_pairs if multiplies_pairs(spec, self.isa) else pack_dense_weight
+        self._remark_on_format(spec)
         packed = {
             "weight": lambda _expr: relax.const(pack(weight, self.isa.lanes)),
             "bias": lambda expr: relax.const(whole_blocks(constant(expr), self.isa.lanes)),

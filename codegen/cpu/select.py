@@ -12,7 +12,7 @@ from espalier.targets.cpu import Isa
 from .kernels import conv2d_bfloat16 as bfloat16
 from .kernels import conv2d_blocked as blocked
 from .kernels import conv2d_planar as planar
-from .kernels.bfloat16 import PAIR
+from .kernels.bfloat16 import PAIR, multiplies_pairs
 from .kernels.depthwise_blocked import depthwise_blocked, pack_depthwise_weight
 from .kernels.lists import whole_blocks
 from .kernels.problem import ConvProblem
@@ -47,13 +47,9 @@ def candidates(problem: ConvProblem, isa: Isa) -> list[Family]:
         return [_depthwise(problem, isa), _planar(problem, isa)]
     if problem.spec.groups > 1 or not _fits_blocks(problem, isa):
         return [_planar(problem, isa)]
-    if problem.spec.format == "bfloat16" and not bfloat16.obstacle(problem, isa):
-        both = [_bfloat16(problem, isa), _planar(problem, isa)]
-        if planar.predicted_cycles(problem, isa) < bfloat16.predicted_cycles(problem, isa):
-            both.reverse()
-        return both
-    both = [_blocked(problem, isa), _planar(problem, isa)]
-    if planar.predicted_cycles(problem, isa) < blocked.predicted_cycles(problem, isa):
+    pairs = multiplies_pairs(problem.spec, isa)
+    both = [_bfloat16(problem, isa) if pairs else _blocked(problem, isa), _planar(problem, isa)]
+    if planar.predicted_cycles(problem, isa) < blocked.predicted_cycles(problem, isa, PAIR if pairs else 1):
         both.reverse()
     return both
 

@@ -7,6 +7,9 @@ from collections.abc import Callable
 import numpy as np
 from tvm.script.ir_builder import tirx as T
 
+from espalier.core.layers import LayerSpec
+from espalier.targets.cpu import Isa
+
 PAIR = 2
 """Products that one 32-bit lane adds to its sum."""
 
@@ -23,6 +26,23 @@ define <16 x float> @{_NAME}(<16 x float> %sum, <16 x i32> %a, <16 x i32> %b) {{
 }}
 """
 """TVM turns the type bfloat16 into others before LLVM sees it, so the one function that needs it is LLVM's own text."""
+
+
+def multiplies_pairs(spec: LayerSpec, isa: Isa) -> bool:
+    """Whether a layer can be, and should be, computed with products of bfloat16 pairs."""
+    return spec.format == "bfloat16" and obstacle(spec, isa) is None
+
+
+def obstacle(spec: LayerSpec, isa: Isa) -> str | None:
+    """Why a layer cannot be computed with products of bfloat16 pairs, None if it can."""
+    if not isa.bfloat16:
+        return "the target has no instruction for their products"
+    if getattr(spec, "groups", 1) > 1:
+        return "a grouped convolution has few products to a sum"
+    for listed, least in ((spec.winners, isa.lanes), (spec.active, PAIR)):
+        if listed and listed.granularity % least:
+            return f"granularity {listed.granularity} is no multiple of {least}"
+    return None
 
 
 def with_dot(body: Callable) -> Callable:

@@ -15,7 +15,6 @@ from espalier.targets.cpu import Isa
 from ..layout import Layout
 from .bfloat16 import PAIR, dot, pairs_of, with_dot
 from .conv2d_blocked import BlockedConvolution, Tile, pack_weight
-from .conv2d_blocked import predicted_cycles as blocked_cycles
 from .emit import lanes_from
 from .problem import ConvProblem
 
@@ -35,23 +34,6 @@ def conv2d_bfloat16(
     clear_losers: write zeros to the channel blocks that lose; not needed when every reader uses the list.
     """
     return _PairsConvolution(problem, isa, x_layout, out_layout, residual_layout, clear_losers, tile).build()
-
-
-def obstacle(problem: ConvProblem, isa: Isa) -> str | None:
-    """Why this kernel cannot compute a layer, None if it can."""
-    if not isa.bfloat16:
-        return "the target has no instruction for products of bfloat16"
-    if problem.spec.groups > 1:
-        return "a grouped convolution has few products to a sum"
-    for listed, least in ((problem.spec.winners, isa.lanes), (problem.spec.active, PAIR)):
-        if listed and listed.granularity % least:
-            return f"granularity {listed.granularity} is no multiple of {least}"
-    return None
-
-
-def predicted_cycles(problem: ConvProblem, isa: Isa) -> float:
-    """Cycles of one core for the whole kernel: half the steps of `conv2d_blocked`."""
-    return blocked_cycles(problem, isa) / PAIR
 
 
 def pack_pairs(weight: np.ndarray, lanes: int, x_block: int) -> np.ndarray:

@@ -28,6 +28,10 @@ SHORT_REDUCTION, SHORT_TILE = 64, 16
 """A sum over so few inputs takes a tile of at most so many vectors: then a processor that works out of order writes
 one tile while it sums the next, which a full register file of results does not let it (measured: 3 to 10 %)."""
 
+CHAIN_CYCLES = {1: 4, 2: 6}
+"""From a sum to the next one that needs it, by the input channels that a step multiplies: a multiply-add and a product
+of bfloat16 pairs (both measured on Zen 5)."""
+
 PREFETCH_BYTES, PREFETCH_STEPS = 1 << 20, 128
 """Weights of more than so many bytes are fetched ahead, about so many vectors before their use."""
 
@@ -41,42 +45,42 @@ class Tile:
     columns: int
 
 
-def choose_tile(problem: ConvProblem, isa: Isa) -> Tile:
-    """The register tile with the fewest predicted cycles.
+def choose_tile(problem: ConvProblem, isa: Isa, together: int = 1) -> Tile:
+    """The register tile with the fewest predicted cycles, for steps that multiply so many input channels `together`.
 
-    A step over one input value costs the larger of its multiply-adds (two a cycle), its loads (two a
-    cycle), and the latency of the accumulators' chain (four cycles).
+    A step costs the larger of its multiply-adds (two a cycle), its loads (two a cycle), and the latency of the
+    accumulators' chain.
     """
     _, _, rows, columns = problem.out_shape
     blocks = -(-problem.computed_out // isa.lanes)
     summed = problem.computed_in * problem.kernel[0] * problem.kernel[1]
-    most, best = SHORT_TILE if summed <= SHORT_REDUCTION else isa.registers, None
+    most, best = SHORT_TILE if summed <= SHORT_REDUCTION * together else isa.registers, None
     for size in range(1, min(blocks, 6) + 1):
         for height in range(1, min(rows, 4) + 1):
             for width in range(1, min(columns, isa.registers) + 1):
                 if size * height * width > most or size * height * width + size + 1 > isa.registers:
                     break
-                cost = _cycles(blocks, size, rows, height, columns, width)
+                cost = _cycles(blocks, size, rows, height, columns, width, CHAIN_CYCLES[together])
                 key = (cost, -size * height * width)
                 if best is None or key < best[0]:
                     best = key, Tile(size, height, width)
     return best[1]
 
 
-def predicted_cycles(problem: ConvProblem, isa: Isa) -> float:
+def predicted_cycles(problem: ConvProblem, isa: Isa, together: int = 1) -> float:
     """Cycles of one core for the whole kernel with the chosen tile."""
-    tile, blocks = choose_tile(problem, isa), -(-problem.computed_out // isa.lanes)
+    tile, blocks = choose_tile(problem, isa, together), -(-problem.computed_out // isa.lanes)
     batch, _, rows, columns = problem.out_shape
-    steps = batch * problem.computed_in * problem.kernel[0] * problem.kernel[1]
-    return steps * _cycles(blocks, tile.blocks, rows, tile.rows, columns, tile.columns)
+    steps = batch * -(-problem.computed_in // together) * problem.kernel[0] * problem.kernel[1]
+    return steps * _cycles(blocks, tile.blocks, rows, tile.rows, columns, tile.columns, CHAIN_CYCLES[together])
 
 
-def _cycles(blocks: int, size: int, rows: int, height: int, columns: int, width: int) -> float:
+def _cycles(blocks: int, size: int, rows: int, height: int, columns: int, width: int, chain: int) -> float:
     total = 0.0
     for _, count_k, k in tiles(blocks, size):
         for _, count_h, h in tiles(rows, height):
             for _, count_w, w in tiles(columns, width):
-                step = max(k * h * w / 2, (h * w + k) / 2, 4) + 0.5
+                step = max(k * h * w / 2, (h * w + k) / 2, chain) + 0.5
                 total += count_k * count_h * count_w * step
     return total
 
@@ -113,7 +117,7 @@ class BlockedConvolution(DirectConvolution):
 
     def __init__(self, problem, isa, x_layout, out_layout, residual_layout, clear_losers, tile):
         super().__init__(problem, isa, x_layout, out_layout, residual_layout, clear_losers)
-        self.tile = tile or choose_tile(problem, isa)
+        self.tile = tile or choose_tile(problem, isa, self.together)
         self.lanes, self.row_size = isa.lanes, self.tile.rows
         self.blocks = -(-problem.computed_out // self.lanes)
 

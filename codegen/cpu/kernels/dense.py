@@ -12,19 +12,13 @@ from tvm.script.ir_builder import tirx as T
 from espalier.core.layers import DenseSpec
 from espalier.targets.cpu import Isa
 
-from .bfloat16 import PAIR, dot, pairs_of, with_dot
+from .bfloat16 import PAIR, dot, multiplies_pairs, pairs_of, with_dot
 from .emit import PARALLEL_MACS, Accumulators, activated, build_kernel, lanes_from, loop, spread, tiles
 from .lists import for_each_channel
 from .stored import rounded, widened
 
 TOGETHER = 4
 """Vectors of outputs that are accumulated at once: a multiply-add takes four cycles, two start in each."""
-
-
-def multiplies_pairs(spec: DenseSpec, isa: Isa) -> bool:
-    """Whether the layer is computed with products of bfloat16 pairs."""
-    fits = spec.active is None or spec.active.granularity % PAIR == 0
-    return bool(spec.format == "bfloat16" and isa.bfloat16 and fits)
 
 
 def pack_dense_weight(weight: np.ndarray, lanes: int) -> np.ndarray:
@@ -69,22 +63,9 @@ def dense(spec: DenseSpec, x_shape: tuple[int, int], channels_out: int, isa: Isa
             value = activated(spec.activation, total[i], lanes)
             T.buffer_store(given["scratch"], value, [n, lanes_from((first + i) * lanes, lanes)])
 
-    def reader(x) -> Callable:
-        """What a step reads of x: a value, or a pair of bfloat16."""
-        if spec.format == "float32":
-            return lambda n, channel: x[n, channel]
-        halves = T.alloc_buffer((batch, channels_in + channels_in % PAIR), "uint16", scope="global")
-        with T.grid(batch, channels_in) as (n, channel):
-            T.buffer_store(halves, rounded(x[n, channel]), [n, channel])
-        if not pairs:
-            return lambda n, channel: widened(halves[n, channel])
-        for n in range(batch if channels_in % PAIR else 0):
-            T.buffer_store(halves, T.uint16(0), [n, channels_in])
-        return lambda n, pair: tirx.reinterpret("int32", halves[n, lanes_from(pair * PAIR, PAIR)])
-
     def body(*buffers) -> None:
         given = dict(zip((*spec.roles, "out"), buffers))
-        given["read"] = reader(given["x"])
+        given["read"] = _reader(given["x"], spec, x_shape, pairs)
         given["scratch"] = given["out"]
         if channels_out % lanes:
             given["scratch"] = T.alloc_buffer((batch, blocks * lanes), "float32", scope="global")
@@ -104,3 +85,19 @@ def dense(spec: DenseSpec, x_shape: tuple[int, int], channels_out: int, isa: Isa
     }
     arguments = [(role, *shapes[role]) for role in (*spec.roles, "out")]
     return build_kernel(spec.name, arguments, with_dot(body) if pairs else body)
+
+
+def _reader(x, spec: DenseSpec, x_shape: tuple[int, int], pairs: bool) -> Callable:
+    """How a step reads x: a value, or a pair of bfloat16; x is rounded first if the layer's format says so."""
+    if spec.format == "float32":
+        return lambda n, channel: x[n, channel]
+    batch, channels = x_shape
+    halves = T.alloc_buffer((batch, channels + channels % PAIR), "uint16", scope="global")
+    with T.grid(batch, channels) as (n, channel):
+        T.buffer_store(halves, rounded(x[n, channel]), [n, channel])
+    if not pairs:
+        return lambda n, channel: widened(halves[n, channel])
+    if channels % PAIR:
+        with T.serial(batch) as n:
+            T.buffer_store(halves, T.uint16(0), [n, channels])
+    return lambda n, pair: tirx.reinterpret("int32", halves[n, lanes_from(pair * PAIR, PAIR)])

@@ -60,7 +60,7 @@ def _nearest(bits, lanes: int):
 
     magnitude = bits & word(_MAGNITUDE)
     nearest = (magnitude + word(_HALF) + (magnitude >> word(16) & word(1))) >> word(16)
-    is_nan = (word(_INFINITE) - magnitude) >> word(31)  # the difference wraps around for a NaN alone
+    is_nan = (magnitude + word(_MAGNITUDE - _INFINITE)) >> word(31)  # the sum reaches the sign for a NaN alone
     return tirx.min(nearest, word(_FINITE)) | is_nan * word(_QUIET) | (bits >> word(31) << word(15))
 
 

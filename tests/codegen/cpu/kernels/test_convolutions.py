@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from oracles import nn
-from oracles.running import assert_close, drawn, every_isa, run_kernel
+from oracles.running import PAIRS, assert_close_in, drawn, every_isa, needs_pairs, run_kernel
 from oracles.stored import load, store
 
+from espalier.codegen.cpu.kernels import conv2d_bfloat16 as bfloat16
 from espalier.codegen.cpu.kernels import conv2d_blocked as blocked
 from espalier.codegen.cpu.kernels import conv2d_planar as planar
+from espalier.codegen.cpu.kernels.bfloat16 import multiplies_pairs
 from espalier.codegen.cpu.kernels.depthwise_blocked import depthwise_blocked, pack_depthwise_weight
 from espalier.codegen.cpu.kernels.lists import whole_blocks
 from espalier.codegen.cpu.kernels.problem import ConvProblem
@@ -87,6 +91,8 @@ def random_arrays(problem: ConvProblem) -> dict[str, np.ndarray]:
         "bias": random.standard_normal(problem.channels_out, np.float32),
         "residual": random.standard_normal(problem.out_shape, np.float32),
     }
+    if spec.format == "bfloat16":  # a residual is exact in the type in which it is stored
+        arrays["weight"], arrays["residual"] = nn.bfloat16(arrays["weight"]), nn.bfloat16(arrays["residual"])
     if spec.winners:
         arrays["winners"] = some(spec.winners, problem.channels_out)
         mask = nn.listed_channels(arrays["winners"], spec.winners.granularity, problem.channels_out)
@@ -104,6 +110,13 @@ def halos(draw):
     return tuple(draw(st.integers(0, 2)) for _ in range(3))
 
 
+def in_bfloat16(problem: ConvProblem, rounds_output: bool) -> ConvProblem:
+    """The same layer in the format bfloat16."""
+    out_format = "bfloat16" if rounds_output else "float32"
+    spec = dataclasses.replace(problem.spec, format="bfloat16", out_format=out_format)
+    return dataclasses.replace(problem, spec=spec)
+
+
 def check(problem, isa, kernel, packed, out_halo: int, out_block: int, clear_losers: bool = True) -> None:
     """Compare a kernel on packed arguments with the formula, and the rest of its output with zero."""
     arrays = random_arrays(problem)
@@ -114,24 +127,32 @@ def check(problem, isa, kernel, packed, out_halo: int, out_block: int, clear_los
     residual_passes = problem.spec.gate == "branch" and "residual" in problem.spec.roles
     if problem.spec.winners and not clear_losers and not residual_passes:
         written = nn.listed_channels(arrays["winners"], problem.spec.winners.granularity, problem.channels_out) > 0
-        assert_close(y[written], expected[written])
+        assert_close_in(problem.spec.out_format, y[written], expected[written])
         return
-    assert_close(y, expected)
+    assert_close_in(problem.spec.out_format, y, expected)
     np.testing.assert_array_equal(margin, 0)
 
 
 def check_blocked(
-    problem, isa, x_block: int, extra: tuple[int, int, int], clear_losers: bool = True, tile=None
+    problem, isa, x_block: int, extra, clear_losers: bool = True, tile=None, residual_dtype: str = "float32"
 ) -> None:
-    x_halo = problem.halo_needed + extra[0]
-    layouts = Layout(x_block, x_halo), Layout(isa.lanes, extra[1]), Layout(isa.lanes, extra[2])
+    x_halo, spec = problem.halo_needed + extra[0], problem.spec
+    pairs = multiplies_pairs(spec, isa)
+    pack, build = (
+        (bfloat16.pack_pairs, bfloat16.conv2d_bfloat16) if pairs else (blocked.pack_weight, blocked.conv2d_blocked)
+    )
+    layouts = (
+        Layout(x_block, x_halo, spec.format),
+        Layout(isa.lanes, extra[1], spec.out_format),
+        Layout(isa.lanes, extra[2], residual_dtype),
+    )
     packed = {
-        "x": lambda x: store(x, x_block, x_halo),
-        "weight": lambda weight: blocked.pack_weight(weight, isa.lanes, x_block),
+        "x": lambda x: store(x, x_block, x_halo, spec.format),
+        "weight": lambda weight: pack(weight, isa.lanes, x_block),
         "bias": lambda bias: whole_blocks(bias, isa.lanes),
-        "residual": lambda residual: store(residual, isa.lanes, extra[2]),
+        "residual": lambda residual: store(residual, isa.lanes, extra[2], residual_dtype),
     }
-    kernel = blocked.conv2d_blocked(problem, isa, *layouts, clear_losers, tile)
+    kernel = build(problem, isa, *layouts, clear_losers, tile)
     check(problem, isa, kernel, packed, extra[1], isa.lanes, clear_losers)
 
 
@@ -139,13 +160,12 @@ def check_planar(problem, isa, extra: tuple[int, int, int], clear_losers: bool =
     x_halo = problem.halo_needed + extra[0]
     unit = planar.weight_unit(problem, planar.choose_planar_tile(problem, isa))
     packed = {
-        "x": lambda x: store(x, 1, x_halo),
+        "x": lambda x: store(x, 1, x_halo, problem.spec.format),
         "weight": lambda weight: planar.pack_planar_weight(weight, unit),
         "residual": lambda residual: store(residual, 1, extra[2]),
     }
-    kernel = planar.conv2d_planar(
-        problem, isa, Layout(1, x_halo), Layout(1, extra[1]), Layout(1, extra[2]), clear_losers
-    )
+    layouts = Layout(1, x_halo, problem.spec.format), Layout(1, extra[1], problem.spec.out_format)
+    kernel = planar.conv2d_planar(problem, isa, *layouts, Layout(1, extra[2]), clear_losers)
     check(problem, isa, kernel, packed, extra[1], 1, clear_losers)
 
 
@@ -208,11 +228,12 @@ def test_depthwise(isa):
 def check_depthwise(problem, isa, extra: tuple[int, int, int], clear_losers: bool) -> None:
     x_halo = problem.halo_needed + extra[0]
     packed = {
-        "x": lambda x: store(x, isa.lanes, x_halo),
+        "x": lambda x: store(x, isa.lanes, x_halo, problem.spec.format),
         "weight": lambda weight: pack_depthwise_weight(weight, isa.lanes),
         "bias": lambda bias: whole_blocks(bias, isa.lanes),
     }
-    layouts = Layout(isa.lanes, x_halo), Layout(isa.lanes, extra[1])
+    spec = problem.spec
+    layouts = Layout(isa.lanes, x_halo, spec.format), Layout(isa.lanes, extra[1], spec.out_format)
     kernel = depthwise_blocked(problem, isa, *layouts, clear_losers)
     check(problem, isa, kernel, packed, extra[1], isa.lanes, clear_losers)
 
@@ -236,3 +257,54 @@ def test_work_that_is_shared_among_threads(isa):
         problem = problem_of(spec, 3, 64, 64, (30, 30), (3, 3))
         check_blocked(problem, isa, isa.lanes, (0, 1, 1))
         check_planar(problem, isa, (0, 1, 1))
+
+
+@needs_pairs
+@drawn(24)
+@given(
+    problems(PAIRS.lanes),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from(["float32", "bfloat16"]),
+    halos(),
+    st.booleans(),
+)
+def test_pairs_of_bfloat16(problem, in_pairs, rounds_output, residual_dtype, extra, clear_losers):
+    """With a list of single active channels, which pairs cannot follow, the float32 kernel computes the same."""
+    problem = in_bfloat16(problem, rounds_output)
+    x_block = 2 if in_pairs and multiplies_pairs(problem.spec, PAIRS) else PAIRS.lanes
+    check_blocked(problem, PAIRS, x_block, extra, clear_losers, residual_dtype=residual_dtype)
+
+
+@every_isa
+def test_bfloat16_in_float32_arithmetic(isa):
+    @drawn(8)
+    @given(problems(isa.lanes), st.booleans(), halos())
+    def holds(problem, rounds_output, extra):
+        problem = in_bfloat16(problem, rounds_output)
+        check_blocked(problem, isa, isa.lanes, extra)
+        check_planar(problem, isa, extra)
+
+    holds()
+
+
+@every_isa
+def test_depthwise_in_bfloat16(isa):
+    @drawn(6)
+    @given(depthwise_problems(), st.booleans(), halos())
+    def holds(problem, rounds_output, extra):
+        problem = in_bfloat16(problem, rounds_output)
+        if problem.spec.winners is None or problem.spec.winners.granularity % isa.lanes == 0:
+            check_depthwise(problem, isa, extra, clear_losers=True)
+
+    holds()
+
+
+@needs_pairs
+def test_pairs_that_are_shared_among_threads():
+    for gate in ("branch", "output"):
+        roles = ("x", "weight", "bias", "residual", *GATES[gate], "active")
+        lists_of_both = ActiveList(3, 16), ActiveList(2, 16)
+        spec = Conv2dSpec("conv", roles, Activation("relu"), gate, *lists_of_both, padding=(1,) * 4)
+        problem = in_bfloat16(problem_of(spec, 3, 64, 64, (30, 30), (3, 3)), rounds_output=True)
+        check_blocked(problem, PAIRS, PAIRS.lanes, (0, 1, 1), residual_dtype="bfloat16")
