@@ -11,37 +11,72 @@ from tvm.script.ir_builder import tirx as T
 from espalier.core.layers import Activation
 
 from ..layout import Layout
-from .emit import Accumulators, activated, build_kernel, lanes_from, loop, spread, zeros
+from .bfloat16 import PAIR
+from .emit import Accumulators, activated, build_kernel, lanes_from, loop, spread, tiles, when, zeros
 from .halo import clear_margins
-from .stored import load, store
+from .stored import load, store, store_pairs
 
 PARALLEL_VALUES = 100_000
 """Kernels that move fewer values than this run on one thread."""
+
+COLUMNS_TOGETHER = 16
+"""Columns that are rounded and stored at once where channels lie in pairs."""
 
 
 def change_layout(shape: tuple[int, ...], source: Layout, result: Layout):
     """The kernel that stores a tensor of logical shape [N, C, H, W] another way."""
     batch, channels, rows, columns = shape
     blocks = result.physical(shape)[1]
-
-    def value_at(x, n, channel, row, column):
-        if source.block == 1:
-            return load(x, source, source.index(n, channel, row, column))
-        return load(x, source, source.index(n, channel // source.block, row, column, channel % source.block))
+    in_pairs = source.block == 1 and result.block == PAIR and result.dtype == "bfloat16"
+    store_row = _store_row_of_pairs if in_pairs else _store_row
 
     def body(x, out) -> None:
         with loop(batch * blocks * rows, batch * channels * rows * columns > PARALLEL_VALUES) as task:
             n, block, row = T.bind(task // (blocks * rows)), T.bind(task // rows % blocks), T.bind(task % rows)
-            with T.serial(columns) as column:
-                with T.serial(result.block) as lane:
-                    channel = block * result.block + lane
-                    value = value_at(x, n, channel, row, column)
-                    if channels % result.block:
-                        value = T.if_then_else(channel < channels, value, T.float32(0))
-                    store(out, result, result.index(n, block, row, column, lane), value)
+            store_row(x, out, source, result, shape, n, block, row)
             clear_margins(out, result, shape, n, block, row, 1)
 
     return build_kernel("", [_argument("x", source, shape), _argument("out", result, shape)], body)
+
+
+def _store_row(x, out, source: Layout, result: Layout, shape, n, block, row) -> None:
+    """One row of a channel block, value by value; lanes past the last channel get zeros."""
+    _, channels, _, columns = shape
+
+    def value_at(channel, column):
+        if source.block == 1:
+            return load(x, source, source.index(n, channel, row, column))
+        return load(x, source, source.index(n, channel // source.block, row, column, channel % source.block))
+
+    with T.serial(columns) as column:
+        with T.serial(result.block) as lane:
+            channel = block * result.block + lane
+            value = value_at(channel, column)
+            if channels % result.block:
+                value = T.if_then_else(channel < channels, value, T.float32(0))
+            store(out, result, result.index(n, block, row, column, lane), value)
+
+
+def _store_row_of_pairs(x, out, source: Layout, result: Layout, shape, n, block, row) -> None:
+    """A row of two planes, a vector of columns at a time; past the last channel there are zeros."""
+    _, channels, _, columns = shape
+
+    def vector(channel, first_column, size: int):
+        place = lanes_from(first_column + source.halo, size)
+        return load(x, source, [n, channel, row + source.halo, place])
+
+    def whole_row(has_second: bool) -> None:
+        for start, count, size in tiles(columns, COLUMNS_TOGETHER):
+            with T.serial(count) as step:
+                column = start + step * size
+                second = vector(block * PAIR + 1, column, size) if has_second else zeros(size)
+                place = result.index(n, block, row, column)[:-1]
+                store_pairs(out, place, vector(block * PAIR, column, size), second)
+
+    if channels % PAIR:
+        when(block * PAIR + 1 < channels, lambda: whole_row(True), lambda: whole_row(False))
+    else:
+        whole_row(True)
 
 
 @dataclass(frozen=True)

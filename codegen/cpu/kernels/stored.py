@@ -8,7 +8,7 @@ from tvm.script.ir_builder import tirx as T
 from espalier.targets.cpu import Isa
 
 from ..layout import Layout
-from .emit import spread
+from .emit import lanes_from, spread
 
 _HALF, _FINITE, _INFINITE, _QUIET, _MAGNITUDE = 0x7FFF, 0x7FFF, 0x7F800000, 0x40, 0x7FFFFFFF
 
@@ -24,6 +24,14 @@ def store(buffer, layout: Layout, index: list, value, isa: Isa | None = None) ->
     if layout.dtype == "bfloat16":
         value = rounded(value, isa)
     T.buffer_store(buffer, value, index)
+
+
+def store_pairs(buffer, index: list, first, second) -> None:
+    """Write two float32 vectors as bfloat16, a value of the first and one of the second by turns."""
+    lanes = _lanes_of(first)
+    low, high = (_nearest(tirx.reinterpret(_vector("uint32", lanes), one), lanes) for one in (first, second))
+    words = low | high << _word(16, lanes)
+    T.buffer_store(buffer, tirx.reinterpret(_vector("uint16", 2 * lanes), words), [*index, lanes_from(0, 2 * lanes)])
 
 
 def stored_zeros(layout: Layout, lanes: int):
