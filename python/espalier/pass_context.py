@@ -1,7 +1,7 @@
 """The pass context with our flags.
 
-with espalier.PassContext(opt_level=3, config={"espalier.density": 0.5}):
-    lib = relay.build(mod, target="llvm", params=params)
+    with espalier.PassContext(opt_level=3, config={"espalier.density": 0.5}):
+        lib = relay.build(mod, target="llvm", params=params)
 """
 
 from __future__ import annotations
