@@ -2,6 +2,7 @@
 
 The same ONNX file in Espalier, ONNX Runtime, OpenVINO (float32) and torch.compile, the same threads, by turns in one
 process, batch 1. The bar for each network: at most 1.03 times the best float32 peer; geometric mean below 1.
+ResNet-18 in bfloat16 takes part too, against OpenVINO's bfloat16: at most 1.1 times its time (one thread).
 Then ResNet-18 with gated sums and M-CifarNet, both at d = 0.5 with random gates, against the best peer's dense time:
 at least 3 times faster.
 
@@ -36,7 +37,8 @@ from espalier.measure.threads import set_threads
 PEERS = ("onnxruntime", "openvino")
 ALL = (*NETWORKS, "M-CifarNet")
 GATED = {"ResNet-18": "sum", "M-CifarNet": "inner"}
-BAR, GATED_BAR = 1.03, 3.0
+BFLOAT16 = ("ResNet-18",)
+BAR, BFLOAT16_BAR, GATED_BAR = 1.03, 1.1, 3.0
 
 
 def main() -> None:
@@ -64,7 +66,7 @@ def measure(name: str, threads: int, rounds: int) -> dict:
         timings = summarise(interleave(contenders, rounds, settle_s=0.05 if threads > 1 else 0.0))
     peers = [label for label in timings if label in (*PEERS, "torch.compile")]
     best = min(peers, key=lambda label: timings[label].median_s)
-    gated = timings.get("espalier d=0.5")
+    gated, ours_bfloat16 = timings.get("espalier d=0.5"), timings.get("espalier bfloat16")
     return {
         "network": name,
         "threads": threads,
@@ -72,6 +74,7 @@ def measure(name: str, threads: int, rounds: int) -> dict:
         "latency_s": {label: timing.median_s for label, timing in timings.items()},
         "quartiles_s": {label: [timing.quartile1_s, timing.quartile3_s] for label, timing in timings.items()},
         "ratio": timings["espalier"].median_s / timings[best].median_s,
+        "bfloat16_ratio": ours_bfloat16 and ours_bfloat16.median_s / timings["openvino bfloat16"].median_s,
         "gated_speed_up": gated and timings[best].median_s / gated.median_s,
         "disturbed": disturbed(timings),
     }
@@ -84,6 +87,9 @@ def contenders_for(name: str, folder: Path, threads: int) -> dict[str, Callable[
     path = model_path() if name == "M-CifarNet" else export(network(name), x, folder / "model.onnx")
     shapes = {"image": x.shape}
     runs = {peer: partial(open_peer(peer, path, shapes, threads).run, {"image": x}) for peer in PEERS}
+    if name in BFLOAT16:
+        peer = open_peer("openvino", path, shapes, threads, "bfloat16")
+        runs["openvino bfloat16"] = partial(peer.run, {"image": x})
     if name != "M-CifarNet":
         compiled, feed = torch.compile(network(name)), torch.from_numpy(x)
         runs["torch.compile"] = lambda: no_grad(compiled, feed)
@@ -97,7 +103,8 @@ def contenders_for(name: str, folder: Path, threads: int) -> dict[str, Callable[
 def plans(name: str) -> dict[str, Plan]:
     """What we compile the network with."""
     gated = {"espalier d=0.5": Plan(density=0.5, placement=GATED[name])} if name in GATED else {}
-    return {"espalier": Plan(), **gated}
+    rounded = {"espalier bfloat16": Plan(weights="bfloat16", activations="bfloat16")} if name in BFLOAT16 else {}
+    return {"espalier": Plan(), **rounded, **gated}
 
 
 def export(module: torch.nn.Module, x: np.ndarray, path: Path) -> Path:
@@ -128,8 +135,17 @@ def table(rows: list[dict]) -> Table:
             gated = f"{1e3 * row['latency_s']['espalier d=0.5']:.2f}", f"{row['gated_speed_up']:.2f}x"
         result.add_row(row["network"], str(row["threads"]), *times, f"{row['ratio']:.3f}", *gated)
     mean = math.exp(sum(math.log(row["ratio"]) for row in rows) / len(rows))
-    result.caption = f"geometric mean of the ratios: {mean:.3f}"
+    result.caption = "\n".join([f"geometric mean of the ratios: {mean:.3f}", *filter(None, map(in_bfloat16, rows))])
     return result
+
+
+def in_bfloat16(row: dict) -> str:
+    """One line on the contenders in bfloat16, empty where there are none."""
+    if row["bfloat16_ratio"] is None:
+        return ""
+    times = [f"{one} {1e3 * row['latency_s'][f'{one} bfloat16']:.2f} ms" for one in ("espalier", "openvino")]
+    where = f"{row['network']} in bfloat16, threads: {row['threads']}"
+    return f"{where}: {', '.join(times)}, ratio {row['bfloat16_ratio']:.3f} (bar: {BFLOAT16_BAR})"
 
 
 if __name__ == "__main__":

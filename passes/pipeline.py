@@ -14,6 +14,7 @@ from .prepare.fuse_layers import FuseLayers
 from .prune.insert_channel_gates import InsertChannelGates
 from .prune.propagate_activity import PropagateActivity
 from .prune.replace_weights import ReplaceWeights
+from .quantize.round_to_bfloat16 import RoundToBfloat16
 
 
 def prepare_phase() -> list:
@@ -35,6 +36,11 @@ def prune_phase(plan: Plan, calibration: Calibration) -> list:
         InsertChannelGates(plan, calibration.gates),
         PropagateActivity(),  # last: it reads the lists of every gate
     ]
+
+
+def quantize_phase(plan: Plan) -> list:
+    """Number formats; last of all, because what reads a tensor decides how it is rounded."""
+    return [RoundToBfloat16(plan)]
 
 
 def lower_phase(plan: Plan) -> list:

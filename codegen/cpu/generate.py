@@ -9,7 +9,7 @@ from tvm.target import Target
 from espalier.core import ir_names
 from espalier.ir.dataflow import Dataflow, constant
 from espalier.ir.rewriting import remarks_of
-from espalier.targets.cpu import isa_of
+from espalier.targets.cpu import Isa, isa_of
 
 from .lower import LowerOnCpu
 from .program import CpuProgram
@@ -19,10 +19,10 @@ from .schedule import ScheduleStock
 def generate(mod: tvm.IRModule, target: Target, lower: bool = True) -> CpuProgram:
     """Compile `mod`; without `lower` every operator runs as its reference body."""
     isa = isa_of(target)
-    known = len(remarks_of(mod))
+    required, before = _required(mod, isa), remarks_of(mod)
     with target:
         mod = tvm.transform.Sequential(lowering_phase(isa) if lower else [])(mod)
-        remarks = tuple(remarks_of(mod)[known:])
+        remarks = tuple(remarks_of(mod)[len(before) :])
         mod = tvm.transform.Sequential(stock_phase(isa))(mod)
         constant_outputs = any(constant(output) is not None for output in Dataflow.of(mod).outputs())
         executable = tvm.compile(mod, target, relax_pipeline=tvm.transform.Sequential(machine_phase()))
@@ -31,7 +31,15 @@ def generate(mod: tvm.IRModule, target: Target, lower: bool = True) -> CpuProgra
         for gvar, f in mod.functions.items()
         if isinstance(f, tirx.PrimFunc)
     }
-    return CpuProgram(executable, isa.name, layers, remarks, constant_outputs)
+    return CpuProgram(executable, required, layers, remarks, constant_outputs)
+
+
+def _required(mod: tvm.IRModule, isa: Isa) -> str:
+    """What a processor needs to run the kernels."""
+    flow = Dataflow.of(mod)
+    layers = filter(None, (flow.layer_of(var) for var in flow.values))
+    rounds = any(getattr(spec, "format", "float32") == "bfloat16" for _, spec, _ in layers)
+    return isa.bfloat16 if rounds and isa.bfloat16 else isa.name
 
 
 def lowering_phase(isa) -> list:

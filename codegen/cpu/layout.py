@@ -13,10 +13,17 @@ class Layout:
         more is stored as [N, ceil(C / block), H + 2 halo, W + 2 halo, block]; lanes past C hold finite values that
         meet zero weights.
     halo: rows and columns of zeros on every side, so that convolutions read their padding as memory.
+    dtype: "float32" or "bfloat16".
     """
 
     block: int = 1
     halo: int = 0
+    dtype: str = "float32"
+
+    @property
+    def element(self) -> str:
+        """The element type of the buffer: bits of bfloat16 values, so that TVM does not turn them into float32."""
+        return {"bfloat16": "uint16"}.get(self.dtype, self.dtype)
 
     def physical(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The stored shape of a tensor of logical shape [N, C, H, W]."""

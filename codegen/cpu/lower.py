@@ -12,8 +12,9 @@ from espalier.ir.rewriting import BindingRewriter, with_remarks
 from espalier.targets.cpu import Isa
 
 from .choose_kernels import choose_kernels, problem_of
+from .kernels.bfloat16 import multiplies_pairs, obstacle
 from .kernels.channel_gate import channel_gate
-from .kernels.dense import dense, pack_dense_weight
+from .kernels.dense import dense, pack_dense_pairs, pack_dense_weight
 from .kernels.glue import change_layout
 from .kernels.lists import whole_blocks
 from .layout import PLAIN, Layout
@@ -99,15 +100,24 @@ class _CpuLowerer(BindingRewriter):
             return self.visit_expr(var)
         return self._in_layout(var, PLAIN)
 
-    def given(self, var: relax.Var, blocks: tuple[int, ...], halo: int = 0) -> tuple[relax.Expr, Layout]:
-        """The tensor in a layout with one of these blocks and at least this halo; converted if there is none yet."""
+    def given(
+        self, var: relax.Var, blocks: tuple[int, ...], halo: int = 0, dtype: str = "float32"
+    ) -> tuple[relax.Expr, Layout]:
+        """The tensor in a layout with one of these blocks, at least this halo and this type; converted if need be.
+
+        Only a reader that rounds what it reads may ask for "bfloat16" where `stored_dtype` is another.
+        """
         known = self.stored.get(var, {PLAIN: None})
         for layout in sorted(known, key=lambda layout: layout.halo):
-            if layout.block in blocks and layout.halo >= halo:
+            if layout.block in blocks and layout.halo >= halo and layout.dtype == dtype:
                 return self._in_layout(var, layout), layout
         readable = [layout.block for layout in known if layout.block in blocks]
-        layout = Layout(readable[0] if readable else blocks[0], max(halo, self.halo_for(var)))
+        layout = Layout(readable[0] if readable else blocks[0], max(halo, self.halo_for(var)), dtype)
         return self._in_layout(var, layout), layout
+
+    def stored_dtype(self, var: relax.Var) -> str:
+        """The type in which the tensor was written: the one that holds its values exactly."""
+        return next(iter(self.stored.get(var, {PLAIN: None}))).dtype
 
     def kernel_call(self, function, name: str, arguments: list, out_types) -> relax.Call:
         """A call of a kernel that is added to the module."""
@@ -126,15 +136,16 @@ class _CpuLowerer(BindingRewriter):
             self.store(
                 var,
                 layout,
-                self.kernel_call(function, "change_layout", [known[source]], tensor_type(layout.physical(shape))),
+                self.kernel_call(function, "change_layout", [known[source]], stored_type(shape, layout)),
             )
         return known[layout]
 
     def _conv2d(self, var: relax.Var, spec, call: relax.Call) -> None:
         x, weight = call.args[:2]
         problem, family = problem_of(self.flow, var), self.choices[var].family
-        stored_x, x_layout = self.given(x, (self.choices[var].x_block,), problem.halo_needed)
-        out_layout, residual_layout = Layout(family.out_block, self.halo_for(var)), None
+        self._remark_on_format(spec)
+        stored_x, x_layout = self.given(x, (self.choices[var].x_block,), problem.halo_needed, spec.format)
+        out_layout, residual_layout = Layout(family.out_block, self.halo_for(var), spec.out_format), None
         arguments = []
         for role, expr in zip(spec.roles, call.args):
             if role == "x":
@@ -144,15 +155,23 @@ class _CpuLowerer(BindingRewriter):
             elif role == "bias":
                 arguments.append(relax.const(family.pack_bias(constant(expr))))
             elif role == "residual":
-                stored, residual_layout = self.given(expr, (family.out_block,))
+                stored, residual_layout = self.given(expr, (family.out_block,), dtype=self.stored_dtype(expr))
                 arguments.append(stored)
             else:
                 arguments.append(self.visit_expr(expr))
         if family.error_growth > 1:
             self.coarser.setdefault((family.name, family.error_growth), []).append(spec.name)
         function = family.build(x_layout, out_layout, residual_layout, self._zeros_are_read(var))
-        out = tensor_type(out_layout.physical(problem.out_shape))
+        out = stored_type(problem.out_shape, out_layout)
         self.store(var, out_layout, self.kernel_call(function, f"{family.name}_{spec.name}", arguments, out))
+
+    def _remark_on_format(self, spec) -> None:
+        """Say why bfloat16 values are not multiplied as such: once for the target, or for each layer."""
+        reason = obstacle(spec, self.isa) if spec.format == "bfloat16" else None
+        where = f"{spec.name}: " if self.isa.bfloat16 else ""
+        remark = f"{where}float32 arithmetic on bfloat16 values: {reason}"
+        if reason and remark not in self.remarks:
+            self.remarks.append(remark)
 
     def _zeros_are_read(self, var: relax.Var) -> bool:
         """Whether some reader of a gated tensor reads more than the listed channels."""
@@ -166,8 +185,10 @@ class _CpuLowerer(BindingRewriter):
 
     def _dense(self, var: relax.Var, spec, call: relax.Call) -> None:
         weight = constant(argument(spec, call, "weight"))
+        pack = pack_dense_pairs if multiplies_pairs(spec, self.isa) else pack_dense_weight
+        self._remark_on_format(spec)
         packed = {
-            "weight": lambda _expr: relax.const(pack_dense_weight(weight, self.isa.lanes)),
+            "weight": lambda _expr: relax.const(pack(weight, self.isa.lanes)),
             "bias": lambda expr: relax.const(whole_blocks(constant(expr), self.isa.lanes)),
             "x": self.plain,
         }
@@ -177,7 +198,7 @@ class _CpuLowerer(BindingRewriter):
 
     def _channel_gate(self, var: relax.Var, spec, call: relax.Call) -> None:
         x, phi = call.args[:2]
-        stored_x, x_layout = self.given(x, (self.isa.lanes, 1))
+        stored_x, x_layout = self.given(x, (self.isa.lanes, 1), dtype=self.stored_dtype(x))
         shape, channels = shape_of(x), shape_of(phi)[1]
         packed = {
             "x": lambda _expr: stored_x,
@@ -192,3 +213,8 @@ class _CpuLowerer(BindingRewriter):
 
 def tensor_type(shape, dtype: str = "float32") -> relax.TensorType:
     return relax.TensorType(tuple(int(dim) for dim in shape), dtype)
+
+
+def stored_type(shape, layout: Layout) -> relax.TensorType:
+    """The type of a tensor of logical `shape` in this layout."""
+    return tensor_type(layout.physical(shape), layout.element)

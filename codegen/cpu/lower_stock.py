@@ -44,7 +44,7 @@ class StockKernels:
         return self.lowering.stored[var][layout], layout
 
     def _finish(self, var: relax.Var, layout: Layout, function, name: str, arguments: list) -> bool:
-        out = relax.TensorType(layout.physical(shape_of(var)), "float32")
+        out = relax.TensorType(layout.physical(shape_of(var)), layout.element)
         self.lowering.store(var, layout, self.lowering.kernel_call(function, name, arguments, out))
         return True
 
@@ -61,7 +61,8 @@ class StockKernels:
             tuple(int(v) for v in attrs.dilation),
             bool(attrs.count_include_pad),
         )
-        out_layout = Layout(layout.block, self.lowering.halo_for(var))
+        dtype = layout.dtype if pool.kind == "max" else "float32"
+        out_layout = Layout(layout.block, self.lowering.halo_for(var), dtype)
         function = glue.pool2d(pool, shape_of(source), shape_of(var), layout, out_layout)
         return self._finish(var, out_layout, function, f"{pool.kind}_pool", [x])
 
@@ -92,17 +93,22 @@ class StockKernels:
         left, right = call.args
         if not (self._is_stored(left) and self._is_stored(right)) or shape_of(left) != shape_of(right):
             return False
-        return self._pointwise(var, [left, right], glue.add, "add")
+        return self._pointwise(var, [left, right], glue.add, "add", "float32")
 
     def _relu(self, var: relax.Var, call: relax.Call) -> bool:
-        return self._is_stored(call.args[0]) and self._pointwise(var, [call.args[0]], glue.relu, "relu")
+        x = call.args[0]
+        return self._is_stored(x) and self._pointwise(var, [x], glue.relu, "relu", self.lowering.stored_dtype(x))
 
-    def _pointwise(self, var: relax.Var, sources: list[relax.Var], function, name: str) -> bool:
+    def _pointwise(self, var: relax.Var, sources: list[relax.Var], function, name: str, dtype: str) -> bool:
         block = self._any(sources[0])[1].block
-        given = [self.lowering.given(source, (block,)) for source in sources]
-        layout = Layout(block, self.lowering.halo_for(var))
+        given = self._as_written(sources, block)
+        layout = Layout(block, self.lowering.halo_for(var), dtype)
         kernel = glue.pointwise(shape_of(var), [one for _, one in given], layout, function)
         return self._finish(var, layout, kernel, name, [x for x, _ in given])
+
+    def _as_written(self, sources: list[relax.Var], block: int) -> list[tuple[relax.Expr, Layout]]:
+        """Each tensor in blocks of this size, in the type that holds its values exactly."""
+        return [self.lowering.given(one, (block,), dtype=self.lowering.stored_dtype(one)) for one in sources]
 
     def _concat(self, var: relax.Var, call: relax.Call) -> bool:
         parts = list(call.args[0].fields) if isinstance(call.args[0], relax.Tuple) else []
@@ -112,7 +118,8 @@ class StockKernels:
         shapes = [shape_of(part) for part in parts]
         if len(shapes[0]) != 4 or any(shape[1] % block for shape in shapes[:-1]):
             return False
-        given = [self.lowering.given(part, (block,)) for part in parts]
-        layout = Layout(block, self.lowering.halo_for(var))
+        given = self._as_written(parts, block)
+        is_exact = all(one.dtype == "bfloat16" for _, one in given)
+        layout = Layout(block, self.lowering.halo_for(var), "bfloat16" if is_exact else "float32")
         function = glue.concat_channels(shapes, [one for _, one in given], shape_of(var), layout)
         return self._finish(var, layout, function, "concat", [x for x, _ in given])

@@ -9,9 +9,11 @@ import numpy as np
 
 from espalier.targets.cpu import Isa
 
+from .kernels import conv2d_bfloat16 as bfloat16
 from .kernels import conv2d_blocked as blocked
 from .kernels import conv2d_planar as planar
 from .kernels import winograd_tile
+from .kernels.bfloat16 import PAIR, multiplies_pairs
 from .kernels.cook_toom import ERROR_GROWTH
 from .kernels.depthwise_blocked import depthwise_blocked, pack_depthwise_weight
 from .kernels.lists import whole_blocks
@@ -42,12 +44,12 @@ class Family:
 
 def candidates(problem: ConvProblem, isa: Isa) -> list[Family]:
     """Every family that can compute the problem, the one with the fewest predicted cycles first."""
-    has_residual = "residual" in problem.spec.roles
-    if problem.is_depthwise and not has_residual and _fits_blocks(problem, isa) and problem.channels_in >= isa.lanes:
+    if problem.is_depthwise and _fits_blocks(problem, isa) and problem.channels_in >= isa.lanes:
         return [_depthwise(problem, isa), _planar(problem, isa)]
     if problem.spec.groups > 1 or not _fits_blocks(problem, isa):
         return [_planar(problem, isa)]
-    families = [_blocked(problem, isa), _planar(problem, isa)]
+    pairs = multiplies_pairs(problem.spec, isa)
+    families = [_bfloat16(problem, isa) if pairs else _blocked(problem, isa), _planar(problem, isa)]
     if _suits_winograd(problem, isa):
         families.append(_winograd(problem, isa))
     return sorted(families, key=lambda family: family.cycles)
@@ -93,6 +95,19 @@ def _winograd(problem: ConvProblem, isa: Isa) -> Family:
     )
 
 
+def _bfloat16(problem: ConvProblem, isa: Isa) -> Family:
+    blocks = (isa.lanes,) if problem.channels_in >= isa.lanes else (PAIR,)
+    return Family(
+        "bfloat16",
+        blocked.predicted_cycles(problem, isa, PAIR),
+        blocks,
+        isa.lanes,
+        lambda weight, block: bfloat16.pack_pairs(weight, isa.lanes, block),
+        lambda bias: whole_blocks(bias, isa.lanes),
+        lambda *layouts: bfloat16.conv2d_bfloat16(problem, isa, *layouts),
+    )
+
+
 def _planar(problem: ConvProblem, isa: Isa) -> Family:
     unit = planar.weight_unit(problem, planar.choose_planar_tile(problem, isa))
     return Family(
@@ -114,5 +129,5 @@ def _depthwise(problem: ConvProblem, isa: Isa) -> Family:
         isa.lanes,
         lambda weight, _block: pack_depthwise_weight(weight, isa.lanes),
         lambda bias: whole_blocks(bias, isa.lanes),
-        lambda x_layout, out_layout, _residual, clear: depthwise_blocked(problem, isa, x_layout, out_layout, clear),
+        lambda *layouts: depthwise_blocked(problem, isa, *layouts),
     )

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from espalier.core.errors import InvalidInputError, InvalidPlanError
-from espalier.core.plan import GRANULARITIES, PLACEMENTS, LayerPlan, Plan, default_granularity, kept_groups
+from espalier.core.plan import FORMATS, GRANULARITIES, PLACEMENTS, LayerPlan, Plan, default_granularity, kept_groups
 
 densities = st.floats(0, 1, exclude_min=True)
 settings = {
@@ -20,7 +20,13 @@ settings = {
     "placement": st.sampled_from(PLACEMENTS),
 }
 overrides = st.fixed_dictionaries({}, optional=settings)
-plans = st.builds(Plan, **settings, layers=st.dictionaries(st.text(max_size=10), overrides, max_size=4))
+in_one_format = st.sampled_from(FORMATS).map(lambda one: {"weights": one, "activations": one})
+plans = st.builds(
+    lambda formats, **rest: Plan(**formats, **rest),
+    in_one_format,
+    **settings,
+    layers=st.dictionaries(st.text(max_size=10), overrides, max_size=4),
+)
 
 
 @given(plans)
@@ -79,6 +85,18 @@ def test_malformed_object(data, message):
     with pytest.raises(InvalidPlanError, match=message) as caught:
         Plan.from_dict(data)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "formats", [{"weights": "bfloat16"}, {"activations": "bfloat16"}, {"weights": "bfloat16", "activations": "float32"}]
+)
+def test_a_layer_computes_in_one_format(formats):
+    message = "weights and activations: got .*, accepted are both the same, one of float32, bfloat16"
+    with pytest.raises(InvalidPlanError, match=message) as caught:
+        Plan(**formats)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(InvalidPlanError, match=f"plan, layer 'fc': {message}"):
+        Plan(weights="bfloat16", activations="bfloat16", layers={"fc": {"weights": "float32"}})
 
 
 def test_unreadable_files(tmp_path):

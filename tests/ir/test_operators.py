@@ -8,7 +8,7 @@ import tvm
 from hypothesis import given
 from hypothesis import strategies as st
 from oracles import nn
-from oracles.running import assert_close, drawn, run_stock
+from oracles.running import assert_close_in, drawn, run_stock
 from tvm import relax
 
 from espalier.core import ir_names
@@ -42,7 +42,7 @@ def masked(array: np.ndarray, groups: np.ndarray, granularity: int) -> np.ndarra
 def check_layer(spec, arrays: dict) -> None:
     arrays = {role: arrays[role] for role in spec.roles}
     function = layer_function(spec, arguments_for(arrays.values()))
-    assert_close(run_stock(function, *arrays.values())[0], nn.layer(spec, arrays))
+    assert_close_in(spec.out_format, run_stock(function, *arrays.values())[0], nn.layer(spec, arrays))
 
 
 GATES = [("none", ()), ("branch", ("pi", "winners")), ("output", ("pi", "winners")), ("listed", ("winners",))]
@@ -58,8 +58,9 @@ GATES = [("none", ()), ("branch", ("pi", "winners")), ("output", ("pi", "winners
     st.sampled_from([(1, 1), (2, 1), (3, 2)]),
     st.sampled_from([(1, 8, 8), (2, 8, 4), (8, 8, 8), (4, 12, 16)]),
     st.integers(1, 3),
+    st.sampled_from(["float32", "bfloat16"]),
 )
-def test_conv2d_body(gate, more, activation, strides, padding, dilation, channels, batch):
+def test_conv2d_body(gate, more, activation, strides, padding, dilation, channels, batch, form):
     groups, c_in, c_out = channels
     more = [role for role in more if role != "active" or groups == 1]
     spec = Conv2dSpec(
@@ -73,10 +74,12 @@ def test_conv2d_body(gate, more, activation, strides, padding, dilation, channel
         padding=padding,
         dilation=dilation,
         groups=groups,
+        format=form,
+        out_format=form,
     )
     arrays = {
         "x": normal(batch, c_in, 9, 8),
-        "weight": normal(c_out, c_in // groups, 3, 2),
+        "weight": nn.bfloat16(normal(c_out, c_in // groups, 3, 2)),
         "bias": normal(c_out),
         "winners": some_groups(batch, c_out // 2, 2),
         "active": some_groups(batch, c_in // 2, 3),

@@ -40,6 +40,15 @@ def test_peers_agree(peer, build, tmp_path):
     np.testing.assert_allclose(opened.run({"x": X})[0], onnxruntime_outputs(model, x=X)[0], atol=1e-5)
 
 
+def test_a_peer_in_bfloat16_rounds(tmp_path):
+    pytest.importorskip("openvino")
+    model = residual_net(32)
+    onnx.save(model, tmp_path / "model.onnx")
+    opened = open_peer("openvino", tmp_path / "model.onnx", {"x": SHAPE}, precision="bfloat16")
+    expected = onnxruntime_outputs(model, x=X)[0]
+    np.testing.assert_allclose(opened.run({"x": X})[0], expected, rtol=0.05, atol=0.05 * np.abs(expected).max())
+
+
 @pytest.mark.parametrize("peer", PEERS)
 def test_a_dynamic_model_runs_at_the_given_shape(peer, tmp_path):
     pytest.importorskip(peer)
@@ -53,6 +62,8 @@ def test_what_is_refused(tmp_path, monkeypatch):
     (tmp_path / "no.onnx").write_bytes(b"no model")
     with pytest.raises(InvalidInputError, match="peer 'tflite': unknown, accepted are onnxruntime, openvino, torch"):
         open_peer("tflite", tmp_path / "no.onnx", {})
+    with pytest.raises(InvalidInputError, match="peer torch: precision 'bfloat16', accepted are float32"):
+        open_peer("torch", tmp_path / "no.onnx", {}, precision="bfloat16")
     with pytest.raises(InvalidInputError, match="missing.onnx: no such file"):
         open_peer("onnxruntime", tmp_path / "missing.onnx", {})
     with pytest.raises(InvalidModelError, match="peer onnxruntime: cannot load"):

@@ -106,6 +106,11 @@ def pruned(mod: tvm.IRModule, plan: Plan, mode: str = "select") -> tvm.IRModule:
     return pipeline.apply(prepare(mod), pipeline.prune_phase(plan, random_calibration(mod, plan, mode)))
 
 
+def planned(mod: tvm.IRModule, plan: Plan, mode: str = "select") -> tvm.IRModule:
+    """The prepared module after every phase of the plan, with random gates."""
+    return pipeline.apply(pruned(mod, plan, mode), pipeline.quantize_phase(plan))
+
+
 def random_calibration(mod: tvm.IRModule, plan: Plan, mode: str = "select", seed: int = 0) -> Calibration:
     """Gates for every site of the plan in a module that is prepared or not; their saliencies are about one."""
     random = np.random.default_rng(seed)

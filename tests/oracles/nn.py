@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ml_dtypes
 import numpy as np
 
 
@@ -84,8 +85,15 @@ def activation(spec, y):
     return np.clip(y, spec.low, spec.high) if spec.kind == "clip" else y
 
 
+def bfloat16(x):
+    """float32 values rounded to the nearest bfloat16, ties to even."""
+    return np.asarray(x, np.float32).astype(ml_dtypes.bfloat16).astype(np.float32)
+
+
 def layer(spec, given):
     """A convolution or dense layer with all that is fused to it; `given` holds an array for each role of `spec`."""
+    if spec.format == "bfloat16":
+        given = {**given, "x": bfloat16(given["x"]), "weight": bfloat16(given["weight"])}
     is_convolution = hasattr(spec, "strides")
     shape = (..., None, None) if is_convolution else (...,)
     if is_convolution:
@@ -103,4 +111,4 @@ def layer(spec, given):
         y = y * given["pi"][shape]
     if spec.gate == "listed":
         y = y * listed_channels(given["winners"], spec.winners.granularity, y.shape[1])[shape]
-    return y
+    return bfloat16(y) if spec.out_format == "bfloat16" else y

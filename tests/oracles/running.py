@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tvm
@@ -9,10 +11,16 @@ from hypothesis import HealthCheck, Phase, settings
 from tvm import relax
 from tvm.target import Target
 
-from espalier.targets.cpu import ISAS, Isa, cpu_features, cpu_target
+from espalier.targets.cpu import BFLOAT16, ISAS, Isa, cpu_features, cpu_target
 
-CPUS = {"avx512": {"mcpu": "x86-64-v4"}, "avx2": {"mcpu": "x86-64-v3"}}
+CPUS = {"avx512bf16": {"mcpu": "cooperlake"}, "avx512": {"mcpu": "x86-64-v4"}, "avx2": {"mcpu": "x86-64-v3"}}
 """LLVM's options for an instruction set; the others are what the target has anyway."""
+
+PAIRS = dataclasses.replace(ISAS[0], bfloat16=BFLOAT16[ISAS[0].name])
+"""The instruction set that multiplies pairs of bfloat16."""
+
+HERE = cpu_features(cpu_target({"kind": "llvm"}))
+needs_pairs = pytest.mark.skipif(PAIRS.bfloat16 not in HERE, reason=f"this CPU has no {PAIRS.bfloat16}")
 
 
 def drawn(examples: int):
@@ -24,12 +32,11 @@ def drawn(examples: int):
 
 def every_isa(test):
     """Run a test once for each instruction set, skipping those that this machine lacks."""
-    here = cpu_features(cpu_target({"kind": "llvm"}))
     cases = [
         pytest.param(
             isa,
             id=isa.name,
-            marks=pytest.mark.skipif(isa.feature not in {"", *here}, reason=f"this CPU has no {isa.name}"),
+            marks=pytest.mark.skipif(isa.feature not in {"", *HERE}, reason=f"this CPU has no {isa.name}"),
         )
         for isa in ISAS
     ]
@@ -49,7 +56,7 @@ def run_stock(mod, *inputs: np.ndarray) -> list[np.ndarray]:
 def run_kernel(kernel, isa: Isa, *inputs: np.ndarray) -> list[np.ndarray]:
     """A kernel's output buffers after a call: the arguments that follow its inputs, filled with NaN before."""
     module = tvm.IRModule({"main": kernel.with_attr("global_symbol", "main")})
-    program = tvm.compile(module, Target({"kind": "llvm", "num-cores": 2, **CPUS.get(isa.name, {})}))
+    program = tvm.compile(module, Target({"kind": "llvm", "num-cores": 2, **CPUS.get(isa.bfloat16 or isa.name, {})}))
     buffers = kernel.params[len(inputs) :]
     outputs = [tvm.runtime.tensor(_poisoned([int(dim) for dim in one.shape], str(one.dtype))) for one in buffers]
     program.mod["main"](*map(tvm.runtime.tensor, inputs), *outputs)
@@ -57,10 +64,15 @@ def run_kernel(kernel, isa: Isa, *inputs: np.ndarray) -> list[np.ndarray]:
 
 
 def _poisoned(shape, dtype: str) -> np.ndarray:
-    return np.full(shape, np.nan if dtype == "float32" else -12345, dtype)
+    return np.full(shape, {"float32": np.nan, "uint16": 0x7FC0}.get(dtype, -12345), dtype)  # 0x7FC0: NaN in bfloat16
 
 
 def assert_close(actual: np.ndarray, expected: np.ndarray) -> None:
     """Equal but for the rounding of float32 sums."""
+    assert_close_in("float32", actual, expected)
+
+
+def assert_close_in(dtype: str, actual: np.ndarray, expected: np.ndarray) -> None:
+    """As `assert_close`; in bfloat16 a sum near a tie may be rounded to either side."""
     scale = max(1.0, float(np.abs(expected).max(initial=0)))
-    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5 * scale)
+    np.testing.assert_allclose(actual, expected, rtol={"float32": 1e-4, "bfloat16": 2**-7}[dtype], atol=1e-5 * scale)

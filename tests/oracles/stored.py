@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ml_dtypes
 import numpy as np
 
 
-def store(x, block: int, halo: int):
+def store(x, block: int, halo: int, dtype: str = "float32"):
     """x [N, C, H, W] to [N, C, H', W'] for block 1, to [N, ceil(C / block), H', W', block] for more."""
+    if dtype == "bfloat16":
+        return store(x, block, halo).astype(ml_dtypes.bfloat16).view(np.uint16)
     n, c, h, w = x.shape
     wide = np.zeros((n, c + -c % block, h + 2 * halo, w + 2 * halo), np.float32)
     wide[:, :c, halo : halo + h, halo : halo + w] = x
@@ -17,6 +20,8 @@ def store(x, block: int, halo: int):
 
 def load(stored, block: int, halo: int, channels: int):
     """The inverse of `store`, as (x, everything else): halos, and lanes past the last channel."""
+    if stored.dtype == np.uint16:
+        stored = stored.view(ml_dtypes.bfloat16).astype(np.float32)
     if block > 1:
         n, blocks, h, w, _ = stored.shape
         stored = stored.transpose(0, 1, 4, 2, 3).reshape(n, blocks * block, h, w)

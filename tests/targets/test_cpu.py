@@ -31,6 +31,11 @@ def test_isa_of(options, isa):
     assert isa_of(cpu_target({"kind": "llvm", **options})).name == isa
 
 
+@pytest.mark.parametrize(("mcpu", "extension"), [("znver4", "avx512bf16"), ("skylake-avx512", ""), ("haswell", "")])
+def test_the_bfloat16_extension(mcpu, extension):
+    assert isa_of(cpu_target({"kind": "llvm", "mtriple": X86, "mcpu": mcpu})).bfloat16 == extension
+
+
 def test_isas_are_listed_from_wide_to_narrow():
     lanes = [isa.lanes for isa in ISAS]
     assert lanes == sorted(lanes, reverse=True)

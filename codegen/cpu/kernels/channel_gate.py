@@ -11,6 +11,7 @@ from espalier.targets.cpu import Isa
 from ..layout import Layout
 from .emit import Accumulators, build_kernel, lanes_from, loop, spread, zeros
 from .lists import for_each_channel
+from .stored import load
 
 PARALLEL_PIXELS = 200_000
 """Subsampling fewer values than this is done on one thread."""
@@ -31,7 +32,7 @@ class _ChannelGate:
         batch, channels_in = self.x_shape[:2]
         wide = self.vectors * self.isa.lanes
         shapes = {
-            "x": (self.x_layout.physical(self.x_shape), "float32"),
+            "x": (self.x_layout.physical(self.x_shape), self.x_layout.element),
             "phi": ((channels_in, wide), "float32"),
             "rho": ((wide,), "float32"),
             "active": ((batch, self.spec.active.count if self.spec.active else 0), "int32"),
@@ -81,8 +82,8 @@ class _ChannelGate:
         """Four sums side by side, so that one addition need not wait for the last."""
 
         def add(i: int, column) -> None:
-            value = self.given["x"][tuple(self.x_layout.index(n, block, row, column, lane))]
-            total[i] = total[i] + tirx.abs(value)
+            place = self.x_layout.index(n, block, row, column, lane)
+            total[i] = total[i] + tirx.abs(load(self.given["x"], self.x_layout, place))
 
         with T.serial(columns // 4) as step:
             for i in range(4):
@@ -96,17 +97,18 @@ class _ChannelGate:
         halo = self.x_layout.halo
 
         def plane(n, channel) -> None:
+            def magnitude(row, place):
+                return tirx.abs(load(self.given["x"], self.x_layout, [n, channel, row + halo, place]))
+
             total = Accumulators(1, lanes)
             tail = Accumulators(1, 1)
             total[0] = zeros(lanes)
             tail[0] = T.float32(0)
             with T.serial(rows) as row:
                 with T.serial(columns // lanes) as step:
-                    place = lanes_from(step * lanes + halo, lanes)
-                    total[0] = total[0] + tirx.abs(self.given["x"][n, channel, row + halo, place])
+                    total[0] = total[0] + magnitude(row, lanes_from(step * lanes + halo, lanes))
                 for column in range(columns // lanes * lanes, columns):
-                    value = tirx.abs(self.given["x"][n, channel, row + halo, column + halo])
-                    tail[0] = tail[0] + value
+                    tail[0] = tail[0] + magnitude(row, column + halo)
             spilled = T.alloc_buffer((lanes,), "float32", scope="global")
             T.buffer_store(spilled, total[0], [lanes_from(0, lanes)])
             for i in range(lanes):

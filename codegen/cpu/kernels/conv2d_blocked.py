@@ -24,6 +24,7 @@ from .direct import DirectConvolution
 from .emit import PREFETCH_BYTES, PREFETCH_STEPS, for_tile, lanes_from, prefetch, spread, tiles
 from .lists import listed_block
 from .problem import ConvProblem
+from .stored import load
 
 SHORT_REDUCTION, SHORT_TILE = 64, 16
 """A sum over so few inputs takes a tile of at most so many vectors: then a processor that works out of order writes
@@ -39,38 +40,38 @@ class Tile:
     columns: int
 
 
-def choose_tile(problem: ConvProblem, isa: Isa) -> Tile:
-    """The register tile with the fewest predicted cycles."""
+def choose_tile(problem: ConvProblem, isa: Isa, together: int = 1) -> Tile:
+    """The register tile with the fewest predicted cycles, for steps that multiply so many input channels `together`."""
     _, _, rows, columns = problem.out_shape
     blocks = -(-problem.computed_out // isa.lanes)
     summed = problem.computed_in * math.prod(problem.kernel)
-    most, best = SHORT_TILE if summed <= SHORT_REDUCTION else isa.registers, None
+    most, best = SHORT_TILE if summed <= SHORT_REDUCTION * together else isa.registers, None
     for size in range(1, min(blocks, 6) + 1):
         for height in range(1, min(rows, 4) + 1):
             for width in range(1, min(columns, isa.registers) + 1):
                 if size * height * width > most or size * height * width + size + 1 > isa.registers:
                     break
-                key = (_cycles(problem, isa, Tile(size, height, width)), -size * height * width)
+                key = (_cycles(problem, isa, Tile(size, height, width), together), -size * height * width)
                 if best is None or key < best[0]:
                     best = key, Tile(size, height, width)
     return best[1]
 
 
-def predicted_cycles(problem: ConvProblem, isa: Isa) -> float:
+def predicted_cycles(problem: ConvProblem, isa: Isa, together: int = 1) -> float:
     """Cycles for the whole kernel with the chosen tile."""
-    return _cycles(problem, isa, choose_tile(problem, isa))
+    return _cycles(problem, isa, choose_tile(problem, isa, together), together)
 
 
-def _cycles(problem: ConvProblem, isa: Isa, tile: Tile) -> float:
+def _cycles(problem: ConvProblem, isa: Isa, tile: Tile, together: int) -> float:
     batch, _, rows, columns = problem.out_shape
     blocks = -(-problem.computed_out // isa.lanes)
     steps = sum(
-        count_k * count_h * count_w * step_cycles(k, h * w)
+        count_k * count_h * count_w * step_cycles(k, h * w, together)
         for _, count_k, k in tiles(blocks, tile.blocks)
         for _, count_h, h in tiles(rows, tile.rows)
         for _, count_w, w in tiles(columns, tile.columns)
     )
-    summed = problem.computed_in * math.prod(problem.kernel)
+    summed = -(-problem.computed_in // together) * math.prod(problem.kernel)
     weight_bytes = 4 * summed * blocks * isa.lanes
     work = streaming_cycles(batch * summed * steps, weight_bytes, weight_bytes)
     return shared_cycles(work, batch * -(-blocks // tile.blocks) * -(-rows // tile.rows), isa.cores)
@@ -98,13 +99,17 @@ def conv2d_blocked(
     x_layout: block 1 or isa.lanes; out_layout and residual_layout: block isa.lanes.
     clear_losers: write zeros to the channel blocks that lose; not needed when every reader uses the list.
     """
-    return _BlockedConvolution(problem, isa, x_layout, out_layout, residual_layout, clear_losers, tile).build()
+    return BlockedConvolution(problem, isa, x_layout, out_layout, residual_layout, clear_losers, tile).build()
 
 
-class _BlockedConvolution(DirectConvolution):
+class BlockedConvolution(DirectConvolution):
+    """The kernel at work. together: input channels that one step multiplies."""
+
+    together = 1
+
     def __init__(self, problem, isa, x_layout, out_layout, residual_layout, clear_losers, tile):
-        super().__init__(problem, x_layout, out_layout, residual_layout, clear_losers)
-        self.tile = tile or choose_tile(problem, isa)
+        super().__init__(problem, isa, x_layout, out_layout, residual_layout, clear_losers)
+        self.tile = tile or choose_tile(problem, isa, self.together)
         self.lanes, self.row_size = isa.lanes, self.tile.rows
         self.blocks = -(-problem.computed_out // self.lanes)
 
@@ -149,19 +154,26 @@ class _BlockedConvolution(DirectConvolution):
         with T.serial(outer) as position:
             x_block, first_lane = self._input_block(n, position)
             ahead = self._prefetched(n, position, outer)
-            with T.grid(*self.problem.kernel, inner) as (r, s, step):
-                lane = first_lane + step
+            with T.grid(*self.problem.kernel, inner // self.together) as (r, s, step):
+                lane = first_lane // self.together + step
                 vector = lanes_from(0, self.lanes)
                 weights = [T.bind(self.given["weight"][block, x_block, r, s, lane, vector]) for block in blocks]
                 for block in blocks if ahead else []:
                     prefetch(self.given["weight"], ahead(block, r, s, step))
                 for j, (row, column) in enumerate(pixels):
                     h, w = self.problem.row(row, r), self.problem.column(column, s)
-                    value = self.given["x"][tuple(self.x_layout.index(n, x_block, h, w, lane))]
-                    value = T.bind(spread(value, self.lanes))
+                    value = T.bind(spread(self.value(n, x_block, h, w, lane), self.lanes))
                     for i, weight in enumerate(weights):
                         number = i * len(pixels) + j
-                        total[number] = total[number] + value * weight
+                        total[number] = self.with_product(total[number], value, weight)
+
+    def value(self, n, x_block, row, column, step):
+        """What a step reads of x at one pixel."""
+        return load(self.given["x"], self.x_layout, self.x_layout.index(n, x_block, row, column, step))
+
+    def with_product(self, total, value, weight):
+        """A sum after one more product."""
+        return total + value * weight
 
     def _prefetched(self, n, position, outer: int) -> Callable | None:
         """Which weight to ask for at a step, so that it is there PREFETCH_STEPS steps later; None to ask for none."""
@@ -170,7 +182,7 @@ class _BlockedConvolution(DirectConvolution):
         steps_in_block = int(np.prod(self.weight_shape()[2:5]))
         later = tirx.min(position + -(-PREFETCH_STEPS // steps_in_block), outer - 1)
         x_block, first_lane = self._input_block(n, later)
-        return lambda block, r, s, step: [block, x_block, r, s, first_lane + step, 0]
+        return lambda block, r, s, step: [block, x_block, r, s, first_lane // self.together + step, 0]
 
     def _input_loops(self) -> tuple[int, int]:
         """Extents of the loops over blocks of input channels and over the channels in one."""

@@ -20,6 +20,7 @@ from .direct import DirectConvolution
 from .emit import lanes_from, spread, tiles
 from .lists import for_each_channel, listed_block
 from .problem import ConvProblem
+from .stored import load
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def _channels_together(problem: ConvProblem) -> int:
 
 class _PlanarConvolution(DirectConvolution):
     def __init__(self, problem, isa, x_layout, out_layout, residual_layout, clear_losers, tile):
-        super().__init__(problem, x_layout, out_layout, residual_layout, clear_losers)
+        super().__init__(problem, isa, x_layout, out_layout, residual_layout, clear_losers)
         self.tile = tile or choose_planar_tile(problem, isa)
         self.lanes, self.row_size = self.tile.lanes, self.tile.rows
         self.unit = weight_unit(problem, self.tile)
@@ -154,4 +155,4 @@ class _PlanarConvolution(DirectConvolution):
         row, column = pixel
         halo = self.x_layout.halo
         columns = lanes_from(self.problem.column(column, s) + halo, self.lanes, self.spec.strides[1])
-        return self.given["x"][n, channel, self.problem.row(row, r) + halo, columns]
+        return load(self.given["x"], self.x_layout, [n, channel, self.problem.row(row, r) + halo, columns])

@@ -8,25 +8,29 @@ from functools import partial
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
+from espalier.targets.cpu import Isa
+
 from ..layout import Layout
 from .emit import PARALLEL_MACS, activated, build_kernel, lanes_from
 from .halo import clear_block, clear_margins
 from .lists import for_each_losing_block
 from .problem import ConvProblem
+from .stored import load, store
 
 
 class Convolution(ABC):
     """A kernel family fills in the shape of its weight and the loops that compute and store the output.
 
-    lanes: of a vector. given: the kernel's buffers by role.
+    lanes: of a vector. given: the kernel's buffers by role. weight_element: type of the packed weight's elements.
     """
 
     lanes: int
+    weight_element = "float32"
 
-    def __init__(self, problem: ConvProblem, x_layout: Layout, out_layout: Layout, residual_layout, clear_losers: bool):
-        self.problem, self.spec = problem, problem.spec
+    def __init__(self, problem: ConvProblem, isa: Isa, x_layout: Layout, out_layout: Layout, residual_layout, clear):
+        self.problem, self.spec, self.isa = problem, problem.spec, isa
         self.x_layout, self.out_layout, self.residual_layout = x_layout, out_layout, residual_layout
-        self.clear_losers = clear_losers
+        self.clear_losers = clear
         self.parallel = problem.macs > PARALLEL_MACS
         self.given: dict = {}
 
@@ -49,12 +53,13 @@ class Convolution(ABC):
             "pi": (batch, self.problem.channels_out),
             "out": self.out_layout.physical(self.problem.out_shape),
         }
+        elements = {"x": self.x_layout.element, "weight": self.weight_element, "out": self.out_layout.element}
         if self.residual_layout:
             shapes["residual"] = self.residual_layout.physical(self.problem.out_shape)
-        arguments = [
-            (role, (batch, lists[role].count), "int32") if role in lists else (role, shapes[role], "float32")
-            for role in (*self.spec.roles, "out")
-        ]
+            elements["residual"] = self.residual_layout.element
+        for role, listed in lists.items():
+            shapes[role], elements[role] = (batch, listed.count if listed else 0), "int32"
+        arguments = [(role, shapes[role], elements.get(role, "float32")) for role in (*self.spec.roles, "out")]
         return build_kernel(self.spec.name, arguments, self._body)
 
     def place(self, layout: Layout, n, block, row, column) -> list:
@@ -68,9 +73,14 @@ class Convolution(ABC):
         if self.spec.gate == "branch":
             value = value * pi
         if "residual" in self.given:
-            value = value + self.given["residual"][tuple(self.place(self.residual_layout, n, block, row, column))]
+            place = self.place(self.residual_layout, n, block, row, column)
+            value = value + load(self.given["residual"], self.residual_layout, place)
         value = activated(self.spec.activation, value, self.lanes)
         return value * pi if self.spec.gate == "output" else value
+
+    def store(self, value, n, block, row, column) -> None:
+        """Write a vector of the output."""
+        store(self.given["out"], self.out_layout, self.place(self.out_layout, n, block, row, column), value, self.isa)
 
     def clear_margins(self, n, block, first_row, height: int) -> None:
         """Emit the zeros around these rows of the output."""
@@ -96,7 +106,9 @@ class Convolution(ABC):
         _, _, rows, columns = self.problem.out_shape
         lane = lanes_from(0, self.out_layout.block)
         with T.grid(rows, columns) as (row, column):
-            value = self.given["residual"][tuple(self.residual_layout.index(n, block, row, column, lane))]
+            place = self.residual_layout.index(n, block, row, column, lane)
+            value = load(self.given["residual"], self.residual_layout, place)
             value = activated(self.spec.activation, value, self.out_layout.block)
-            T.buffer_store(self.given["out"], value, self.out_layout.index(n, block, row, column, lane))
+            place = self.out_layout.index(n, block, row, column, lane)
+            store(self.given["out"], self.out_layout, place, value, self.isa)
         self.clear_margins(n, block, 0, rows)

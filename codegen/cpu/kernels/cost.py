@@ -13,17 +13,21 @@ NEAR_RATE, MEMORY_RATE = 96, 10
 """Bytes that one core reads in a cycle from its own cache, and from memory. Weights that do not stay in the former
 count as read from memory: by the time a layer runs again, the other layers have taken their place."""
 
+CHAIN_CYCLES = {1: 4, 2: 6}
+"""From a sum to the next one that needs it, by the input channels that a step multiplies: a multiply-add and a product
+of bfloat16 pairs."""
+
 OVERLAP = 0.5
 """So much of the shorter of computing and reading hides behind the longer."""
 
 
-def step_cycles(vectors: int, values: int) -> float:
+def step_cycles(vectors: int, values: int, together: int = 1) -> float:
     """One step over a reduction: the outer product of `vectors` weight vectors and `values` broadcast values.
 
     The largest of its multiply-adds (two a cycle), its loads (two a cycle), and the latency of the accumulators'
-    chain (four cycles), with a little for the loop.
+    chain, with a little for the loop. together: input channels that a step multiplies.
     """
-    return max(vectors * values / 2, (vectors + values) / 2, 4) + 0.5
+    return max(vectors * values / 2, (vectors + values) / 2, CHAIN_CYCLES[together]) + 0.5
 
 
 def streaming_cycles(work: float, bytes_read: float, held_bytes: float) -> float:

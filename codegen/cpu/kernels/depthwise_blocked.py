@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 from tvm.script.ir_builder import tirx as T
 
 from espalier.targets.cpu import Isa
 
 from ..layout import Layout
-from .emit import PARALLEL_MACS, Accumulators, activated, build_kernel, lanes_from, loop, spread, tiles
-from .halo import clear_block, clear_margins
-from .lists import for_each_losing_block, listed_block
+from .direct import DirectConvolution
+from .emit import lanes_from, tiles
+from .lists import listed_block
 from .problem import ConvProblem
+from .stored import load
 
 
 def pack_depthwise_weight(weight: np.ndarray, lanes: int) -> np.ndarray:
@@ -23,50 +22,53 @@ def pack_depthwise_weight(weight: np.ndarray, lanes: int) -> np.ndarray:
     return np.ascontiguousarray(padded.reshape(-1, lanes, r, s).transpose(0, 2, 3, 1))
 
 
-def depthwise_blocked(problem: ConvProblem, isa: Isa, x_layout: Layout, out_layout: Layout, clear_losers: bool = True):
-    """The kernel for roles x, weight (packed), [bias], [winners]; both layouts have block isa.lanes."""
-    spec, lanes = problem.spec, isa.lanes
-    batch, channels, rows, columns = problem.out_shape
-    blocks, winners = -(-problem.computed_out // lanes), spec.winners
-    lane = lanes_from(0, lanes)
-    width = min(columns, isa.registers // 2 - 4)
+def depthwise_blocked(
+    problem: ConvProblem,
+    isa: Isa,
+    x_layout: Layout,
+    out_layout: Layout,
+    residual_layout: Layout | None = None,
+    clear_losers: bool = True,
+):
+    """The kernel, with arguments as in `problem.spec.roles` (weight and bias packed) and the output last.
 
-    def row_tile(given, n, block, row, first, size: int) -> None:
-        total = Accumulators(size, lanes)
-        start = given["bias"][lanes_from(block * lanes, lanes)] if "bias" in given else spread(T.float32(0), lanes)
-        start = T.bind(start)
-        for j in range(size):
-            total[j] = start
-        with T.grid(*problem.kernel) as (r, s):
-            weight = T.bind(given["weight"][block, r, s, lane])
-            for j in range(size):
-                place = x_layout.index(n, block, problem.row(row, r), problem.column(first + j, s), lane)
-                total[j] = total[j] + given["x"][tuple(place)] * weight
-        for j in range(size):
-            value = activated(spec.activation, total[j], lanes)
-            T.buffer_store(given["out"], value, out_layout.index(n, block, row, first + j, lane))
+    All layouts have blocks of isa.lanes. There is no list of active inputs: the winners are those of the input's gate.
+    """
+    return _DepthwiseConvolution(problem, isa, x_layout, out_layout, residual_layout, clear_losers).build()
 
-    def body(*buffers) -> None:
-        given = dict(zip((*spec.roles, "out"), buffers))
-        if winners and clear_losers:
-            clear = partial(clear_block, given["out"], out_layout, problem.out_shape)
-            for_each_losing_block(given["winners"], problem, lanes, clear)
-        with loop(batch * blocks * rows, problem.macs > PARALLEL_MACS) as task:
-            n, block, row = T.bind(task // (blocks * rows)), T.bind(task // rows % blocks), T.bind(task % rows)
-            if winners:
-                block = T.bind(listed_block(given["winners"], n, block, winners, lanes))
-            for start, count, size in tiles(columns, width):
-                with T.serial(count) as step:
-                    row_tile(given, n, block, row, start + step * size, size)
-            clear_margins(given["out"], out_layout, problem.out_shape, n, block, row, 1)
 
-    shapes = {
-        "x": x_layout.physical(problem.x_shape),
-        "weight": (-(-channels // lanes), *problem.kernel, lanes),
-        "bias": (-(-channels // lanes) * lanes,),
-        "winners": (batch, winners.count if winners else 0),
-        "out": out_layout.physical(problem.out_shape),
-    }
-    types = {"winners": "int32"}
-    arguments = [(role, shapes[role], types.get(role, "float32")) for role in (*spec.roles, "out")]
-    return build_kernel(spec.name, arguments, body)
+class _DepthwiseConvolution(DirectConvolution):
+    row_size = 1
+
+    def __init__(self, problem, isa, x_layout, out_layout, residual_layout, clear_losers):
+        super().__init__(problem, isa, x_layout, out_layout, residual_layout, clear_losers)
+        self.lanes, self.columns = isa.lanes, min(problem.out_shape[3], isa.registers // 2 - 4)
+
+    def weight_shape(self) -> tuple[int, ...]:
+        return (-(-self.problem.channels_out // self.lanes), *self.problem.kernel, self.lanes)
+
+    def channel_tiles(self) -> int:
+        return -(-self.problem.computed_out // self.lanes)
+
+    def compute_rows(self, n, channel_tile, first_row, height: int) -> None:
+        block = channel_tile
+        if self.spec.winners:
+            block = T.bind(listed_block(self.given["winners"], n, channel_tile, self.spec.winners, self.lanes))
+        for start, count, width in tiles(self.problem.out_shape[3], self.columns):
+            with T.serial(count) as step:
+                first = start + step * width
+                self.compute_tile(n, [block], [(first_row + h, first + w) for h in range(height) for w in range(width)])
+        self.clear_margins(n, block, first_row, height)
+
+    def per_channel(self, role: str, before: list, block):
+        return self.given[role][(*before, lanes_from(block * self.lanes, self.lanes))]
+
+    def reduce(self, total, n, blocks: list, pixels: list) -> None:
+        """One multiply-add for each pixel at each kernel position."""
+        lane = lanes_from(0, self.lanes)
+        with T.grid(*self.problem.kernel) as (r, s):
+            weight = T.bind(self.given["weight"][blocks[0], r, s, lane])
+            for j, (row, column) in enumerate(pixels):
+                h, w = self.problem.row(row, r), self.problem.column(column, s)
+                value = load(self.given["x"], self.x_layout, self.x_layout.index(n, blocks[0], h, w, lane))
+                total[j] = total[j] + value * weight

@@ -60,4 +60,4 @@ class DirectConvolution(Convolution):
             pi = T.bind(self.per_channel("pi", [n], block)) if "pi" in self.given else None
             for j, (row, column) in enumerate(pixels):
                 value = self.finished(total[i * len(pixels) + j], pi, n, block, row, column)
-                T.buffer_store(self.given["out"], value, self.place(self.out_layout, n, block, row, column))
+                self.store(value, n, block, row, column)

@@ -11,38 +11,72 @@ from tvm.script.ir_builder import tirx as T
 from espalier.core.layers import Activation
 
 from ..layout import Layout
-from .emit import Accumulators, activated, build_kernel, lanes_from, loop, spread, zeros
+from .bfloat16 import PAIR
+from .emit import Accumulators, activated, build_kernel, lanes_from, loop, spread, tiles, when, zeros
 from .halo import clear_margins
+from .stored import load, store, store_pairs
 
 PARALLEL_VALUES = 100_000
 """Kernels that move fewer values than this run on one thread."""
+
+COLUMNS_TOGETHER = 16
+"""Columns that are rounded and stored at once where channels lie in pairs."""
 
 
 def change_layout(shape: tuple[int, ...], source: Layout, result: Layout):
     """The kernel that stores a tensor of logical shape [N, C, H, W] another way."""
     batch, channels, rows, columns = shape
     blocks = result.physical(shape)[1]
-
-    def value_at(x, n, channel, row, column):
-        if source.block == 1:
-            return x[tuple(source.index(n, channel, row, column))]
-        return x[tuple(source.index(n, channel // source.block, row, column, channel % source.block))]
+    in_pairs = source.block == 1 and result.block == PAIR and result.dtype == "bfloat16"
+    store_row = _store_row_of_pairs if in_pairs else _store_row
 
     def body(x, out) -> None:
         with loop(batch * blocks * rows, batch * channels * rows * columns > PARALLEL_VALUES) as task:
             n, block, row = T.bind(task // (blocks * rows)), T.bind(task // rows % blocks), T.bind(task % rows)
-            with T.serial(columns) as column:
-                with T.serial(result.block) as lane:
-                    channel = block * result.block + lane
-                    value = value_at(x, n, channel, row, column)
-                    if channels % result.block:
-                        value = T.if_then_else(channel < channels, value, T.float32(0))
-                    T.buffer_store(out, value, result.index(n, block, row, column, lane))
+            store_row(x, out, source, result, shape, n, block, row)
             clear_margins(out, result, shape, n, block, row, 1)
 
-    return build_kernel(
-        "", [("x", source.physical(shape), "float32"), ("out", result.physical(shape), "float32")], body
-    )
+    return build_kernel("", [_argument("x", source, shape), _argument("out", result, shape)], body)
+
+
+def _store_row(x, out, source: Layout, result: Layout, shape, n, block, row) -> None:
+    """One row of a channel block, value by value; lanes past the last channel get zeros."""
+    _, channels, _, columns = shape
+
+    def value_at(channel, column):
+        if source.block == 1:
+            return load(x, source, source.index(n, channel, row, column))
+        return load(x, source, source.index(n, channel // source.block, row, column, channel % source.block))
+
+    with T.serial(columns) as column:
+        with T.serial(result.block) as lane:
+            channel = block * result.block + lane
+            value = value_at(channel, column)
+            if channels % result.block:
+                value = T.if_then_else(channel < channels, value, T.float32(0))
+            store(out, result, result.index(n, block, row, column, lane), value)
+
+
+def _store_row_of_pairs(x, out, source: Layout, result: Layout, shape, n, block, row) -> None:
+    """A row of two planes, a vector of columns at a time; past the last channel there are zeros."""
+    _, channels, _, columns = shape
+
+    def vector(channel, first_column, size: int):
+        place = lanes_from(first_column + source.halo, size)
+        return load(x, source, [n, channel, row + source.halo, place])
+
+    def whole_row(has_second: bool) -> None:
+        for start, count, size in tiles(columns, COLUMNS_TOGETHER):
+            with T.serial(count) as step:
+                column = start + step * size
+                second = vector(block * PAIR + 1, column, size) if has_second else zeros(size)
+                place = result.index(n, block, row, column)[:-1]
+                store_pairs(out, place, vector(block * PAIR, column, size), second)
+
+    if channels % PAIR:
+        when(block * PAIR + 1 < channels, lambda: whole_row(True), lambda: whole_row(False))
+    else:
+        whole_row(True)
 
 
 @dataclass(frozen=True)
@@ -74,7 +108,7 @@ def pool2d(pool: Pool, x_shape, out_shape, x_layout: Layout, out_layout: Layout)
                 counted = tirx.all(h < x_shape[2] + pool.padding[2], w < x_shape[3] + pool.padding[3])
             with T.If(inside):
                 with T.Then():
-                    value = x[tuple(x_layout.index(n, block, h, w, lane))]
+                    value = load(x, x_layout, x_layout.index(n, block, h, w, lane))
                     total[0] = tirx.max(total[0], value) if pool.kind == "max" else total[0] + value
             with T.If(counted):
                 with T.Then():
@@ -92,11 +126,10 @@ def pool2d(pool: Pool, x_shape, out_shape, x_layout: Layout, out_layout: Layout)
                 value = total[0]
                 if pool.kind == "avg":
                     value = value / spread(count[0], lanes)
-                T.buffer_store(out, value, out_layout.index(n, block, row, column, lane))
+                store(out, out_layout, out_layout.index(n, block, row, column, lane), value)
             clear_margins(out, out_layout, out_shape, n, block, row, 1)
 
-    arguments = [("x", x_layout.physical(x_shape), "float32"), ("out", out_layout.physical(out_shape), "float32")]
-    return build_kernel("", arguments, body)
+    return build_kernel("", [_argument("x", x_layout, x_shape), _argument("out", out_layout, out_shape)], body)
 
 
 def spatial_mean(x_shape, x_layout: Layout):
@@ -111,8 +144,8 @@ def spatial_mean(x_shape, x_layout: Layout):
             total = Accumulators(1, lanes)
             total[0] = zeros(lanes)
             with T.grid(rows, columns) as (row, column):
-                value = x[tuple(x_layout.index(n, block, row, column, lanes_from(0, lanes)))]
-                total[0] = total[0] + value
+                place = x_layout.index(n, block, row, column, lanes_from(0, lanes))
+                total[0] = total[0] + load(x, x_layout, place)
             spilled = T.alloc_buffer((lanes,), "float32", scope="global")
             T.buffer_store(spilled, total[0] * spread(scale, lanes), [lanes_from(0, lanes)])
             with T.serial(lanes) as lane:
@@ -120,7 +153,7 @@ def spatial_mean(x_shape, x_layout: Layout):
                     with T.Then():
                         T.buffer_store(out, spilled[lane], [n, block * lanes + lane])
 
-    return build_kernel("", [("x", x_layout.physical(x_shape), "float32"), ("out", (batch, channels), "float32")], body)
+    return build_kernel("", [_argument("x", x_layout, x_shape), ("out", (batch, channels), "float32")], body)
 
 
 def pointwise(shape, layouts: list[Layout], out_layout: Layout, function: Callable):
@@ -134,12 +167,13 @@ def pointwise(shape, layouts: list[Layout], out_layout: Layout, function: Callab
         with loop(batch * blocks * rows, batch * blocks * rows * columns * lanes > PARALLEL_VALUES) as task:
             n, block, row = T.bind(task // (blocks * rows)), T.bind(task // rows % blocks), T.bind(task % rows)
             with T.serial(columns) as column:
-                values = [x[tuple(layout.index(n, block, row, column, lane))] for x, layout in zip(inputs, layouts)]
-                T.buffer_store(out, function(*values, lanes), out_layout.index(n, block, row, column, lane))
+                places = [layout.index(n, block, row, column, lane) for layout in layouts]
+                values = [load(x, layout, place) for x, layout, place in zip(inputs, layouts, places)]
+                store(out, out_layout, out_layout.index(n, block, row, column, lane), function(*values, lanes))
             clear_margins(out, out_layout, shape, n, block, row, 1)
 
-    arguments = [(f"x{i}", layout.physical(shape), "float32") for i, layout in enumerate(layouts)]
-    return build_kernel("", [*arguments, ("out", out_layout.physical(shape), "float32")], body)
+    arguments = [_argument(f"x{i}", layout, shape) for i, layout in enumerate(layouts)]
+    return build_kernel("", [*arguments, _argument("out", out_layout, shape)], body)
 
 
 def concat_channels(shapes: list[tuple], layouts: list[Layout], out_shape, out_layout: Layout):
@@ -155,13 +189,17 @@ def concat_channels(shapes: list[tuple], layouts: list[Layout], out_shape, out_l
             with loop(batch * blocks * rows, batch * shape[1] * rows * columns > PARALLEL_VALUES) as task:
                 n, block, row = T.bind(task // (blocks * rows)), T.bind(task // rows % blocks), T.bind(task % rows)
                 with T.serial(columns) as column:
-                    value = x[tuple(layout.index(n, block, row, column, lane))]
-                    T.buffer_store(out, value, out_layout.index(n, first + block, row, column, lane))
+                    value = load(x, layout, layout.index(n, block, row, column, lane))
+                    store(out, out_layout, out_layout.index(n, first + block, row, column, lane), value)
                 clear_margins(out, out_layout, out_shape, n, first + block, row, 1)
             first += blocks
 
-    arguments = [(f"x{i}", layout.physical(shape), "float32") for i, (shape, layout) in enumerate(zip(shapes, layouts))]
-    return build_kernel("", [*arguments, ("out", out_layout.physical(out_shape), "float32")], body)
+    arguments = [_argument(f"x{i}", layout, shape) for i, (shape, layout) in enumerate(zip(shapes, layouts))]
+    return build_kernel("", [*arguments, _argument("out", out_layout, out_shape)], body)
+
+
+def _argument(name: str, layout: Layout, shape) -> tuple[str, tuple, str]:
+    return name, layout.physical(shape), layout.element
 
 
 RELU = Activation("relu")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from tvm.script.ir_builder import tirx as T
 
 from ..layout import Layout
-from .emit import lanes_from, when, zeros
+from .emit import lanes_from, when
+from .stored import stored_zeros
 
 
 def store_zeros(buffer, layout: Layout, n, block, row: int, column: int, columns: int) -> None:
@@ -13,7 +14,8 @@ def store_zeros(buffer, layout: Layout, n, block, row: int, column: int, columns
     inside_row, inside_column = row - layout.halo, column - layout.halo
     with T.serial(columns) as step:
         lane = lanes_from(0, layout.block)
-        T.buffer_store(buffer, zeros(layout.block), layout.index(n, block, inside_row, inside_column + step, lane))
+        place = layout.index(n, block, inside_row, inside_column + step, lane)
+        T.buffer_store(buffer, stored_zeros(layout, layout.block), place)
 
 
 def clear_block(buffer, layout: Layout, shape, n, block) -> None:

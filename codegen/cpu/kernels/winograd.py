@@ -35,6 +35,7 @@ from .emit import (
 )
 from .lists import listed_block
 from .problem import ConvProblem
+from .stored import load
 from .transform import transformed
 from .winograd_tile import WinogradTile, choose_winograd_tile
 
@@ -70,7 +71,7 @@ def pack_winograd_weight(weight: np.ndarray, lanes: int, outputs: int) -> np.nda
 
 class _WinogradConvolution(Convolution):
     def __init__(self, problem, isa, x_layout, out_layout, residual_layout, clear_losers, tile):
-        super().__init__(problem, x_layout, out_layout, residual_layout, clear_losers)
+        super().__init__(problem, isa, x_layout, out_layout, residual_layout, clear_losers)
         self.tile, self.lanes = tile or choose_winograd_tile(problem, isa), isa.lanes
         self.side = self.tile.outputs + TAPS - 1
         self.grid = tuple(-(-extent // self.tile.outputs) for extent in problem.out_shape[2:])
@@ -141,7 +142,7 @@ class _WinogradConvolution(Convolution):
             block = self._block_in(n, position)
             rows, columns = self._read_at(T.bind(first_tile + number))
             places = [[self.x_layout.index(n, block, row, column, vector) for column in columns] for row in rows]
-            values = [[T.bind(self.given["x"][tuple(place)]) for place in row] for row in places]
+            values = [[T.bind(load(self.given["x"], self.x_layout, place)) for place in row] for row in places]
             for i, value in enumerate(transformed(matrix, values, self.lanes)):
                 T.buffer_store(self.data, value, [i, position, number, vector])
 
@@ -200,8 +201,7 @@ class _WinogradConvolution(Convolution):
             row, column = first_row + h, first_column + w
 
             def store(value=value, row=row, column=column) -> None:
-                done = self.finished(value + bias, pi, n, block, row, column)
-                T.buffer_store(self.given["out"], done, self.place(self.out_layout, n, block, row, column))
+                self.store(self.finished(value + bias, pi, n, block, row, column), n, block, row, column)
 
             inside = [row < rows] if h >= (rows % self.tile.outputs or self.tile.outputs) else []
             inside += [column < columns] if w >= (columns % self.tile.outputs or self.tile.outputs) else []

@@ -6,14 +6,15 @@ A layer is one convolution or dense product with everything that is fused to it:
     y = pi * act(conv(x, weight) + bias + residual)      gate "output"
     y = mask * act(conv(x, weight) + bias + residual)    gate "listed": mask is 1 for the channels in `winners`
 
-where each of bias, pi and residual may be absent.
+where each of bias, pi and residual may be absent. In the format "bfloat16" x is first rounded to bfloat16 (to nearest,
+ties to even; the weight holds bfloat16 values already), and everything after the products is float32.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class LayerSpec:
         (int32 [N, count], ascending group numbers of the output and of the input).
     winners, active: the lists behind these two arguments.
     gate: "none", "branch", "output" or "listed" (see the module's formulas).
+    format: of x and the weight in the products, "float32" or "bfloat16".
+    out_format: "bfloat16" if y is rounded at the end, because every reader would round it.
     """
 
     name: str
@@ -55,6 +58,8 @@ class LayerSpec:
     gate: str = "none"
     winners: ActiveList | None = None
     active: ActiveList | None = None
+    format: str = field(default="float32", kw_only=True)
+    out_format: str = field(default="float32", kw_only=True)
 
     def to_json(self) -> str:
         """The text stored under `ir_names.SPEC`."""

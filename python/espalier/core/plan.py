@@ -18,7 +18,7 @@ from .files import read_text, write_atomically
 
 GRANULARITIES = (1, 4, 8, 16)
 PLACEMENTS = ("inner", "branch", "sum")
-FORMATS = ("float32",)
+FORMATS = ("float32", "bfloat16")
 VERSION = 1
 MIN_GROUPS = 4
 
@@ -33,7 +33,8 @@ class LayerPlan:
     placement: which tensor is gated when the layer's output runs into a residual add:
         "inner" leaves it alone and gates only tensors inside a branch, "branch" gates the layer's
         own output before the add, "sum" gates the result of the add.
-    weights, activations: number formats by their text form.
+    weights, activations: number formats by their text form, the same for both: "float32", or "bfloat16" for inputs
+        and weights rounded to bfloat16 (to nearest, ties to even) whose products are summed in float32.
     winograd: whether a 3x3 convolution may be computed by Winograd's transforms where that is faster; its
         rounding errors are larger (`espalier.compile`'s report says how much), within float32.
     """
@@ -52,6 +53,11 @@ class LayerPlan:
         _check_choice("placement", self.placement, PLACEMENTS)
         _check_choice("weights", self.weights, FORMATS)
         _check_choice("activations", self.activations, FORMATS)
+        if self.weights != self.activations:
+            raise InvalidPlanError(
+                f"weights and activations: got {self.weights} and {self.activations}, accepted are both the same, "
+                f"one of {', '.join(FORMATS)}"
+            )
         if not isinstance(self.winograd, bool):
             raise InvalidPlanError(f"winograd: got {self.winograd!r}, accepted are true and false")
 

@@ -21,7 +21,7 @@ def layer_function(spec: LayerSpec, arguments: Sequence[relax.Expr]) -> relax.Fu
     composite = ir_names.CONV2D if isinstance(spec, Conv2dSpec) else ir_names.DENSE
 
     def body(given: dict[str, relax.Var]) -> relax.Expr:
-        y = _product(spec, given["x"], given["weight"])
+        y = _product(spec, _in_format(given["x"], spec.format), given["weight"])
         rank = 4 if composite == ir_names.CONV2D else 2
         if "bias" in given:
             y = relax.op.add(y, _per_channel(given["bias"], rank))
@@ -36,7 +36,7 @@ def layer_function(spec: LayerSpec, arguments: Sequence[relax.Expr]) -> relax.Fu
             channels = int(arguments[1].ty.shape[0])
             mask = winners_mask(given["winners"], spec.winners.granularity, channels)
             y = relax.op.multiply(y, _per_sample_channel(mask, rank))
-        return y
+        return _in_format(y, spec.out_format)
 
     return _build(composite, spec, arguments, body)
 
@@ -123,6 +123,11 @@ def _group_numbers(groups: int, axes: Sequence[int] = (0,)) -> relax.Expr:
     """0 .. groups-1 as int32, with dimensions of size one inserted at `axes`."""
     numbers = relax.op.arange(groups, dtype="int32")
     return relax.op.expand_dims(numbers, list(axes))
+
+
+def _in_format(value: relax.Expr, name: str) -> relax.Expr:
+    """Float32 values as the format has them."""
+    return value if name == "float32" else relax.op.astype(relax.op.astype(value, name), "float32")
 
 
 def _per_channel(vector: relax.Expr, rank: int) -> relax.Expr:

@@ -1,10 +1,11 @@
-"""Other inference libraries on the same ONNX file: one interface, the same number of threads, float32."""
+"""Other inference libraries on the same ONNX file: one interface, the same number of threads."""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,15 +24,19 @@ class Peer:
     run: Callable[[Mapping[str, np.ndarray]], list[np.ndarray]]
 
 
-def open_peer(name: str, model: Path, shapes: Shapes, threads: int = 1) -> Peer:
+def open_peer(name: str, model: Path, shapes: Shapes, threads: int = 1, precision: str = "float32") -> Peer:
     """Load an ONNX file into the library `name`, one of `PEERS`.
 
     shapes: static shape of each input, for a model that leaves them open.
-    Raises InvalidInputError for another name, ToolNotFoundError if the library is not installed,
+    precision: "float32", or "bfloat16" where `PRECISIONS` has it.
+    Raises InvalidInputError for another name or precision, ToolNotFoundError if the library is not installed,
     InvalidModelError if it cannot load the file.
     """
     if name not in PEERS:
         raise InvalidInputError(f"peer {name!r}: unknown, accepted are {', '.join(PEERS)}")
+    accepted = PRECISIONS.get(name, ("float32",))
+    if precision not in accepted:
+        raise InvalidInputError(f"peer {name}: precision {precision!r}, accepted are {', '.join(accepted)}")
     if not Path(model).is_file():
         raise InvalidInputError(f"model {model}: no such file")
     try:
@@ -39,7 +44,8 @@ def open_peer(name: str, model: Path, shapes: Shapes, threads: int = 1) -> Peer:
     except ImportError:
         raise ToolNotFoundError(f"peer {name}: not installed; pip install {name}") from None
     try:
-        return Peer(name, library.__version__.split("-")[0], PEERS[name](library, Path(model), shapes, threads))
+        load = partial(PEERS[name], precision=precision) if name in PRECISIONS else PEERS[name]
+        return Peer(name, library.__version__.split("-")[0], load(library, Path(model), shapes, threads))
     except EspalierError:
         raise
     except Exception as error:
@@ -57,7 +63,7 @@ def _onnxruntime(library, model: Path, shapes: Shapes, threads: int) -> Callable
     return lambda inputs: session.run(None, inputs)
 
 
-def _openvino(library, model: Path, shapes: Shapes, threads: int) -> Callable:
+def _openvino(library, model: Path, shapes: Shapes, threads: int, precision: str) -> Callable:
     core = library.Core()
     network = core.read_model(str(model))
     network.reshape({name: list(shape) for name, shape in shapes.items()})
@@ -65,7 +71,7 @@ def _openvino(library, model: Path, shapes: Shapes, threads: int) -> Callable:
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": 1,
         "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision],
     }
     request = core.compile_model(network, "CPU", settings).create_infer_request()
     return lambda inputs: list(request.infer(inputs, share_inputs=True).to_tuple())
@@ -83,5 +89,8 @@ def _torch(library, model: Path, shapes: Shapes, threads: int) -> Callable:
 
     return run
 
+
+PRECISIONS = {"openvino": ("float32", "bfloat16")}
+"""Libraries with a choice of precision; the others compute in float32."""
 
 PEERS = {"onnxruntime": _onnxruntime, "openvino": _openvino, "torch": _torch}

@@ -17,6 +17,7 @@ class Isa:
 
     lanes: float32 values in a vector register. registers: vector registers that a kernel may use.
     feature: what LLVM calls the feature that brings it ("" for the baseline). cores: that share the work.
+    bfloat16: the feature that brings products of bfloat16 pairs summed in float32, "" if the target has none.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Isa:
     registers: int
     feature: str
     cores: int = 1
+    bfloat16: str = ""
 
 
 ISAS = (
@@ -35,6 +37,9 @@ ISAS = (
 
 OTHER_NAMES = ("arm64", "amd64", "i486", "i586", "i686")
 """Architectures in triples that LLVM lists under another name."""
+
+BFLOAT16 = {"avx512": "avx512bf16"}  # Intel SDM volume 2, VDPBF16PS and VCVTNEPS2BF16
+"""What an instruction set's bfloat16 extension is called, by the instruction set."""
 
 
 def host_cpu() -> str:
@@ -74,7 +79,9 @@ def isa_of(target: Target) -> Isa:
     """The widest instruction set that the target has, with its number of cores."""
     features = cpu_features(target)
     widest = next(isa for isa in ISAS if not isa.feature or isa.feature in features)
-    return dataclasses.replace(widest, cores=int(target.attrs.get("num-cores", 1)))
+    extension = BFLOAT16.get(widest.name, "")
+    cores = int(target.attrs.get("num-cores", 1))
+    return dataclasses.replace(widest, cores=cores, bfloat16=extension if extension in features else "")
 
 
 def cpu_features(target: Target) -> frozenset[str]:

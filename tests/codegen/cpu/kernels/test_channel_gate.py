@@ -130,3 +130,16 @@ def test_nan_in_every_sample_writes_inside_the_list_only():
     x, phi, rho = np.full((1, 3, 2, 2), np.nan, np.float32), np.ones((3, 6), np.float32), np.zeros(6, np.float32)
     _, winners = run_gate(spec, GENERIC, 1, 0, x, phi, rho)
     assert ((winners >= 0) & (winners < 6)).all()
+
+
+@every_isa
+@pytest.mark.parametrize("in_blocks", [False, True])
+def test_an_input_stored_in_bfloat16(isa, in_blocks):
+    spec, block = ChannelGateSpec("g", "boost", 4, 3), isa.lanes if in_blocks else 1
+    x, phi, rho = random_arrays(spec, 2, 20, 5, (5, 18))
+    kernel = channel_gate(spec, x.shape, phi.shape[1], isa, Layout(block, 1, "bfloat16"))
+    packed = whole_blocks(phi, isa.lanes), whole_blocks(rho, isa.lanes)
+    pi, winners = run_kernel(kernel, isa, store(x, block, 1, "bfloat16"), *packed)
+    expected_pi, expected_winners = nn.channel_gate(nn.bfloat16(x), phi, rho, "boost", 4, 3)
+    np.testing.assert_array_equal(winners, expected_winners)
+    assert_close(pi, expected_pi)

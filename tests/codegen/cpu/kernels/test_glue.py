@@ -23,7 +23,7 @@ def tensor(*shape: int) -> np.ndarray:
 
 
 def stored_as(x: np.ndarray, layout: Layout) -> np.ndarray:
-    return store(x, layout.block, layout.halo)
+    return store(x, layout.block, layout.halo, layout.dtype)
 
 
 def check_stored(stored, layout: Layout, expected, exact: bool = False) -> None:
@@ -147,3 +147,42 @@ def test_work_that_is_shared_among_threads():
     assert_close(mean, x.astype(np.float64).mean((2, 3)))
     (total,) = run_kernel(glue.pointwise(x.shape, [blocks, blocks], blocks, glue.add), isa, stored, stored)
     check_stored(total, blocks, 2 * x, exact=True)
+
+
+TYPES = st.sampled_from(["float32", "bfloat16"])
+
+
+@every_isa
+def test_change_between_types(isa):
+    @drawn(10)
+    @given(CHANNELS, IMAGES, st.tuples(HALOS, HALOS), st.sampled_from([1, 2, isa.lanes]), st.booleans(), TYPES, TYPES)
+    def holds(channels, image, halos, block, to_plain, before, after):
+        blocks = (block, 1) if to_plain else (1, block)
+        source, result = (Layout(*one) for one in zip(blocks, halos, (before, after)))
+        x = tensor(2, channels, *image)
+        (stored,) = run_kernel(glue.change_layout(x.shape, source, result), isa, stored_as(x, source))
+        check_stored(stored, result, x if before == after == "float32" else nn.bfloat16(x), exact=True)
+
+    holds()
+
+
+@every_isa
+@pytest.mark.parametrize("halos", [(0, 1), (1, 0)])
+def test_bfloat16_between_layers(isa, halos):
+    """What chooses among values keeps bfloat16, what computes new ones gives float32."""
+    source, result = (Layout(isa.lanes, halo, "bfloat16") for halo in halos)
+    wide, x = Layout(isa.lanes, halos[1]), nn.bfloat16(tensor(2, 20, 6, 9))
+    pool = glue.Pool("max", (3, 3), (2, 2), (1, 1, 1, 1), (1, 1), False)
+    largest = nn.pool2d(x, "max", (3, 3), (2, 2), (1, 1, 1, 1))
+    kernel = glue.pool2d(pool, x.shape, largest.shape, source, result)
+    check_stored(run_kernel(kernel, isa, stored_as(x, source))[0], result, largest, exact=True)
+    kernel = glue.pointwise(x.shape, [source], result, glue.relu)
+    check_stored(run_kernel(kernel, isa, stored_as(x, source))[0], result, np.maximum(x, 0), exact=True)
+    kernel = glue.pointwise(x.shape, [source, wide], wide, glue.add)
+    check_stored(run_kernel(kernel, isa, stored_as(x, source), stored_as(x / 3, wide))[0], wide, x + x / 3, exact=True)
+    (mean,) = run_kernel(glue.spatial_mean(x.shape, source), isa, stored_as(x, source))
+    assert_close(mean, x.astype(np.float64).mean((2, 3)))
+    whole = np.concatenate([x[:, :16], x], 1)
+    kernel = glue.concat_channels([(2, 16, 6, 9), x.shape], [source, source], whole.shape, result)
+    (stored,) = run_kernel(kernel, isa, stored_as(x[:, :16], source), stored_as(x, source))
+    check_stored(stored, result, whole, exact=True)
