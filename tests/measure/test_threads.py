@@ -76,13 +76,14 @@ def test_as_many_threads_work_as_were_asked_for(count):
         espalier.set_threads(count)
         artifact(x)
         time.sleep(1)  # workers that are not used spin for a while, then sleep
-        before, end = seconds_by_thread(), time.perf_counter() + 1
-        while time.perf_counter() < end:
-            artifact(x)
-        return {one: after - before.get(one, 0) for one, after in seconds_by_thread().items()}
+        before, spent = seconds_by_thread(), [0.0]
+        while sum(spent) < 1:  # of the processors' time, however long that takes on a busy machine
+            for _ in range(100):
+                artifact(x)
+            spent = [after - before.get(one, 0) for one, after in seconds_by_thread().items()]
+        return sorted(spent, reverse=True)
 
-    spent = in_a_new_thread(times)
-    busiest = sorted(spent.values(), reverse=True)
+    busiest = in_a_new_thread(times)
     assert busiest[count - 1] > 0.2 * busiest[0], busiest
     assert sum(busiest[count:]) < 0.1 * sum(busiest), busiest
 
@@ -96,6 +97,7 @@ def seconds_by_thread() -> dict[str, float]:
     return found
 
 
+@pytest.mark.slow  # TVM's idle workers spin before they sleep: twenty seconds of the processors' time
 def test_more_threads_than_cores_in_tvms_own_variable_change_nothing():
     """What such a count makes of the speed is TVM's; the outputs stay what they are."""
     code = (
