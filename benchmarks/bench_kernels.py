@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
+from statistics import geometric_mean
 
 from rich.console import Console
 from rich.progress import track
@@ -154,12 +155,6 @@ def class_means(rows: list[dict]) -> list[dict]:
         for kind in dict.fromkeys(row["class"] for row in rows)
         for found in [[row for row in rows if row["class"] == kind]]
     ]
-
-
-def geometric_mean(values) -> float:
-    """Of positive numbers."""
-    logs = [math.log(value) for value in values]
-    return math.exp(sum(logs) / len(logs))
 
 
 def layer_table(rows: list[dict]) -> Table:
