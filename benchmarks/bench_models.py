@@ -135,7 +135,8 @@ def table(rows: list[dict]) -> Table:
         gated = ("", "")
         if row["gated_speed_up"]:
             gated = f"{1e3 * row['latency_s']['espalier d=0.5']:.2f}", f"{row['gated_speed_up']:.2f}x"
-        result.add_row(row["network"], str(row["threads"]), *times, f"{row['ratio']:.3f}", f"{row['direct_ratio']:.3f}", *gated)
+        ratios = f"{row['ratio']:.3f}", f"{row['direct_ratio']:.3f}"
+        result.add_row(row["network"], str(row["threads"]), *times, *ratios, *gated)
     means = ", ".join(f"{key} {geometric_mean([row[key] for row in rows]):.3f}" for key in ("ratio", "direct_ratio"))
     result.caption = "\n".join([f"geometric means: {means}", *filter(None, map(in_bfloat16, rows))])
     return result
