@@ -33,7 +33,7 @@ PEERS = {  # open marks, so that ours stays visible where both reach the same
     "torch.compile": ("torch.compile", {"s": 60, "c": "white", "marker": "^", "edgecolors": "#009E73"}),
 }
 X_TICKS, Y_TICKS = (0.5, 1, 2, 5, 10, 20, 50, 100, 200), (50, 70, 100, 150, 200, 250, 300, 400, 500, 700, 900)
-NEAR, STAIR = 1.8, 1.05
+NEAR, STAIR = 1.8, 1.07
 """Labels of networks whose x differ by less than the first factor go down in steps of the second."""
 STYLE = {"svg.hashsalt": "espalier", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
 
@@ -124,7 +124,7 @@ def draw_networks(axes: Axes, marks: list[tuple[float, float, float, str, str]])
         axes.plot([x, x], [max(mine, best), level], color="#999999", linewidth=0.7, zorder=1)
         axes.scatter([x], [best], **PEERS[peer][1])
         axes.scatter([x], [mine], **OURS)
-        axes.text(x / 1.01, level, label, ha="right", va="center")
+        axes.text(x / 1.03, level, label, ha="right", va="center")
     axes.scatter([], [], label="Espalier", **OURS)
     for peer in sorted({mark[3] for mark in marks}):
         name, style = PEERS[peer]
