@@ -4,7 +4,7 @@
     set_density(gated, 0.5)                          # lower it step by step while training
     mod, plan, calibration = export(gated, example)  # what espalier.build compiles to the same network
 
-Recipes: `python -m espalier.training --help`.
+A finished training: `load_finished("mcifarnet-gated/weights.pt")`. Recipes: `python -m espalier.training --help`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ _HOMES = {
     "insert_gates": "gates",
     "set_density": "gates",
     "export": "export",
+    "load_finished": "finished",
 }
 
 __all__ = sorted(_HOMES)
