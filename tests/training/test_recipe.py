@@ -15,7 +15,7 @@ def test_density_falls_in_steps_of_a_tenth():
 @pytest.mark.parametrize("epochs", [1, 2, 30])
 def test_the_last_epoch_has_the_lowest_density(epochs):
     one = Recipe("r", "resnet8", plan=Plan(layers={"conv1": {"density": 0.25}}), epochs=epochs, lowering=0.4)
-    assert one.density(epochs - 1) == (0.25 if epochs > 1 else 1.0)
+    assert one.density(epochs - 1) == 0.25
 
 
 def test_the_learning_rate_rises_and_falls_to_nothing():

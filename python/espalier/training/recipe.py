@@ -63,11 +63,11 @@ class Recipe:
         return min(one.density for one in (self.plan.default, *map(self.plan.layer, self.plan.layers)))
 
     def density(self, epoch: int) -> float:
-        """What `set_density` is given in an epoch (from 0); the plan's densities hold from below."""
+        """What `set_density` is given in an epoch (from 0); the plan's densities hold from below, and in the last."""
         lowest = self.lowest_density
         steps = math.ceil(round((1 - lowest) / 0.1, 6))
         each = self.epochs * self.lowering / max(steps, 1)
-        step = steps if each == 0 else min(steps, int(epoch / each + 1e-9))
+        step = steps if each == 0 or epoch == self.epochs - 1 else min(steps, int(epoch / each + 1e-9))
         return lowest if step == steps else round(1 - 0.1 * step, 6)
 
     def learning_rate_factor(self, step: int, steps_per_epoch: int) -> float:
