@@ -43,6 +43,7 @@ setup(
     ],
     extras_require={
         "torch": ["torch"],
+        "training": ["torch", "pillow"],
         "peers": ["onnxruntime", "openvino"],
         "bench": ["torch", "onnxruntime", "openvino", "onnxscript", "pillow", "matplotlib"],
         "test": ["pytest", "pytest-xdist", "hypothesis", "onnxruntime", "torch", "setuptools>=77", "wheel"],

@@ -15,10 +15,11 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 from support import cifar10
-from support.networks import MCIFARNET, mcifarnet
+from support.networks import mcifarnet
 
 from espalier.core.files import write_atomically
 from espalier.frontend import bundled
+from espalier.training.networks import MCIFARNET
 
 SAMPLE, CALIBRATION = 1000, 512
 EXPECTED_TOP1, TOLERANCE = 91.92, 0.05

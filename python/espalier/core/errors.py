@@ -39,3 +39,7 @@ class ToolNotFoundError(EspalierError):
 
 class CorruptArtifactError(EspalierError):
     """A saved artifact is incomplete, damaged, or of another version."""
+
+
+class TrainingStoppedError(EspalierError):
+    """A training cannot go on; the message names the last good state."""

@@ -1,0 +1,33 @@
+"""Training networks with channel gates, in torch; needs torch, which is imported with the function that is asked for.
+
+    gated = insert_gates(network, plan, example)     # computes what the network does, until it is trained
+    set_density(gated, 0.5)                          # lower it step by step while training
+    mod, plan, calibration = export(gated, example)  # what espalier.build compiles to the same network
+
+A finished training: `load_finished("mcifarnet-gated/weights.pt")`. Recipes: `python -m espalier.training --help`.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+_HOMES = {
+    "ChannelGate": "gates",
+    "insert_gates": "gates",
+    "set_density": "gates",
+    "export": "export",
+    "load_finished": "finished",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str):
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from ..frontend.torch import require_torch
+
+    require_torch()
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,197 @@
+"""The training loop: an epoch at a time, each ending in a checkpoint from which the rest is the same bit for bit.
+
+Whatever is drawn in an epoch is drawn from a generator that the recipe's seed and the epoch determine, so a checkpoint
+holds the parameters, the optimizer and the number of epochs that are done, and needs no state of a random generator.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from ..core.errors import InvalidInputError, TrainingStoppedError
+from .checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights, with_state
+from .data import Images, batches_of
+from .finished import drawn_network, with_gates
+from .gates import mean_saliency, set_density
+from .recipe import Recipe
+
+CHECKPOINT = "checkpoint.pt"
+WEIGHTS = "weights.pt"
+TEST_BATCH = 500
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What an epoch gave. loss: mean over its batches; top1_percent: on the test images, at this density."""
+
+    number: int
+    density: float
+    loss: float
+    top1_percent: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training is. epoch, batch: from 1; left_s: expected until the last epoch's end."""
+
+    epoch: int
+    epochs: int
+    batch: int
+    batches: int
+    loss: float
+    left_s: float
+
+
+class Training:
+    """A recipe at work.
+
+    data_folder: where the recipe's starting weights are. output: the folder of the checkpoint and the weights.
+    Continues from the checkpoint in `output` if there is one.
+
+    Raises InvalidInputError for weights or a checkpoint that do not fit the recipe.
+    """
+
+    def __init__(self, recipe: Recipe, train: Images, test: Images, data_folder, output):
+        self.recipe, self.train, self.test, self.output = recipe, train, test, Path(output)
+        self.device = train.images.device
+        dense = drawn_network(recipe)
+        if recipe.start is not None:
+            load_weights(dense, Path(data_folder) / recipe.start)
+        self.teacher = copy.deepcopy(dense).eval() if recipe.distillation else None
+        self.model = with_gates(dense, recipe)
+        for one in filter(None, (self.model, self.teacher)):
+            one.to(self.device, memory_format=torch.channels_last)
+        self.optimizer = _optimizer(self.model, recipe)
+        self.done: list[Epoch] = []
+        self._resume()
+
+    def run(self, on_batch: Callable[[Progress], None] | None = None) -> Iterator[Epoch]:
+        """Train what is left, yielding each epoch after its checkpoint is written; then write the weights.
+
+        Raises TrainingStoppedError when the loss is no longer finite; the last checkpoint stays.
+        """
+        for number in range(len(self.done), self.recipe.epochs):
+            start = time.perf_counter()
+            loss = self._epoch(number, on_batch or (lambda _: None))
+            top1 = top1_percent(self.model, self.test)
+            density = self.recipe.density(number) if self.recipe.is_gated else 1.0
+            self.done.append(Epoch(number + 1, density, loss, top1, time.perf_counter() - start))
+            self._save()
+            yield self.done[-1]
+        save_weights(self.output / WEIGHTS, self.model, {"recipe": self.recipe.to_dict(), "epochs": self._history()})
+
+    def _epoch(self, number: int, on_batch: Callable[[Progress], None]) -> float:
+        recipe = self.recipe
+        generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + number)
+        torch.manual_seed(generator.initial_seed())  # what the network itself draws, such as dropout
+        if recipe.is_gated:
+            set_density(self.model, recipe.density(number))
+        self.model.train()
+        batches, total, start = batches_of(len(self.train), recipe.batch), 0.0, time.perf_counter()
+        for index, (images, labels) in enumerate(self.train.batches(recipe.batch, generator)):
+            factor = recipe.learning_rate_factor(number * batches + index, batches)
+            loss = self._step(images, labels, recipe.learning_rate * factor)
+            if not math.isfinite(loss):
+                raise TrainingStoppedError(
+                    f"training stopped: the loss is {loss} in epoch {number + 1}, batch {index + 1}; "
+                    f"the last good state is {self._last_good()}; a lower learning rate may help"
+                )
+            total += loss
+            each = (time.perf_counter() - start) / (index + 1)
+            left = each * ((recipe.epochs - number) * batches - index - 1)
+            on_batch(Progress(number + 1, recipe.epochs, index + 1, batches, loss, left))
+        return total / batches
+
+    def _step(self, images: torch.Tensor, labels: torch.Tensor, learning_rate: float) -> float:
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self.optimizer.zero_grad(set_to_none=True)
+        with self._products():
+            with torch.no_grad():
+                taught = self.teacher(images).float() if self.teacher else None
+            loss = self._loss(self.model(images).float(), taught, labels)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
+        self.optimizer.step()
+        return loss.item()
+
+    def _loss(self, logits: torch.Tensor, taught: torch.Tensor | None, labels: torch.Tensor) -> torch.Tensor:
+        recipe = self.recipe
+        loss = functional.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
+        if taught is not None:
+            loss = (1 - recipe.distillation) * loss + recipe.distillation * _divergence(
+                logits, taught, recipe.temperature
+            )
+        return loss + recipe.sparsity * mean_saliency(self.model) if recipe.is_gated else loss
+
+    def _products(self):
+        if not self.recipe.bfloat16:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+    def _resume(self) -> None:
+        path = self.output / CHECKPOINT
+        if not path.exists():
+            return
+        state = load_checkpoint(path)
+        with_state(self.model, state["model"], path)
+        _check_same_recipe(state["recipe"], self.recipe.to_dict(), path)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.done = [Epoch(**one) for one in state["epochs"]]
+        if self.recipe.is_gated and self.done:
+            set_density(self.model, self.done[-1].density)
+
+    def _save(self) -> None:
+        state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        state.update(recipe=self.recipe.to_dict(), epochs=self._history())
+        save_checkpoint(self.output / CHECKPOINT, state)
+
+    def _history(self) -> list[dict]:
+        return [vars(epoch) for epoch in self.done]
+
+    def _last_good(self) -> str:
+        path = self.output / CHECKPOINT
+        return f"{path}, after epoch {len(self.done)}" if self.done else "the one it started from"
+
+
+@torch.no_grad()
+def top1_percent(model: nn.Module, images: Images) -> float:
+    """Share of images that the model, put into inference mode, gives the highest score at their label; float32."""
+    model.eval()
+    right = sum(int((model(x).argmax(1) == y).sum()) for x, y in images.plain_batches(TEST_BATCH))
+    return 100 * right / len(images)
+
+
+def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    parameters = list(model.parameters())
+    groups = [
+        {"params": [one for one in parameters if one.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [one for one in parameters if one.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.SGD(groups, recipe.learning_rate, recipe.momentum, nesterov=recipe.momentum > 0)
+
+
+def _divergence(logits: torch.Tensor, taught: torch.Tensor, temperature: float) -> torch.Tensor:
+    """KL divergence from the teacher's softened distribution, scaled so that gradients keep their size (Hinton)."""
+    student, teacher = (functional.log_softmax(one / temperature, 1) for one in (logits, taught))
+    return functional.kl_div(student, teacher, log_target=True, reduction="batchmean") * temperature**2
+
+
+def _check_same_recipe(got: dict, accepted: dict, path: Path) -> None:
+    for name, value in accepted.items():
+        if got.get(name) != value:
+            raise InvalidInputError(
+                f"checkpoint {path}: of a training with {name} {got.get(name)}, now {value}; "
+                "give the same settings or another output folder"
+            )

@@ -1,0 +1,146 @@
+"""espalier.training.loop: resuming, stopping, finishing."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+import espalier
+from espalier import Plan
+from espalier.core.errors import InvalidInputError, TrainingStoppedError
+
+torch = pytest.importorskip("torch")
+
+from espalier.training.checkpoint import load_checkpoint  # noqa: E402
+from espalier.training.data import Images  # noqa: E402
+from espalier.training.export import export  # noqa: E402
+from espalier.training.finished import load_finished  # noqa: E402
+from espalier.training.loop import CHECKPOINT, WEIGHTS, Training, top1_percent  # noqa: E402
+from espalier.training.recipe import Recipe  # noqa: E402
+
+RECIPE = Recipe(
+    "tiny", "resnet8", plan=Plan(density=0.5, placement="branch"), epochs=3, batch=4, distillation=0.5, lowering=0.5
+)
+
+
+def images(count: int = 8, seed: int = 0) -> Images:
+    rng = np.random.default_rng(seed)
+    pictures = rng.integers(0, 256, (count, 8, 8, 3), np.uint8)
+    return Images(pictures, rng.integers(0, 10, count), torch.device("cpu"))
+
+
+def training(output, recipe: Recipe = RECIPE) -> Training:
+    return Training(recipe, images(), images(6, seed=1), output, output)
+
+
+def weights(model) -> dict:
+    return {name: one.clone() for name, one in model.state_dict().items()}
+
+
+@pytest.mark.parametrize("recipe", [RECIPE, Recipe("dense", "resnet8", epochs=3, batch=4, label_smoothing=0.1)])
+def test_a_resumed_training_is_the_same_bit_for_bit(tmp_path, recipe):
+    whole, stopped = training(tmp_path / "whole", recipe), training(tmp_path / "stopped", recipe)
+    epochs = list(whole.run())
+    next(stopped.run())
+    torch.manual_seed(99)  # what happens in between must not matter
+    resumed = training(tmp_path / "stopped", recipe)
+    assert len(resumed.done) == 1
+    rest = list(resumed.run())
+    assert [(one.number, one.density, one.loss, one.top1_percent) for one in epochs[1:]] == [
+        (one.number, one.density, one.loss, one.top1_percent) for one in rest
+    ]
+    expected, got = weights(whole.model), weights(resumed.model)
+    assert expected.keys() == got.keys()
+    assert all(torch.equal(one, got[name]) for name, one in expected.items())
+
+
+def test_training_changes_weights_and_gates(tmp_path):
+    one = training(tmp_path)
+    before = weights(one.model)
+    list(one.run())
+    unchanged = [
+        name for name, value in weights(one.model).items() if torch.equal(value, before[name]) and "tracked" not in name
+    ]
+    assert unchanged == []
+
+
+def test_the_density_falls(tmp_path):
+    assert [epoch.density for epoch in training(tmp_path).run()] == [
+        pytest.approx(RECIPE.density(number)) for number in range(3)
+    ]
+
+
+def test_progress_counts_batches_and_time_left(tmp_path):
+    seen = []
+    list(training(tmp_path).run(seen.append))
+    assert [(at.epoch, at.batch) for at in seen] == [(e, b) for e in (1, 2, 3) for b in (1, 2)]
+    assert seen[-1].left_s == 0
+    assert seen[0].left_s > 0
+
+
+def test_a_finished_training_compiles_to_the_same_network(tmp_path):
+    list(training(tmp_path).run())
+    assert (tmp_path / WEIGHTS).stat().st_size < 10_000_000
+    model = load_finished(tmp_path / WEIGHTS)
+    x = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    mod, plan, calibration = export(model, x)
+    got = espalier.build(mod, plan=plan, calibration=calibration)(x.numpy())
+    with torch.no_grad():
+        np.testing.assert_allclose(got, model(x), rtol=1e-4, atol=1e-4)
+
+
+def test_a_loss_that_is_not_finite_keeps_the_last_good_state(tmp_path):
+    one = training(tmp_path)
+    run = one.run()
+    next(run)
+    with torch.no_grad():
+        next(one.model.parameters()).fill_(float("nan"))
+    with pytest.raises(
+        TrainingStoppedError, match="the loss is nan in epoch 2, batch 1; the last good state is .*epoch 1"
+    ):
+        next(run)
+    assert len(load_checkpoint(tmp_path / CHECKPOINT)["epochs"]) == 1
+    assert len(list(training(tmp_path).run())) == 2
+
+
+def test_a_loss_that_is_not_finite_at_once(tmp_path):
+    recipe = dataclasses.replace(RECIPE, learning_rate=1e30, warm_up=0)
+    with pytest.raises(TrainingStoppedError, match="the last good state is the one it started from"):
+        list(training(tmp_path, recipe).run())
+    assert not (tmp_path / CHECKPOINT).exists()
+
+
+def test_a_checkpoint_of_another_architecture(tmp_path):
+    next(training(tmp_path).run())
+    with pytest.raises(
+        InvalidInputError, match="of another architecture, block1.bn1.bias is .16., accepted is nothing"
+    ):
+        training(tmp_path, dataclasses.replace(RECIPE, network="mcifarnet"))
+
+
+def test_a_checkpoint_of_other_settings(tmp_path):
+    next(training(tmp_path).run())
+    with pytest.raises(InvalidInputError, match="of a training with epochs 3, now 4"):
+        training(tmp_path, dataclasses.replace(RECIPE, epochs=4))
+
+
+def test_a_truncated_checkpoint(tmp_path):
+    next(training(tmp_path).run())
+    content = (tmp_path / CHECKPOINT).read_bytes()
+    (tmp_path / CHECKPOINT).write_bytes(content[:-1000])
+    with pytest.raises(InvalidInputError, match="truncated or no checkpoint"):
+        training(tmp_path)
+
+
+def test_missing_starting_weights(tmp_path):
+    with pytest.raises(InvalidInputError, match="none.pt: cannot be read"):
+        training(tmp_path, dataclasses.replace(RECIPE, start="none.pt"))
+
+
+def test_top1_counts_in_inference_mode(tmp_path):
+    model = training(tmp_path).model.train()
+    data = images(10, seed=3)
+    logits = model.eval()(next(iter(data.plain_batches(10)))[0])
+    expected = 100 * float((logits.argmax(1) == data.labels).float().mean())
+    assert top1_percent(model.train(), data) == pytest.approx(expected)
+    assert not model.training
