@@ -46,7 +46,7 @@ setup(
         "training": ["torch", "pillow"],
         "peers": ["onnxruntime", "openvino"],
         "bench": ["torch", "onnxruntime", "openvino", "onnxscript", "pillow", "matplotlib"],
-        "test": ["pytest", "pytest-xdist", "hypothesis", "onnxruntime", "torch", "setuptools>=77", "wheel"],
+        "test": ["pytest", "pytest-xdist", "hypothesis", "onnxruntime", "torch", "pillow", "setuptools>=77", "wheel"],
         "dev": ["ruff", "mypy"],
     },
     entry_points={
