@@ -66,7 +66,7 @@ def _cycles(problem: ConvProblem, isa: Isa, tile: Tile, together: int) -> float:
     batch, _, rows, columns = problem.out_shape
     blocks = -(-problem.computed_out // isa.lanes)
     steps = sum(
-        count_k * count_h * count_w * step_cycles(k, h * w, together)
+        count_k * count_h * count_w * step_cycles(k * h * w, k + h * w, together)
         for _, count_k, k in tiles(blocks, tile.blocks)
         for _, count_h, h in tiles(rows, tile.rows)
         for _, count_w, w in tiles(columns, tile.columns)
@@ -129,12 +129,9 @@ class BlockedConvolution(DirectConvolution):
             lambda first, size: self._compute_blocks(n, first, size, first_row, height),
         )
 
-    def per_channel(self, role: str, before: list, block):
-        return self.given[role][(*before, lanes_from(block * self.lanes, self.lanes))]
-
     def _compute_blocks(self, n, first_block, size: int, first_row, height: int) -> None:
         """All columns of `height` rows for `size` channel blocks."""
-        blocks = [T.bind(self._block(n, first_block + i)) for i in range(size)]
+        blocks = [T.bind(self.computed_block(n, first_block + i)) for i in range(size)]
         for start, count, width in tiles(self.problem.out_shape[3], self.tile.columns):
             with T.serial(count) as step:
                 first = start + step * width
@@ -142,11 +139,6 @@ class BlockedConvolution(DirectConvolution):
                 self.compute_tile(n, blocks, pixels)
         for block in blocks:
             self.clear_margins(n, block, first_row, height)
-
-    def _block(self, n, position):
-        if self.spec.winners is None:
-            return position
-        return listed_block(self.given["winners"], n, position, self.spec.winners, self.lanes)
 
     def reduce(self, total, n, blocks: list, pixels: list) -> None:
         """Serial loops over input channels and kernel positions around one straight-line step."""

@@ -16,6 +16,7 @@ from tvm.script.ir_builder import tirx as T
 from espalier.targets.cpu import Isa
 
 from ..layout import Layout
+from .cost import step_cycles
 from .direct import DirectConvolution
 from .emit import lanes_from, spread, tiles
 from .lists import for_each_channel, listed_block
@@ -53,7 +54,7 @@ def predicted_cycles(problem: ConvProblem, isa: Isa) -> float:
     batch, _, rows, columns = problem.out_shape
     pixels = tile.rows * tile.vectors
     loads = pixels * (tile.lanes if problem.spec.strides[1] > 1 else 1) + tile.channels
-    step = max(tile.channels * pixels / 2, loads / 2, 4) + 0.5
+    step = step_cycles(tile.channels * pixels, loads)
     vectors = -(-columns // tile.lanes)
     count = -(-rows // tile.rows) * -(-vectors // tile.vectors) * (problem.computed_out // tile.channels)
     return batch * count * step * problem.computed_in * problem.kernel[0] * problem.kernel[1]

@@ -11,9 +11,9 @@ from tvm.script.ir_builder import tirx as T
 from espalier.targets.cpu import Isa
 
 from ..layout import Layout
-from .emit import PARALLEL_MACS, activated, build_kernel, lanes_from
+from .emit import PARALLEL_MACS, activated, build_kernel, lanes_from, spread
 from .halo import clear_block, clear_margins
-from .lists import for_each_losing_block
+from .lists import for_each_losing_block, listed_block
 from .problem import ConvProblem
 from .stored import load, store
 
@@ -61,6 +61,20 @@ class Convolution(ABC):
             shapes[role], elements[role] = (batch, listed.count if listed else 0), "int32"
         arguments = [(role, shapes[role], elements.get(role, "float32")) for role in (*self.spec.roles, "out")]
         return build_kernel(self.spec.name, arguments, self._body)
+
+    def computed_block(self, n, position):
+        """The channel block at a position among the computed ones."""
+        if self.spec.winners is None:
+            return position
+        return listed_block(self.given["winners"], n, position, self.spec.winners, self.lanes)
+
+    def per_channel(self, role: str, before: list, block):
+        """The vector of bias or pi that goes with a channel block."""
+        return self.given[role][(*before, lanes_from(block * self.lanes, self.lanes))]
+
+    def bias(self, block):
+        """Where the sums of a channel block start."""
+        return self.per_channel("bias", [], block) if "bias" in self.given else spread(T.float32(0), self.lanes)
 
     def place(self, layout: Layout, n, block, row, column) -> list:
         """The index of a vector: neighbouring channels in a block, or neighbouring pixels of a plane."""

@@ -21,13 +21,13 @@ OVERLAP = 0.5
 """So much of the shorter of computing and reading hides behind the longer."""
 
 
-def step_cycles(vectors: int, values: int, together: int = 1) -> float:
-    """One step over a reduction: the outer product of `vectors` weight vectors and `values` broadcast values.
+def step_cycles(products: int, loads: int, together: int = 1) -> float:
+    """One step over a reduction, of so many multiply-adds of vectors and so many loads.
 
     The largest of its multiply-adds (two a cycle), its loads (two a cycle), and the latency of the accumulators'
     chain, with a little for the loop. together: input channels that a step multiplies.
     """
-    return max(vectors * values / 2, (vectors + values) / 2, CHAIN_CYCLES[together]) + 0.5
+    return max(products / 2, loads / 2, CHAIN_CYCLES[together]) + 0.5
 
 
 def streaming_cycles(work: float, bytes_read: float, held_bytes: float) -> float:

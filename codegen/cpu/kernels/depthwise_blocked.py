@@ -10,7 +10,6 @@ from espalier.targets.cpu import Isa
 from ..layout import Layout
 from .direct import DirectConvolution
 from .emit import lanes_from, tiles
-from .lists import listed_block
 from .problem import ConvProblem
 from .stored import load
 
@@ -51,17 +50,12 @@ class _DepthwiseConvolution(DirectConvolution):
         return -(-self.problem.computed_out // self.lanes)
 
     def compute_rows(self, n, channel_tile, first_row, height: int) -> None:
-        block = channel_tile
-        if self.spec.winners:
-            block = T.bind(listed_block(self.given["winners"], n, channel_tile, self.spec.winners, self.lanes))
+        block = T.bind(self.computed_block(n, channel_tile))
         for start, count, width in tiles(self.problem.out_shape[3], self.columns):
             with T.serial(count) as step:
                 first = start + step * width
                 self.compute_tile(n, [block], [(first_row + h, first + w) for h in range(height) for w in range(width)])
         self.clear_margins(n, block, first_row, height)
-
-    def per_channel(self, role: str, before: list, block):
-        return self.given[role][(*before, lanes_from(block * self.lanes, self.lanes))]
 
     def reduce(self, total, n, blocks: list, pixels: list) -> None:
         """One multiply-add for each pixel at each kernel position."""

@@ -11,7 +11,7 @@ from abc import abstractmethod
 from tvm.script.ir_builder import tirx as T
 
 from .convolution import Convolution
-from .emit import Accumulators, for_tile, loop, spread
+from .emit import Accumulators, for_tile, loop
 
 
 class DirectConvolution(Convolution):
@@ -34,10 +34,6 @@ class DirectConvolution(Convolution):
     def reduce(self, total, n, blocks: list, pixels: list) -> None:
         """Emit the sums: total[i * len(pixels) + j] for block i, pixel j."""
 
-    @abstractmethod
-    def per_channel(self, role: str, before: list, block):
-        """The vector of bias or pi that goes with a channel block."""
-
     def compute(self) -> None:
         """The parallel loop."""
         batch, _, rows, _ = self.problem.out_shape
@@ -51,8 +47,7 @@ class DirectConvolution(Convolution):
         """Emit the output vectors of these channel blocks at these pixels (row, first column)."""
         total = Accumulators(len(blocks) * len(pixels), self.lanes)
         for i, block in enumerate(blocks):
-            start = self.per_channel("bias", [], block) if "bias" in self.given else spread(T.float32(0), self.lanes)
-            start = T.bind(start)
+            start = T.bind(self.bias(block))
             for j in range(len(pixels)):
                 total[i * len(pixels) + j] = start
         self.reduce(total, n, blocks, pixels)

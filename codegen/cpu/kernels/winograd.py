@@ -108,21 +108,16 @@ class _WinogradConvolution(Convolution):
             )
 
     def _compute_blocks(self, n, first_block, count: int, first_tile, size: int) -> None:
-        blocks = [T.bind(self._block(n, first_block + i)) for i in range(count)]
+        blocks = [T.bind(self.computed_block(n, first_block + i)) for i in range(count)]
         with T.serial(self.side**2) as position:
             for start, steps, width in tiles(size, self.tile.columns):
                 with T.serial(steps) as step:
                     self._multiply(n, blocks, position, start + step * width, width)
         for i, block in enumerate(blocks):
-            pi = T.bind(self.given["pi"][n, lanes_from(block * self.lanes, self.lanes)]) if "pi" in self.given else None
+            pi = T.bind(self.per_channel("pi", [n], block)) if "pi" in self.given else None
             with T.serial(size) as number:
                 self._transform_output(n, i, block, pi, number, T.bind(first_tile + number))
             when(first_tile == 0, lambda block=block: self.clear_margins(n, block, 0, self.problem.out_shape[2]))
-
-    def _block(self, n, position):
-        if self.spec.winners is None:
-            return position
-        return listed_block(self.given["winners"], n, position, self.spec.winners, self.lanes)
 
     def _block_in(self, n, position):
         if self.spec.active is None:
@@ -195,7 +190,7 @@ class _WinogradConvolution(Convolution):
         _, _, rows, columns = self.problem.out_shape
         first_row = T.bind(tile // self.grid[1] * self.tile.outputs)
         first_column = T.bind(tile % self.grid[1] * self.tile.outputs)
-        bias = T.bind(self._bias(block))
+        bias = T.bind(self.bias(block))
         for index, value in enumerate(transformed(matrix, values, self.lanes)):
             h, w = divmod(index, self.tile.outputs)
             row, column = first_row + h, first_column + w
@@ -206,8 +201,3 @@ class _WinogradConvolution(Convolution):
             inside = [row < rows] if h >= (rows % self.tile.outputs or self.tile.outputs) else []
             inside += [column < columns] if w >= (columns % self.tile.outputs or self.tile.outputs) else []
             when(tirx.all(*inside), store) if inside else store()
-
-    def _bias(self, block):
-        if "bias" in self.given:
-            return self.given["bias"][lanes_from(block * self.lanes, self.lanes)]
-        return spread(T.float32(0), self.lanes)

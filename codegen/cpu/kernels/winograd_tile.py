@@ -55,7 +55,7 @@ def predicted_cycles(problem: ConvProblem, isa: Isa, tile: WinogradTile | None =
     for _, count, size in tiles(total, tile.chunk):
         transforms = TRANSFORM_CYCLES * positions * size * (into + share)
         steps = sum(
-            row_count * column_count * step_cycles(blocks, columns)
+            row_count * column_count * step_cycles(blocks * columns, blocks + columns)
             for _, row_count, blocks in tiles(share, tile.blocks)
             for _, column_count, columns in tiles(size, tile.columns)
         )
