@@ -13,7 +13,8 @@ from tvm import relax
 
 from espalier.core import ir_names
 from espalier.core.layers import Activation, ActiveList, ChannelGateSpec, Conv2dSpec, DenseSpec
-from espalier.ir.operators import channel_gate_function, layer_function, operator_of, winners_mask
+from espalier.ir.channels import winners_mask
+from espalier.ir.operators import channel_gate_function, layer_function, operator_of
 
 ACTIVATIONS = [Activation(), Activation("relu"), Activation("clip", 0.0, 6.0), Activation("clip", -1.0, 0.5)]
 RANDOM = np.random.default_rng(0)

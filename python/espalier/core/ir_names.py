@@ -10,7 +10,14 @@ CONV2D = "espalier.conv2d"
 DENSE = "espalier.dense"
 CHANNEL_GATE = "espalier.channel_gate"
 
-OPERATORS = (CONV2D, DENSE, CHANNEL_GATE)
+LAYERS = (CONV2D, DENSE, CHANNEL_GATE)
+
+QUANTIZE = "espalier.quantize"
+DEQUANTIZE = "espalier.dequantize"
+MEAN_POOL = "espalier.mean_pool"
+ADD = "espalier.add"
+
+OPERATORS = (*LAYERS, QUANTIZE, DEQUANTIZE, MEAN_POOL, ADD)
 
 SPEC = "espalier.spec"
 """Function attribute: the operator's parameters as a JSON text, see `core.layers`."""

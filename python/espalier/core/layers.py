@@ -7,7 +7,8 @@ A layer is one convolution or dense product with everything that is fused to it:
     y = mask * act(conv(x, weight) + bias + residual)    gate "listed": mask is 1 for the channels in `winners`
 
 where each of bias, pi and residual may be absent. In the format "bfloat16" x is first rounded to bfloat16 (to nearest,
-ties to even; the weight holds bfloat16 values already), and everything after the products is float32.
+ties to even; the weight holds bfloat16 values already), and everything after the products is float32. In the format
+"int8" all of it is integer arithmetic, see `core.integer`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass, field
+
+from .integer import GateArithmetic, LayerArithmetic
 
 
 @dataclass(frozen=True)
@@ -45,11 +48,17 @@ class LayerSpec:
 
     roles: what each argument of the operator's function is, in order. "x", "weight" always;
         then, where present, "bias", "residual", "pi" ([N, C_out], float32), "winners" and "active"
-        (int32 [N, count], ascending group numbers of the output and of the input).
+        (int32 [N, count], ascending group numbers of the output and of the input). In the format "int8" x, residual
+        and pi are uint8, weight is int8, bias int32; and there is "multiplier" (int32 [C_out]) or, for an output in
+        float32, "scale" (float32 [C_out]).
     winners, active: the lists behind these two arguments.
     gate: "none", "branch", "output" or "listed" (see the module's formulas).
-    format: of x and the weight in the products, "float32" or "bfloat16".
-    out_format: "bfloat16" if y is rounded at the end, because every reader would round it.
+    format: of x and the weight in the products, "float32", "bfloat16" or "int8".
+    out_format: "bfloat16" if y is rounded at the end, because every reader would round it; of the format "int8",
+        "uint8" or, with the role "scale", "float32".
+    integer: the arithmetic of the format "int8"; the activation is then part of its limits.
+    weight_format: the text of the number format that the weight was fitted to (`core.formats`), for the code
+        generators that store or compute by it.
     """
 
     name: str
@@ -60,6 +69,8 @@ class LayerSpec:
     active: ActiveList | None = None
     format: str = field(default="float32", kw_only=True)
     out_format: str = field(default="float32", kw_only=True)
+    integer: LayerArithmetic | None = field(default=None, kw_only=True)
+    weight_format: str = field(default="float32", kw_only=True)
 
     def to_json(self) -> str:
         """The text stored under `ir_names.SPEC`."""
@@ -72,6 +83,7 @@ class LayerSpec:
         data["activation"] = Activation(**data["activation"])
         for key in ("winners", "active"):
             data[key] = data[key] and ActiveList(**data[key])
+        data["integer"] = LayerArithmetic.from_dict(data["integer"])
         return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in data.items()})
 
     def with_arguments(self, *roles: str, **changes):
@@ -110,6 +122,7 @@ class ChannelGateSpec:
     Source: Gao et al., Dynamic Channel Pruning: Feature Boosting and Suppression, ICLR 2019, section 3.
 
     active: the channels of x that can be nonzero, when they are known ("active" is then an argument).
+    integer: the arithmetic of a gate of a quantized layer; x is then uint8, phi int8, rho int32 and pi uint8.
     """
 
     name: str
@@ -118,6 +131,7 @@ class ChannelGateSpec:
     kept: int
     roles: tuple[str, ...] = ("x", "phi", "rho")
     active: ActiveList | None = None
+    integer: GateArithmetic | None = None
 
     to_json = LayerSpec.to_json
 
@@ -126,6 +140,7 @@ class ChannelGateSpec:
         """The value behind a text of `to_json`."""
         data = json.loads(str(text))
         data["active"] = data["active"] and ActiveList(**data["active"])
+        data["integer"] = data["integer"] and GateArithmetic(**data["integer"])
         return cls(**{**data, "roles": tuple(data["roles"])})
 
     with_arguments = LayerSpec.with_arguments

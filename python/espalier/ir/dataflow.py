@@ -8,6 +8,8 @@ import numpy as np
 import tvm
 from tvm import relax
 
+from espalier.core.ir_names import LAYERS
+
 from .operators import operator_of
 
 
@@ -63,7 +65,12 @@ class Dataflow:
         return value if not operators or value.op.name in operators else None
 
     def layer_of(self, var: relax.Var):
-        """(operator name, spec, call) if `var` is bound to a call of an Espalier operator, else None."""
+        """(operator name, spec, call) if `var` is bound to a call of a layer or a gate, else None."""
+        found = self.operator_of(var)
+        return found if found and found[0] in LAYERS else None
+
+    def operator_of(self, var: relax.Var):
+        """(operator name, spec, call) if `var` is bound to a call of any Espalier operator, else None."""
         value = self.values.get(var)
         if not isinstance(value, relax.Call) or not isinstance(value.op, tvm.ir.GlobalVar):
             return None

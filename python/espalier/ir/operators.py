@@ -11,9 +11,21 @@ from collections.abc import Sequence
 from tvm import relax
 
 from espalier.core import ir_names
+from espalier.core.integer import AddSpec, DequantizeSpec, MeanPoolSpec, QuantizeSpec
 from espalier.core.layers import Activation, ChannelGateSpec, Conv2dSpec, DenseSpec, LayerSpec
 
-SPECS = {ir_names.CONV2D: Conv2dSpec, ir_names.DENSE: DenseSpec, ir_names.CHANNEL_GATE: ChannelGateSpec}
+from . import integer_bodies
+from .channels import ascending_numbers, per_channel, per_sample_channel, winners_mask, winners_take_all
+
+SPECS = {
+    ir_names.CONV2D: Conv2dSpec,
+    ir_names.DENSE: DenseSpec,
+    ir_names.CHANNEL_GATE: ChannelGateSpec,
+    ir_names.QUANTIZE: QuantizeSpec,
+    ir_names.DEQUANTIZE: DequantizeSpec,
+    ir_names.MEAN_POOL: MeanPoolSpec,
+    ir_names.ADD: AddSpec,
+}
 
 
 def layer_function(spec: LayerSpec, arguments: Sequence[relax.Expr]) -> relax.Function:
@@ -21,21 +33,23 @@ def layer_function(spec: LayerSpec, arguments: Sequence[relax.Expr]) -> relax.Fu
     composite = ir_names.CONV2D if isinstance(spec, Conv2dSpec) else ir_names.DENSE
 
     def body(given: dict[str, relax.Var]) -> relax.Expr:
+        if spec.integer is not None:
+            return integer_bodies.layer(spec, given, _product)
         y = _product(spec, _in_format(given["x"], spec.format), given["weight"])
         rank = 4 if composite == ir_names.CONV2D else 2
         if "bias" in given:
-            y = relax.op.add(y, _per_channel(given["bias"], rank))
+            y = relax.op.add(y, per_channel(given["bias"], rank))
         if spec.gate == "branch":
-            y = relax.op.multiply(y, _per_sample_channel(given["pi"], rank))
+            y = relax.op.multiply(y, per_sample_channel(given["pi"], rank))
         if "residual" in given:
             y = relax.op.add(y, given["residual"])
         y = activate(spec.activation, y)
         if spec.gate == "output":
-            y = relax.op.multiply(y, _per_sample_channel(given["pi"], rank))
+            y = relax.op.multiply(y, per_sample_channel(given["pi"], rank))
         if spec.gate == "listed":
             channels = int(arguments[1].ty.shape[0])
             mask = winners_mask(given["winners"], spec.winners.granularity, channels)
-            y = relax.op.multiply(y, _per_sample_channel(mask, rank))
+            y = relax.op.multiply(y, per_sample_channel(mask, rank))
         return _in_format(y, spec.out_format)
 
     return _build(composite, spec, arguments, body)
@@ -47,16 +61,28 @@ def channel_gate_function(spec: ChannelGateSpec, arguments: Sequence[relax.Expr]
     groups = channels // spec.granularity
 
     def body(given: dict[str, relax.Var]) -> relax.Expr:
-        subsampled = relax.op.mean(relax.op.abs(given["x"]), axis=[2, 3])
-        saliency = relax.op.nn.relu(relax.op.add(relax.op.matmul(subsampled, given["phi"]), given["rho"]))
+        saliency = _saliency(given) if spec.integer is None else integer_bodies.saliency(spec.integer, given)
         grouped = relax.op.reshape(saliency, [batch, groups, spec.granularity])
-        keep = _winners_take_all(relax.op.sum(grouped, axis=[2]), groups, spec.kept)
-        winners = _ascending_numbers(keep, groups, spec.kept)
-        factor = grouped if spec.mode == "boost" else relax.op.ones_like(grouped)
-        kept = relax.op.multiply(factor, relax.op.astype(relax.op.expand_dims(keep, 2), "float32"))
-        return relax.Tuple([relax.op.reshape(kept, [batch, channels]), winners])
+        keep = winners_take_all(relax.op.sum(grouped, axis=[2]), groups, spec.kept)
+        winners = ascending_numbers(keep, groups, spec.kept)
+        factor = grouped if spec.integer is None else integer_bodies.boost(spec.integer, grouped)
+        if spec.mode == "select":
+            factor = relax.op.ones_like(factor)
+        mask = relax.op.astype(relax.op.expand_dims(keep, 2), "float32" if spec.integer is None else "uint8")
+        return relax.Tuple([relax.op.reshape(relax.op.multiply(factor, mask), [batch, channels]), winners])
 
     return _build(ir_names.CHANNEL_GATE, spec, arguments, body)
+
+
+def quantization_function(composite: str, spec, arguments: Sequence[relax.Expr]) -> relax.Function:
+    """The function of one of the operators between quantized layers: QUANTIZE, DEQUANTIZE, MEAN_POOL or ADD."""
+    body = {
+        ir_names.QUANTIZE: integer_bodies.quantize,
+        ir_names.DEQUANTIZE: integer_bodies.dequantize,
+        ir_names.MEAN_POOL: integer_bodies.mean_pool,
+        ir_names.ADD: integer_bodies.add,
+    }[composite]
+    return _build(composite, spec, arguments, lambda given: body(spec, given))
 
 
 def operator_of(function) -> tuple[str, LayerSpec | ChannelGateSpec] | None:
@@ -76,12 +102,9 @@ def activate(activation: Activation, y: relax.Expr) -> relax.Expr:
     return y
 
 
-def winners_mask(winners: relax.Expr, granularity: int, channels: int) -> relax.Expr:
-    """float32 [N, channels], 1 where a channel's group is in the list `winners` [N, count], else 0."""
-    groups = channels // granularity
-    listed = relax.op.equal(relax.op.expand_dims(winners, 1), _group_numbers(groups, axes=(0, 2)))
-    mask = relax.op.max(relax.op.astype(listed, "float32"), axis=[2])
-    return relax.op.repeat(mask, granularity, axis=1)
+def _saliency(given: dict[str, relax.Expr]) -> relax.Expr:
+    subsampled = relax.op.mean(relax.op.abs(given["x"]), axis=[2, 3])
+    return relax.op.nn.relu(relax.op.add(relax.op.matmul(subsampled, given["phi"]), given["rho"]))
 
 
 def _product(spec: LayerSpec, x: relax.Expr, weight: relax.Expr) -> relax.Expr:
@@ -92,50 +115,9 @@ def _product(spec: LayerSpec, x: relax.Expr, weight: relax.Expr) -> relax.Expr:
     )
 
 
-def _winners_take_all(score: relax.Expr, groups: int, kept: int) -> relax.Expr:
-    """bool [N, groups]: fewer than `kept` groups beat this one; a tie is won by the lower number."""
-    mine, other = relax.op.expand_dims(score, 2), relax.op.expand_dims(score, 1)
-    tie_lost = relax.op.logical_and(relax.op.equal(other, mine), _is_earlier(groups))
-    beaten = relax.op.logical_or(relax.op.greater(other, mine), tie_lost)
-    return relax.op.less(_count(beaten), relax.const(kept, "int32"))
-
-
-def _ascending_numbers(keep: relax.Expr, groups: int, kept: int) -> relax.Expr:
-    """int32 [N, kept]: the numbers of the kept groups. Not by a sort: the TVM wheel has none for the CPU."""
-    kept_before = _count(relax.op.logical_and(relax.op.expand_dims(keep, 1), _is_earlier(groups)))
-    here = relax.op.equal(relax.op.expand_dims(kept_before, 1), _group_numbers(kept, axes=(0, 2)))
-    here = relax.op.logical_and(here, relax.op.expand_dims(keep, 1))
-    return relax.op.sum(
-        relax.op.multiply(relax.op.astype(here, "int32"), _group_numbers(groups, axes=(0, 1))), axis=[2]
-    )
-
-
-def _is_earlier(groups: int) -> relax.Expr:
-    """bool [1, groups, groups]: the group of the last axis has a lower number than that of the middle axis."""
-    return relax.op.less(_group_numbers(groups, axes=(0, 1)), _group_numbers(groups, axes=(0, 2)))
-
-
-def _count(flags: relax.Expr) -> relax.Expr:
-    return relax.op.sum(relax.op.astype(flags, "int32"), axis=[2])
-
-
-def _group_numbers(groups: int, axes: Sequence[int] = (0,)) -> relax.Expr:
-    """0 .. groups-1 as int32, with dimensions of size one inserted at `axes`."""
-    numbers = relax.op.arange(groups, dtype="int32")
-    return relax.op.expand_dims(numbers, list(axes))
-
-
 def _in_format(value: relax.Expr, name: str) -> relax.Expr:
     """Float32 values as the format has them."""
     return value if name == "float32" else relax.op.astype(relax.op.astype(value, name), "float32")
-
-
-def _per_channel(vector: relax.Expr, rank: int) -> relax.Expr:
-    return relax.op.expand_dims(vector, [0, 2, 3]) if rank == 4 else vector
-
-
-def _per_sample_channel(matrix: relax.Expr, rank: int) -> relax.Expr:
-    return relax.op.expand_dims(matrix, [2, 3]) if rank == 4 else matrix
 
 
 def _build(composite: str, spec, arguments: Sequence[relax.Expr], body) -> relax.Function:
