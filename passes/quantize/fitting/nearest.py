@@ -22,15 +22,15 @@ def nearest_levels(x: np.ndarray, levels: np.ndarray) -> np.ndarray:
 
 
 def half_cells(x: np.ndarray, low: int, high: int) -> np.ndarray:
-    """Which half-integer cell each x is in, intp: 0 is [low, low + 1/2), the last begins at high. x is overwritten."""
+    """Which half-integer cell each x is in, intp: 0 is [low, low + 1/2), the last ends at high + 1. x is overwritten."""
     x *= 2
     np.floor(x, out=x)
     x -= 2 * int(low)
-    np.clip(x, 0, 2 * (int(high) - int(low)), out=x)
+    np.clip(x, 0, 2 * (int(high) - int(low)) + 1, out=x)
     return x.astype(np.intp)
 
 
 def _codes_of_cells(levels: np.ndarray) -> np.ndarray:
     wide = levels.astype(np.int32)
     thresholds = wide[:-1] + wide[1:] - 2 * wide[0]
-    return np.searchsorted(thresholds, np.arange(2 * (wide[-1] - wide[0]) + 1), side="right").astype(np.uint8)
+    return np.searchsorted(thresholds, np.arange(2 * (wide[-1] - wide[0]) + 2), side="right").astype(np.uint8)

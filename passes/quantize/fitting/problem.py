@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -59,6 +60,12 @@ class Problem:
             weight.shape,
             mask is not None and not mask.all(),
         )
+
+    @functools.cached_property
+    def energy(self) -> float:
+        """The squared error of the layer if every weight were 0."""
+        weighted = self.rows if self.importance is None else self.rows * self.importance
+        return float(np.einsum("ij,ij->i", weighted, self.rows, dtype=np.float64) @ self.peak.astype(np.float64) ** 2)
 
     def blocks(self, array: np.ndarray | None = None) -> Iterator[tuple[slice, np.ndarray, np.ndarray | None]]:
         """Some channels at a time: which, their part of `array` (by default of `rows`), their importance."""

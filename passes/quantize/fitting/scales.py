@@ -25,24 +25,16 @@ def search_scales(problem: Problem, levels: np.ndarray) -> np.ndarray:
     """
     found = np.empty(len(problem.rows), np.float32)
     for part, rows, importance in problem.blocks():
-        found[part] = _refined(rows, importance, levels, _searched(rows, importance, levels))
+        found[part] = _refined(rows, importance, levels, _searched(rows, importance, levels), REFINEMENTS)
     return found
 
 
-def refine_scales(problem: Problem, levels: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """The scales after a few alternations from `scale`, no worse than it."""
+def refine_scales(problem: Problem, levels: np.ndarray, scale: np.ndarray, times: int) -> np.ndarray:
+    """The scales after so many alternations from `scale`, no worse than it."""
     found = np.empty_like(scale)
     for part, rows, importance in problem.blocks():
-        found[part] = _refined(rows, importance, levels, scale[part])
+        found[part] = _refined(rows, importance, levels, scale[part], times)
     return found
-
-
-def channel_errors(problem: Problem, levels: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """The error of each channel, float64 [C], in the weights' own units."""
-    found = np.empty(len(scale))
-    for part, rows, importance in problem.blocks():
-        found[part] = _errors(rows, importance, levels, scale[part])
-    return found * problem.peak.astype(np.float64) ** 2
 
 
 def least_squares(rows: np.ndarray, importance: np.ndarray | None, chosen: np.ndarray, scale: np.ndarray) -> np.ndarray:
@@ -77,7 +69,7 @@ def _errors(rows: np.ndarray, importance: np.ndarray | None, levels: np.ndarray,
     return np.einsum("ij,ij->i", weighted, left)
 
 
-def _refined(rows, importance, levels, scale: np.ndarray) -> np.ndarray:
-    for _ in range(REFINEMENTS):
+def _refined(rows, importance, levels, scale: np.ndarray, times: int) -> np.ndarray:
+    for _ in range(times):
         scale = least_squares(rows, importance, nearest_levels(rows * (1 / scale)[:, None], levels), scale)
     return scale
