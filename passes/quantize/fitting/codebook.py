@@ -1,7 +1,7 @@
 """Codebooks: integer levels and channel scales, alternately.
 
-Each step lowers the squared error: the levels are the best there are for the scales (`levels_of_cells`), then the scales
-the least-squares ones for the levels.
+Each step lowers the squared error: the levels are the best there are for the scales (`levels_of_cells`), then the
+scales the least-squares ones for the levels.
 """
 
 from __future__ import annotations

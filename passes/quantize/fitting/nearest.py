@@ -22,7 +22,7 @@ def nearest_levels(x: np.ndarray, levels: np.ndarray) -> np.ndarray:
 
 
 def half_cells(x: np.ndarray, low: int, high: int) -> np.ndarray:
-    """Which half-integer cell each x is in, intp: 0 is [low, low + 1/2), the last ends at high + 1. x is overwritten."""
+    """Which half-integer cell each x is in, intp: 0 is [low, low + 1/2), the last ends at high + 1; overwrites x."""
     x *= 2
     np.floor(x, out=x)
     x -= 2 * int(low)

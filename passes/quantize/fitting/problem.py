@@ -18,6 +18,7 @@ BLOCK = 2**15
 """Weights that are worked on at once: what stays in a core's cache."""
 LEAST_SCALE = np.finfo(np.float32).tiny
 FALLBACK_SCALE = np.float32(2**-7)
+LEAST_IMPORTANCE = 2.0**-20
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ class Problem:
     @staticmethod
     def of(weight, mask=None, importance=None) -> Problem:
         """Check the arguments of `fit` and bring them into rows."""
-        weight = np.asarray(weight, np.float32)
+        with np.errstate(over="ignore"):  # what is too great for float32 is refused as infinite
+            weight = np.asarray(weight, np.float32)
         if weight.ndim == 0 or weight.size == 0 or not np.isfinite(weight).all():
             what = "a value that is not finite" if weight.size else "no value"
             raise InvalidInputError(f"weight {list(weight.shape)}: got {what}, accepted is finite float32 [C_out, ...]")
@@ -102,14 +104,15 @@ def _fitting_mask(mask, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _importance_rows(importance, shape: tuple[int, ...]) -> np.ndarray:
-    """The importance of every weight, each channel's mean 1; a channel that has none counts evenly."""
-    given = np.asarray(importance, np.float32)
+    """The importance of every weight, 1 on average; in a channel without any, all weights count the same little."""
+    given = np.asarray(importance, np.float64)
     try:
-        rows = np.broadcast_to(given, shape).reshape(shape[0], -1).astype(np.float64)
+        rows = np.broadcast_to(given, shape).reshape(shape[0], -1)
     except ValueError:
         rows = None
     if rows is None or not np.isfinite(rows).all() or (rows < 0).any():
         what = f"{list(given.shape)}" if rows is None else "a value that is not finite or below zero"
         raise InvalidInputError(f"importance: got {what}, accepted are finite values that broadcast to {list(shape)}")
-    mean = rows.mean(axis=1, keepdims=True)
-    return np.where(mean > 0, rows / np.where(mean > 0, mean, 1), 1).astype(np.float32)
+    relative = rows / (rows.max() or 1)
+    relative = relative / (relative.mean() or 1)
+    return np.where(relative.any(axis=1, keepdims=True), relative, LEAST_IMPORTANCE).astype(np.float32)

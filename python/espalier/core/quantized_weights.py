@@ -16,7 +16,7 @@ class QuantizedWeights:
 
     format: a quantized one.
     codes: uint8 [C_out, ...], each below the length of the table.
-    table: the layer's integer levels, int8 [L], ascending, L at most 2^bits and 2 at least.
+    table: the layer's integer levels, int8 [L], ascending, L from 1 to 2^bits.
     scale: float32 [C_out], finite, above zero.
     components: of a focused format that did not fall back to a plain shift, (mean, step) of each component: its levels
         are mean + step * s * 2^e, integers like those of the table.
@@ -48,10 +48,10 @@ class QuantizedWeights:
 
     def _check_table(self) -> None:
         most = 2**self.format.bits
-        if self.table.dtype != np.int8 or self.table.ndim != 1 or not 2 <= len(self.table) <= most:
+        if self.table.dtype != np.int8 or self.table.ndim != 1 or not 1 <= len(self.table) <= most:
             raise InvalidInputError(
                 f"quantized weights: the table is {self.table.dtype} {list(self.table.shape)}, "
-                f"accepted is int8 of 2 to {most} levels for {self.format}"
+                f"accepted is int8 of 1 to {most} levels for {self.format}"
             )
         if (np.diff(self.table.astype(np.int16)) <= 0).any():
             raise InvalidInputError("quantized weights: the levels of the table do not ascend")
