@@ -6,8 +6,6 @@ import tvm
 from tvm import relax
 
 from espalier.core.calibration import Calibration
-from espalier.core.errors import InvalidPlanError
-from espalier.core.formats import parse_format
 from espalier.core.plan import Plan
 
 from .lower.refuse_winograd import RefuseWinograd
@@ -16,6 +14,7 @@ from .prepare.fuse_layers import FuseLayers
 from .prune.insert_channel_gates import InsertChannelGates
 from .prune.propagate_activity import PropagateActivity
 from .prune.replace_weights import ReplaceWeights
+from .quantize.rewrite_to_integer import RewriteToInteger
 from .quantize.round_to_bfloat16 import RoundToBfloat16
 
 
@@ -40,12 +39,12 @@ def prune_phase(plan: Plan, calibration: Calibration) -> list:
     ]
 
 
-def quantize_phase(plan: Plan) -> list:
+def quantize_phase(plan: Plan, calibration: Calibration) -> list:
     """Number formats; last of all, because what reads a tensor decides how it is rounded."""
-    for layer in (plan.default, *map(plan.layer, plan.layers)):
-        if parse_format(layer.weights).is_quantized:
-            raise InvalidPlanError(f"weights: {layer.weights} cannot be compiled yet, accepted are float32, bfloat16")
-    return [RoundToBfloat16(plan)]
+    return [
+        RewriteToInteger(plan, calibration.ranges),  # first: it leaves float32 at its borders, which is not rounded
+        RoundToBfloat16(plan),
+    ]
 
 
 def lower_phase(plan: Plan) -> list:

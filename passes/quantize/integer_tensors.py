@@ -100,7 +100,8 @@ class _Decision:
 
     def made(self) -> IntegerTensors:
         for var in (*reversed(self.flow.values), *self.flow.mod["main"].params):
-            if is_real(var) and any(self._reads_integers(user, var) for user in self.flow.users[var]):
+            read = is_real(var) and any(self._reads_integers(user, var) for user in self.flow.users[var])
+            if read or self._has_to_be_integer(var):
                 self.found.wanted.add(var)
         for var in self.flow.values:
             if var in self.found.wanted and self._is_integral(var):
@@ -108,6 +109,13 @@ class _Decision:
         self._share()
         self._count_bits()
         return self.found
+
+    def _has_to_be_integer(self, var: relax.Var) -> bool:
+        """A quantized layer with a residual or a gate gives integers, whoever reads them."""
+        layer = self.flow.layer_of(var) if var in self.flow.values else None
+        if not layer or layer[0] == ir_names.CHANNEL_GATE or layer[1].name not in self.found.layers:
+            return False
+        return layer[1].gate != "none" or "residual" in layer[1].roles
 
     def _reads_integers(self, user: relax.Var, var: relax.Var) -> bool:
         layer = self.flow.layer_of(user)

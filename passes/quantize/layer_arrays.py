@@ -59,10 +59,9 @@ def _without_silent(integers: np.ndarray, scale: np.ndarray, bias: np.ndarray, o
     its multiplier beyond the bits that all channels share.
     """
     is_silent = _reach(integers) * scale < SILENT * out_scale
-    if not is_silent.any() or is_silent.all():
-        return integers, np.where(is_silent, out_scale, scale)
     shape = (-1, *[1] * (integers.ndim - 1))
-    return np.where(is_silent.reshape(shape), np.int8(0), integers), np.where(is_silent, scale[~is_silent].max(), scale)
+    others = scale[~is_silent].max(initial=0) or out_scale
+    return np.where(is_silent.reshape(shape), np.int8(0), integers), np.where(is_silent, others, scale)
 
 
 def _reach(integers: np.ndarray) -> np.ndarray:

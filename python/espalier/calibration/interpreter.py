@@ -66,9 +66,7 @@ class Interpreter:
         """The start of a walk: the inputs [G, *shape] by parameter name."""
         return {param: inputs[param.name] for param in self.params}
 
-    def walk(
-        self, lanes: Sequence[Lane], on_layer: Callable, on_value: Callable | None = None
-    ) -> list[np.ndarray]:
+    def walk(self, lanes: Sequence[Lane], on_layer: Callable, on_value: Callable | None = None) -> list[np.ndarray]:
         """Evaluate every binding in all lanes; a value dies with its last reader.
 
         on_layer(layer, lanes) returns the layer's output [S, ...] for each lane. Lanes may share a value

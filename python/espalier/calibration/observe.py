@@ -75,4 +75,3 @@ class _Watch:
             name: seen.range(method, bits[name]) if name in bits else seen.range("minmax", 8)
             for name, seen in self.seen.items()
         }
-
