@@ -14,6 +14,7 @@ from .prepare.fuse_layers import FuseLayers
 from .prune.insert_channel_gates import InsertChannelGates
 from .prune.propagate_activity import PropagateActivity
 from .prune.replace_weights import ReplaceWeights
+from .quantize.fuse_qdq import FuseQdq
 from .quantize.rewrite_to_integer import RewriteToInteger
 from .quantize.round_to_bfloat16 import RoundToBfloat16
 
@@ -21,6 +22,10 @@ from .quantize.round_to_bfloat16 import RoundToBfloat16
 def prepare_phase() -> list:
     """From what a frontend gives to layers with names."""
     return [
+        relax.transform.CanonicalizeBindings(),
+        relax.transform.ConvertToDataflow(min_size=1),
+        relax.transform.DeadCodeElimination(["main"]),
+        FuseQdq(),  # before FoldConstant, which would make float32 weights of quantized ones
         relax.transform.FoldConstant(),
         relax.transform.CanonicalizeBindings(),
         relax.transform.ConvertToDataflow(min_size=1),

@@ -1,18 +1,49 @@
-"""The integer arrays and numbers of a channel gate."""
+"""The integer arrays and numbers of a channel gate, and what its pi does in the layer."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
 from espalier.core.errors import InvalidPlanError
-from espalier.core.integer import GateArithmetic, multipliers
-from espalier.core.layers import ChannelGateSpec
+from espalier.core.integer import MULTIPLIER_BITS, GateArithmetic, multipliers
+from espalier.core.layers import ChannelGateSpec, LayerSpec
 
 from .scales import Numbers
 
 MOST = 255
+PI_BITS = 16
+"""Of a multiplier that a gate's pi is multiplied with."""
+
+
+@dataclass(frozen=True)
+class Boost:
+    """What a step of a gate's pi stands for, and where the layer multiplies with pi.
+
+    scale: of a step; most: the largest pi, as a real number.
+    shift: of the product that comes after a residual, of whose result the scale is then 2^-shift; None where pi is a
+        factor of the requantization.
+    """
+
+    scale: float
+    most: float
+    shift: int | None = None
+
+    @property
+    def inside(self) -> float:
+        """What the requantization's multiplier has to make up for: the scale of the pi that it is multiplied with."""
+        return self.scale if self.shift is None else 1.0
+
+    @property
+    def multiplier_bits(self) -> int:
+        """Of the requantization's multiplier."""
+        return PI_BITS if self.shift is None else MULTIPLIER_BITS
+
+
+NO_BOOST = Boost(1.0, 1.0, 0)
+"""Of a layer that has no pi."""
 
 
 def gate_arrays(
@@ -34,9 +65,14 @@ def gate_arrays(
     return arithmetic, integers, offsets.astype(np.int32)
 
 
-def power_of_two_scale(largest: float) -> int:
-    """The greatest shift with MOST / 2^shift >= largest, at least 0."""
-    return max(0, math.floor(math.log2(MOST / largest))) if largest > 0 else 0
+def boost_of(gate: ChannelGateSpec, layer: LayerSpec, most: float) -> Boost | None:
+    """What pi does in the layer; None if the list of winners says it all. most: the largest saliency seen."""
+    if gate.mode == "select":
+        return Boost(1.0, 1.0) if layer.gate == "branch" else None
+    if layer.gate == "output" and "residual" in layer.roles:
+        shift = max(0, math.floor(math.log2(MOST / most))) if most > 0 else 0
+        return Boost(2.0**-shift, MOST * 2.0**-shift, shift)
+    return Boost((most or 1.0) / MOST, most or 1.0)
 
 
 def _multiplier(scale: float) -> tuple[int, int]:

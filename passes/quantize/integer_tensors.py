@@ -9,6 +9,7 @@ from tvm import relax
 
 from espalier.core import ir_names
 from espalier.core.formats import parse_format
+from espalier.core.layers import LayerSpec
 from espalier.core.plan import Plan
 from espalier.ir.dataflow import Dataflow, argument, constant, shape_of
 
@@ -36,13 +37,14 @@ KEEPS_NUMBERS = (
 class IntegerTensors:
     """What a plan makes integer in a module after the prune phase.
 
-    layers: names of the layers that compute in integers.
+    layers: names of the layers that compute in integers; left: of those that the plan quantizes but that cannot.
     wanted: tensors that some operator reads as integers.
     integral: those among them that are made as integers; the others are made in float32 and quantized.
     """
 
     flow: Dataflow
     layers: set[str]
+    left: list[str]
     wanted: set[relax.Var]
     integral: set[relax.Var]
     _parents: dict[relax.Var, relax.Var] = field(default_factory=dict)
@@ -72,10 +74,35 @@ class IntegerTensors:
         return self._bits.get(self.root(var), DEFAULT_BITS)
 
 
-def quantized_layers(flow: Dataflow, plan: Plan) -> set[str]:
-    """Names of the layers whose weights the plan has in a quantized format."""
+def quantized_layers(flow: Dataflow, plan: Plan) -> list[LayerSpec]:
+    """The layers whose weights the plan has in a quantized format."""
     layers = filter(None, (flow.layer_of(var) for var in flow.values))
-    return {spec.name for _, spec, _ in layers if parse_format(plan.layer(spec.name).weights).is_quantized}
+    return [
+        spec
+        for operator, spec, _ in layers
+        if operator != ir_names.CHANNEL_GATE and parse_format(plan.layer(spec.name).weights).is_quantized
+    ]
+
+
+def boosted_layers(flow: Dataflow) -> set[str]:
+    """Names of the layers whose gate boosts."""
+    layers = filter(None, (flow.layer_of(var) for var in flow.values))
+    return {spec.name for operator, spec, _ in layers if operator == ir_names.CHANNEL_GATE and spec.mode == "boost"}
+
+
+def can_be_boosted(spec: LayerSpec) -> bool:
+    """Whether pi can be a factor before the output is limited: of a gate on the output, only with relu or nothing."""
+    accepted = ("relu",) if "residual" in spec.roles else ("none", "relu")
+    return spec.gate != "output" or spec.activation.kind in accepted
+
+
+def keeps_numbers(call: relax.Call) -> bool:
+    """Whether a stock operator gives nothing but what it reads, or zero."""
+    if call.op.name == "relax.nn.pad":
+        return float(call.attrs.pad_value) == 0 and str(call.attrs.pad_mode) == "constant"
+    if call.op.name == "relax.concat":
+        return isinstance(call.args[0], relax.Tuple)
+    return call.op.name in KEEPS_NUMBERS
 
 
 def is_spatial_mean(call: relax.Call) -> bool:
@@ -96,7 +123,10 @@ def sources(call: relax.Call) -> list[relax.Expr]:
 class _Decision:
     def __init__(self, flow: Dataflow, plan: Plan):
         self.flow, self.plan = flow, plan
-        self.found = IntegerTensors(flow, quantized_layers(flow, plan), set(), set())
+        planned, boosted = quantized_layers(flow, plan), boosted_layers(flow)
+        left = [spec.name for spec in planned if spec.name in boosted and not can_be_boosted(spec)]
+        layers = {spec.name for spec in planned} - set(left)
+        self.found = IntegerTensors(flow, layers, left, set(), set())
 
     def made(self) -> IntegerTensors:
         for var in (*reversed(self.flow.values), *self.flow.mod["main"].params):
@@ -128,14 +158,10 @@ class _Decision:
         call = self.flow.call_of(var)
         if call is None:
             return False
-        if call.op.name == "relax.nn.pad":
-            return float(call.attrs.pad_value) == 0 and str(call.attrs.pad_mode) == "constant"
         if call.op.name == "relax.add":
             left, right = call.args
             return all(constant(one) is None for one in call.args) and shape_of(left) == shape_of(right)
-        if call.op.name == "relax.concat":
-            return isinstance(call.args[0], relax.Tuple)
-        return call.op.name in KEEPS_NUMBERS or is_spatial_mean(call)
+        return keeps_numbers(call) or is_spatial_mean(call)
 
     def _is_integral(self, var: relax.Var) -> bool:
         layer = self.flow.layer_of(var)
@@ -147,7 +173,7 @@ class _Decision:
     def _share(self) -> None:
         for var in self.found.integral:
             call = self.flow.call_of(var)
-            if call is not None and call.op.name in KEEPS_NUMBERS:
+            if call is not None and keeps_numbers(call):
                 for source in sources(call):
                     if source in self.found.wanted:
                         self._join(var, source)

@@ -16,8 +16,11 @@ from .scales import Numbers
 MOST = 255
 """The greatest uint8 number: kernels may add up products with the numbers themselves, before the zero point."""
 
-SILENT = 0.25
-"""Weights that move an output by less than so much of a step are left out where they stand in the way of the bias."""
+SILENT_STEP, SILENT_PART = 2**-2, 2**-20
+"""Weights of a channel that can move its output by less than so much of a step, or of its bias, are left out."""
+
+SILENT_SUM = 2**24
+"""What the largest bias counts where there is nothing else to count in."""
 
 
 @dataclass(frozen=True)
@@ -45,22 +48,25 @@ def layer_arrays(name: str, weight: np.ndarray, bias, fmt: Format, x: Numbers, o
         raise InvalidPlanError(f"layer {name!r}, weights {fmt}: {error}") from None
     integers, scale = fitted.integers, fitted.scale.astype(np.float64) * x.scale
     bias = np.zeros(len(weight)) if bias is None else bias.astype(np.float64)
-    if out_scale is not None and 0 in fitted.table:
-        integers, scale = _without_silent(integers, scale, bias, out_scale)
-    sums = np.rint(bias / scale)
-    _check_sums(name, integers, sums, x.zero)
-    return LayerArrays(integers, sums.astype(np.int32), scale)
+    if 0 in fitted.table:
+        integers, scale = _without_silent(integers, scale, bias, out_scale or 0.0)
+    counted = np.rint(bias / scale)
+    if np.abs(counted).max(initial=0) >= 2**31:
+        raise InvalidPlanError(_too_large(name, np.abs(counted).max()))
+    arrays = LayerArrays(integers, counted.astype(np.int32), scale)
+    check_sums(name, arrays, x.zero)
+    return arrays
 
 
 def _without_silent(integers: np.ndarray, scale: np.ndarray, bias: np.ndarray, out_scale: float):
-    """Weights whose channel they hardly move become 0, and the channel's scale that of the others.
+    """Weights that hardly move their channel become 0, and its scale the largest of the others.
 
     Such a channel of a trained network is its bias alone. In steps of its weights the bias may be beyond int32, and
     its multiplier beyond the bits that all channels share.
     """
-    is_silent = _reach(integers) * scale < SILENT * out_scale
+    is_silent = _reach(integers) * scale < np.maximum(SILENT_STEP * out_scale, SILENT_PART * np.abs(bias))
     shape = (-1, *[1] * (integers.ndim - 1))
-    others = scale[~is_silent].max(initial=0) or out_scale
+    others = scale[~is_silent].max(initial=0) or out_scale or np.abs(bias).max() / SILENT_SUM
     return np.where(is_silent.reshape(shape), np.int8(0), integers), np.where(is_silent, others, scale)
 
 
@@ -69,12 +75,16 @@ def _reach(integers: np.ndarray) -> np.ndarray:
     return MOST * np.abs(integers.astype(np.float64)).reshape(len(integers), -1).sum(1)
 
 
-def _check_sums(name: str, integers: np.ndarray, bias: np.ndarray, x_zero: int) -> None:
-    """Raise unless int32 holds the sums, in whatever order, with or without the zero point in the bias."""
-    shift = x_zero * np.abs(integers.reshape(len(integers), -1).sum(1, dtype=np.int64))
-    worst = (_reach(integers) + np.abs(bias) + shift).max()
+def check_sums(name: str, arrays: LayerArrays, x_zero: int) -> None:
+    """Raise InvalidPlanError unless int32 holds the sums, in any order, with or without the zero point in the bias."""
+    shift = x_zero * np.abs(arrays.weight.reshape(len(arrays.weight), -1).sum(1, dtype=np.int64))
+    worst = (_reach(arrays.weight) + np.abs(arrays.bias.astype(np.float64)) + shift).max()
     if worst >= 2**31:
-        raise InvalidPlanError(
-            f"layer {name!r}: its sums may reach {worst:.3g}, accepted are sums below 2^31, which int32 holds; "
-            'keep the layer in float32 ({"weights": "float32"} in the plan)'
-        )
+        raise InvalidPlanError(_too_large(name, worst))
+
+
+def _too_large(name: str, worst: float) -> str:
+    return (
+        f"layer {name!r}: its sums may reach {worst:.3g}, accepted are sums below 2^31, which int32 holds; "
+        'keep the layer in float32 ({"weights": "float32"} in the plan)'
+    )

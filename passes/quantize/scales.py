@@ -14,7 +14,7 @@ from espalier.ir.dataflow import argument
 
 from .integer_tensors import IntegerTensors
 
-MOST_SHARED = 4.0
+MOST_SHARED = 2.0
 """A tensor may get a scale up to so many times its own, to be added to another without a multiplication."""
 
 ANY_SCALE = np.float32(2**-8)

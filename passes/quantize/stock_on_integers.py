@@ -38,15 +38,12 @@ class StockOnIntegers:
             self.made[var] = self._emit(ir_names.QUANTIZE, spec, [self.rewriting.visit_expr(var)])
         return self.made[var]
 
-    def read_reals(self, var: relax.Var, value: relax.Expr) -> None:
+    def read_reals(self, value: relax.Expr) -> None:
         """Make the float32 form of all that `value` reads; it is what the old variables become there."""
         for read in relax.analysis.free_vars(value):
             if read in self.made and read in self.rewriting.found.integral and read not in self.has_reals:
                 self.has_reals.add(read)
                 self.rewriting.set_var_remap(read, self.rewriting.builder_.emit(self.dequantized(read)))
-                if var in self.rewriting.found.wanted:
-                    name, operator = self.rewriting.names[var], value.op.name if isinstance(value, relax.Call) else ""
-                    self.rewriting.remarks.append(f"{name}: {operator} is computed in float32, between integers")
 
     def dequantized(self, var: relax.Var) -> relax.Call:
         """The call that gives the float32 form of an old variable."""

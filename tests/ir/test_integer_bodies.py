@@ -26,8 +26,7 @@ from espalier.core.layers import ActiveList, ChannelGateSpec, Conv2dSpec, DenseS
 from espalier.ir.operators import channel_gate_function, layer_function, operator_of, quantization_function
 
 RANDOM = np.random.default_rng(0)
-GATES = [("none", ()), ("branch", ("pi", "winners")), ("output", ("pi", "winners")), ("output", ("winners",)),
-         ("branch", ("winners",)), ("listed", ("winners",))]  # fmt: skip
+GATES = [("none", ()), ("branch", ("pi", "winners")), ("output", ("pi", "winners")), ("listed", ("winners",))]
 RESIDUALS = [
     ResidualArithmetic(zero=0),
     ResidualArithmetic(zero=7),
