@@ -86,6 +86,9 @@ class _Finder:
         settings = self.plan.layer(spec.name)
         if settings.density == 1:
             return
+        if spec.integer is not None:
+            self._remark(spec.name, "it came quantized, and gates are fitted to float32 layers")
+            return
         if isinstance(spec, Conv2dSpec) and spec.groups == shape_of(call.args[0])[1] == shape_of(var)[1]:
             self._carry(spec, call.args[0])
             return

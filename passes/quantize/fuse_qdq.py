@@ -35,6 +35,9 @@ from .scales import Numbers
 FORMAT = "uniform<8>"
 """What a weight of a network in QDQ form is."""
 
+SUM_BITS = 24
+"""Of the multipliers behind a convolution. With 20 bits a sum in 10,000 is rounded to the other side than in float32."""
+
 
 @tvm.transform.module_pass(opt_level=0, name="FuseQdq")
 class FuseQdq:
@@ -164,7 +167,7 @@ class _Fuser(BindingRewriter):
     def _joined_layer(self, layer: QuantizedLayer, own_var, residual, _between, activation, y: Numbers) -> relax.Call:
         own, other = self.numbers[own_var], self.numbers[residual]
         low, high = limits(layer.activation, own)
-        factors = add_multipliers(own.scale / y.scale, other.scale / y.scale)
+        factors = add_multipliers(own.scale / y.scale, other.scale / y.scale, SUM_BITS)
         arithmetic = ResidualArithmetic(other.zero, *factors, low - own.zero, high - own.zero)
         return self._layer(layer, y, (arithmetic, own), activation, [self.visit_expr(residual)])
 

@@ -75,12 +75,13 @@ class IntegerTensors:
 
 
 def quantized_layers(flow: Dataflow, plan: Plan) -> list[LayerSpec]:
-    """The layers whose weights the plan has in a quantized format."""
+    """The float32 layers whose weights the plan has in a quantized format."""
     layers = filter(None, (flow.layer_of(var) for var in flow.values))
     return [
         spec
         for operator, spec, _ in layers
-        if operator != ir_names.CHANNEL_GATE and parse_format(plan.layer(spec.name).weights).is_quantized
+        if operator != ir_names.CHANNEL_GATE and spec.integer is None
+        if parse_format(plan.layer(spec.name).weights).is_quantized
     ]
 
 

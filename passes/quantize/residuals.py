@@ -25,7 +25,7 @@ def residual_arithmetic(residual: Numbers, y: Numbers) -> ResidualArithmetic:
     return ResidualArithmetic(residual.zero, own, other, shift, low, high)
 
 
-def add_multipliers(own: float, other: float) -> tuple[int, int, int]:
-    """(own, other, shift): integers below 2^20 whose ratio to 2^shift is nearest to these."""
-    numbers, shift = multipliers(np.array([own, other]), ADD_BITS)
+def add_multipliers(own: float, other: float, bits: int = ADD_BITS) -> tuple[int, int, int]:
+    """(own, other, shift): integers below 2^bits whose ratio to 2^shift is nearest to these."""
+    numbers, shift = multipliers(np.array([own, other]), bits)
     return int(numbers[0]), int(numbers[1]), shift

@@ -65,8 +65,8 @@ class _Rounder(BindingRewriter):
         return self.call_operator(layer_function(spec, arguments), spec.name, arguments)
 
     def _is_rounding(self, layer) -> bool:
-        """Whether a layer, or the layer that a gate is made for, is planned in bfloat16."""
-        return self.plan.layer(layer[1].name).activations == "bfloat16"
+        """Whether a layer, or the layer that a gate is made for, is planned in bfloat16, and did not come quantized."""
+        return layer[1].integer is None and self.plan.layer(layer[1].name).activations == "bfloat16"
 
     def _is_read_rounded(self, var: relax.Var) -> bool:
         users = self.flow.users[var]

@@ -1,6 +1,6 @@
 """Evaluates a prepared module over many samples, value by value, so that a caller can look and step in.
 
-Layers are computed by numpy for all samples at once; every other binding is compiled alone and run at the
+Float32 layers are computed by numpy for all samples at once; every other binding is compiled alone and run at the
 model's own batch. A value is an array [G, *shape]: G groups of the model's batch, or a tuple of such arrays.
 """
 
@@ -129,7 +129,7 @@ def _steps(flow: Dataflow) -> list[Step]:
 
 def _layer(flow: Dataflow, var: relax.Var) -> Layer | None:
     found = flow.layer_of(var)
-    if not found or found[0] == ir_names.CHANNEL_GATE:
+    if not found or found[0] == ir_names.CHANNEL_GATE or found[1].integer is not None:
         return None
     _, spec, call = found
     weight, bias = constant(argument(spec, call, "weight")), argument(spec, call, "bias")

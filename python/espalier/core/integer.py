@@ -24,7 +24,11 @@ MULTIPLIER_BITS = 24
 """Of a multiplier on its own; with a factor of 8 bits beside it (a gate's pi) it has 16."""
 
 ADD_BITS = 20
-"""Of the multipliers of two tensors that are added: their sum then fits int32."""
+"""Of the multipliers of two tensors that are added: their sum then fits int32.
+
+A residual of a network that came quantized has MULTIPLIER_BITS, to be rounded as its float32 arithmetic would be: 64
+bits, or a float64, hold those sums.
+"""
 
 MAX_SHIFT = 62
 
@@ -34,7 +38,8 @@ class ResidualArithmetic:
     """How a residual joins the sums: t = RNE(clip(t, low, high) * own + (residual - zero) * other, 1, shift).
 
     zero: the residual's. low, high: to which t is clipped before, None where it is not (a network that was quantized
-    elsewhere may round its sums to 8 bits first). own, other: below 2^20; both 1 and shift 0 when the scales are equal.
+    elsewhere may round its sums to 8 bits first). own, other: below 2^20, or 2^24 where t is limited to 9 bits; both 1
+    and shift 0 when the scales are equal.
     """
 
     zero: int
