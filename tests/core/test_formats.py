@@ -59,7 +59,7 @@ def test_activations_are_float_or_uniform():
 
 
 @pytest.mark.parametrize("kind", [kind for kind in WEIGHT_FORMATS if kind is not Fixed])
-@pytest.mark.parametrize("bits", [0, 33, True, "8", None, 2.5])
+@pytest.mark.parametrize("bits", [0, 33, True, "8", None, 2.5, 8.0])
 def test_bits_that_are_not_accepted(kind, bits):
     with pytest.raises(InvalidPlanError, match=f"{kind.name}: got {bits!r} bits, accepted are"):
         kind(bits)

@@ -37,6 +37,14 @@ def refine_scales(problem: Problem, levels: np.ndarray, scale: np.ndarray, times
     return found
 
 
+def squared_error(problem: Problem, levels: np.ndarray, scale: np.ndarray) -> float:
+    """The error of the layer in the weights' own units."""
+    total = 0.0
+    for part, rows, importance in problem.blocks():
+        total += float(_errors(rows, importance, levels, scale[part]) @ problem.peak[part].astype(np.float64) ** 2)
+    return total
+
+
 def least_squares(rows: np.ndarray, importance: np.ndarray | None, chosen: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """The best scale of each channel for the chosen level of each weight; `scale` where there is none above zero."""
     weighted = chosen if importance is None else chosen * importance
@@ -46,7 +54,7 @@ def least_squares(rows: np.ndarray, importance: np.ndarray | None, chosen: np.nd
 
 
 def _searched(rows: np.ndarray, importance: np.ndarray | None, levels: np.ndarray) -> np.ndarray:
-    unclipped = np.float32(1) / np.float32(levels[-1])
+    unclipped = np.float32(1) / np.float32(levels[-1] if levels[-1] > 0 else -levels[0])
     best, least = _best_of(rows, importance, levels, [np.full(len(rows), unclipped * r, np.float32) for r in COARSE])
     for octaves in FINE:
         moved = [best * np.float32(2**step) for step in (octaves, -octaves)]
