@@ -98,7 +98,15 @@ def test_levels_by_hand():
     ("one", "least"),
     [
         *((Uniform(8), 8), (Uniform(2), 2), (Fixed(5, 3), 5), (Codebook(6), 6), (Binary(), 2)),
-        *((Shift(2), 2), (Shift(3), 3), (Shift(4), 4), (Shift(5), 6), (Focused(3), 3), (Focused(5), 4), (Focused(6), 6)),
+        *(
+            (Shift(2), 2),
+            (Shift(3), 3),
+            (Shift(4), 4),
+            (Shift(5), 6),
+            (Focused(3), 3),
+            (Focused(5), 4),
+            (Focused(6), 6),
+        ),
     ],
     ids=str,
 )

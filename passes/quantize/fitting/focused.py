@@ -11,8 +11,8 @@ What the paper leaves open, and what is done here:
   component it came from, so in the end each weight takes the nearest level of all. With a random generator it is as in
   the paper: a weight's component is drawn from the posterior, and the weight takes a level of that, or 0.
 - A layer has one table of levels, each channel a scale, searched as for other formats. Channels are divided by their
-  root mean square before the mixture is fitted: without it errors are 1.1 to 1.5 times greater where half of the weights
-  are pruned, and about the same where four fifths are.
+  root mean square before the mixture is fitted: without it errors are 1.1 to 1.5 times greater where half of the
+  weights are pruned, and about the same where four fifths are.
 - The separation test compares distributions. Components of one centre and different deviations pass it, too, though a
   plain shift suits them better; of a layer that passes, the better of both is kept, unless components are drawn.
 """
@@ -94,13 +94,14 @@ def fit_focused(
     posterior = mixture.posterior(relative)
     is_second = posterior > (0.5 if random is None else random.random(posterior.shape))
     grid = _search_grid(problem, relative, spread, is_second, mixture, fmt, width_bits)
+    guess = spread * np.float32(grid.unit)
     if random is not None:
-        return _in_components(problem, fmt, grid, is_second, spread * np.float32(grid.unit))
-    fits = []
-    for levels, components in ((shift, ()), (grid.levels, grid.components)):
-        scale = search_scales(problem, levels)
-        fits.append((squared_error(problem, levels, scale), levels, scale, components))
-    _, levels, scale, components = min(fits, key=lambda one: one[0])
+        return _in_components(problem, fmt, grid, is_second, guess)
+    choices = [
+        (grid.levels, search_scales(problem, grid.levels, guess), grid.components),
+        (shift, search_scales(problem, shift), ()),
+    ]
+    levels, scale, components = min(choices, key=lambda one: squared_error(problem, *one[:2]))
     return dataclasses.replace(problem.quantized(fmt, levels, problem.absolute(scale)), components=components)
 
 

