@@ -69,6 +69,8 @@ def fit_mixture(x: np.ndarray) -> Mixture | None:
 
 def group_moments(ascending: np.ndarray, weights: np.ndarray | None = None) -> tuple[np.ndarray, ...]:
     """Of up to 2,048 groups of neighbours, and of each sign apart: the sum of weights, and the means of x and x^2."""
+    if not ascending.size:
+        return (ascending,) * 3
     ends = np.linspace(0, len(ascending), min(GROUPS, len(ascending)), endpoint=False).astype(np.intp)
     starts = np.unique(np.append(ends, min(np.searchsorted(ascending, 0), len(ascending) - 1)))
     weights = np.ones_like(ascending) if weights is None else weights

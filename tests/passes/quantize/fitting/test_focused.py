@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fitting_conformance import Conformance, assert_same, error_of, heavy, normal, parted
+from fitting_conformance import ORDINARY, UNUSUAL, Conformance, assert_same, error_of, heavy, normal, parted, rounding
 
 from espalier.core.formats import Focused, Shift
+from espalier.passes.quantize.fitting import focused
 from espalier.passes.quantize.fitting.fit import fit
 
 
@@ -38,19 +39,19 @@ def test_levels_are_means_and_shifts(fmt, width_bits):
 def test_apart_it_beats_a_shift_of_as_many_bits(bits):
     weight = normal(8, 16, 3, 3)
     mask = pruned(weight)
-    focused, shift = (fit(weight, fmt, mask=mask) for fmt in (Focused(bits), Shift(bits)))
-    assert focused.components
-    assert error_of(weight * mask, focused) < 0.75 * error_of(weight * mask, shift)
+    parted_fit, shift = (fit(weight, fmt, mask=mask) for fmt in (Focused(bits), Shift(bits)))
+    assert parted_fit.components
+    assert error_of(weight * mask, parted_fit) < 0.75 * error_of(weight * mask, shift)
 
 
 @pytest.mark.parametrize("weight", [normal(64, 288), np.abs(normal(4, 50)), np.full((2, 8), 0.25, np.float32)])
 @pytest.mark.parametrize("bits", [3, 4, 5])
 def test_together_it_is_a_plain_shift(weight, bits):
     """One Gaussian; weights of one sign; equal weights."""
-    focused, shift = fit(weight, Focused(bits)), fit(weight, Shift(bits))
-    assert focused.components == ()
+    one, shift = fit(weight, Focused(bits)), fit(weight, Shift(bits))
+    assert one.components == ()
     for name in ("codes", "table", "scale"):
-        np.testing.assert_array_equal(getattr(focused, name), getattr(shift, name))
+        np.testing.assert_array_equal(getattr(one, name), getattr(shift, name))
 
 
 @pytest.mark.parametrize("bits", [3, 4, 5])
@@ -58,6 +59,17 @@ def test_together_it_is_a_plain_shift(weight, bits):
 def test_it_is_never_worse_than_a_shift_of_as_many_bits(weight, bits):
     """Wide and narrow components around 0 pass the test of separation, too."""
     assert error_of(weight, fit(weight, Focused(bits))) <= error_of(weight, fit(weight, Shift(bits))) * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("name", [*ORDINARY, *UNUSUAL])
+@pytest.mark.parametrize("bits", [3, 6])
+def test_components_that_hardly_differ_are_fitted_too(bits, name, monkeypatch):
+    """As if every layer passed the test of separation; a component may then be the likelier one for no weight."""
+    monkeypatch.setattr(focused, "SEPARATION", 0)
+    weight = (ORDINARY | UNUSUAL)[name]
+    least = error_of(weight, fit(weight, Shift(min(bits, 5))))
+    assert error_of(weight, fit(weight, Focused(bits))) <= least * (1 + 1e-5) + rounding(weight)
+    fit(weight, Focused(bits), random=np.random.default_rng(0))
 
 
 def test_tight_clusters_are_met_exactly():

@@ -88,3 +88,7 @@ def test_groups_keep_the_moments_and_the_signs_apart():
     assert total @ squares == pytest.approx(weights @ x**2)
     negative = x < 0
     assert total[means < 0] @ means[means < 0] == pytest.approx(weights[negative] @ x[negative])
+
+
+def test_no_values_have_no_groups():
+    assert [len(one) for one in group_moments(np.zeros(0), np.zeros(0))] == [0, 0, 0]
