@@ -6,6 +6,8 @@ import tvm
 from tvm import relax
 
 from espalier.core.calibration import Calibration
+from espalier.core.errors import InvalidPlanError
+from espalier.core.formats import parse_format
 from espalier.core.plan import Plan
 
 from .lower.refuse_winograd import RefuseWinograd
@@ -40,6 +42,9 @@ def prune_phase(plan: Plan, calibration: Calibration) -> list:
 
 def quantize_phase(plan: Plan) -> list:
     """Number formats; last of all, because what reads a tensor decides how it is rounded."""
+    for layer in (plan.default, *map(plan.layer, plan.layers)):
+        if parse_format(layer.weights).is_quantized:
+            raise InvalidPlanError(f"weights: {layer.weights} cannot be compiled yet, accepted are float32, bfloat16")
     return [RoundToBfloat16(plan)]
 
 

@@ -57,8 +57,22 @@ PlanFile = Annotated[Path | None, typer.Option("--plan", metavar="PLAN.json", he
 Density = Annotated[float | None, typer.Option(help="Kept fraction of the channels of each layer, in (0, 1].")]
 Granularity = Annotated[int | None, typer.Option(help="Channels kept or dropped together: 1, 4, 8 or 16.")]
 Placement = Annotated[str | None, typer.Option(help="What to gate at a residual add: inner, branch or sum.")]
-Weights = Annotated[str | None, typer.Option(metavar="FORMAT", help="Number format of the weights.")]
-Activations = Annotated[str | None, typer.Option(metavar="FORMAT", help="Number format of the activations.")]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FORMAT",
+        help="Number format of the weights: float32, bfloat16, binary, or with its bits (in quotes, for the shell) "
+        "'uniform<8>', 'shift<4>', 'focused<5>', 'codebook<4>', 'fixed<8,6>'.",
+    ),
+]
+Activations = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FORMAT",
+        help="Number format of the activations: as the weights if those are float32 or bfloat16, else 'uniform<2>' to "
+        "'uniform<8>', which is the default.",
+    ),
+]
 Winograd = Annotated[
     bool | None,
     typer.Option(

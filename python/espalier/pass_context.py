@@ -36,7 +36,8 @@ class PassContext:
     config: TVM's own keys, and
         "espalier.plan": a Plan, its dict, or the path of its file;
         "espalier.density", ".granularity", ".placement", ".weights", ".activations", ".winograd": the
-            plan's default, over what the plan says;
+            plan's default, over what the plan says; formats by their text, such as "focused<5>", and activations
+            follow the weights where neither says what they are;
         "espalier.calibration": a Calibration, the path of a saved one, or inputs to calibrate on: an
             array, a dict of arrays by input name, or the path of an npz file of them;
         "espalier.records": the path of tuning records.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from fractions import Fraction
 from math import ceil
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from espalier.core.errors import InvalidInputError, InvalidPlanError
-from espalier.core.plan import FORMATS, GRANULARITIES, PLACEMENTS, LayerPlan, Plan, default_granularity, kept_groups
+from espalier.core.plan import GRANULARITIES, PLACEMENTS, LayerPlan, Plan, default_granularity, kept_groups
 
 densities = st.floats(0, 1, exclude_min=True)
 settings = {
@@ -19,11 +20,18 @@ settings = {
     "granularity": st.sampled_from([*GRANULARITIES, None]),
     "placement": st.sampled_from(PLACEMENTS),
 }
-overrides = st.fixed_dictionaries({}, optional=settings)
-in_one_format = st.sampled_from(FORMATS).map(lambda one: {"weights": one, "activations": one})
+QUANTIZED = ("fixed<8,6>", "uniform<2>", "shift<4>", "focused<5>", "codebook<8>", "binary")
+formats = st.one_of(
+    st.sampled_from(("float32", "bfloat16")).map(lambda one: {"weights": one, "activations": one}),
+    st.builds(
+        lambda w, b: {"weights": w, "activations": f"uniform<{b}>"}, st.sampled_from(QUANTIZED), st.integers(2, 8)
+    ),
+    st.sampled_from(("float32", "bfloat16", *QUANTIZED)).map(lambda one: {"weights": one}),
+)
+overrides = st.builds(lambda rest, given: rest | given, st.fixed_dictionaries({}, optional=settings), formats)
 plans = st.builds(
     lambda formats, **rest: Plan(**formats, **rest),
-    in_one_format,
+    formats,
     **settings,
     layers=st.dictionaries(st.text(max_size=10), overrides, max_size=4),
 )
@@ -58,7 +66,10 @@ def test_density_outside_its_range(density):
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("granularity", 3), ("granularity", True), ("placement", "outer"), ("weights", "floaty"), ("activations", None)],
+    [
+        *[("granularity", 3), ("granularity", True), ("placement", "outer"), ("weights", "floaty"), ("weights", None)],
+        *[("weights", "uniform<9>"), ("weights", "shift<6>"), ("activations", "focused<5>"), ("activations", 8)],
+    ],
 )
 def test_impossible_value(field, value):
     with pytest.raises(InvalidPlanError, match=f"'conv0': {field}: got {value!r}, accepted are "):
@@ -88,15 +99,47 @@ def test_malformed_object(data, message):
 
 
 @pytest.mark.parametrize(
-    "formats", [{"weights": "bfloat16"}, {"activations": "bfloat16"}, {"weights": "bfloat16", "activations": "float32"}]
+    ("weights", "activations"),
+    [("float32", "float32"), ("bfloat16", "bfloat16"), ("uniform<8>", "uniform<8>"), ("shift<3>", "uniform<8>")],
 )
-def test_a_layer_computes_in_one_format(formats):
-    message = "weights and activations: got .*, accepted are both the same, one of float32, bfloat16"
+def test_activations_follow_the_weights(weights, activations):
+    plan = Plan(weights=weights, layers={"fc": {"density": 0.5}})
+    assert plan.default.activations == plan.layer("fc").activations == activations
+    assert not plan.sets("fc", "activations")
+    assert dataclasses.replace(plan, weights="float32").default.activations == "float32"
+    assert hash(plan.default) == hash(LayerPlan(weights=weights, activations=activations))
+
+
+def test_a_layers_weights_choose_among_the_plans_activations():
+    """The plan's where they fit, as for other quantized weights; a float layer in a quantized network has its own."""
+    changed = {"fc": {"weights": "float32"}, "conv0": {"weights": "shift<4>"}, "conv1": {"activations": "uniform<8>"}}
+    plan = Plan(weights="focused<5>", activations="uniform<4>", layers=changed)
+    found = {name: (plan.layer(name).weights, plan.layer(name).activations) for name in (*changed, "conv2")}
+    assert found == {
+        "fc": ("float32", "float32"),
+        "conv0": ("shift<4>", "uniform<4>"),
+        "conv1": ("focused<5>", "uniform<8>"),
+        "conv2": ("focused<5>", "uniform<4>"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("weights", "activations", "accepted"),
+    [
+        ("float32", "bfloat16", "float32"),
+        ("bfloat16", "float32", "bfloat16"),
+        ("float32", "uniform<8>", "float32"),
+        ("uniform<8>", "float32", "uniform<2..8>"),
+        ("binary", "bfloat16", "uniform<2..8>"),
+    ],
+)
+def test_formats_that_do_not_go_together(weights, activations, accepted):
+    message = f"activations: got {activations} with weights in {weights}, accepted is {accepted}; .* follow the weights"
     with pytest.raises(InvalidPlanError, match=message) as caught:
-        Plan(**formats)
+        Plan(weights=weights, activations=activations)
     assert "\n" not in str(caught.value)
     with pytest.raises(InvalidPlanError, match=f"plan, layer 'fc': {message}"):
-        Plan(weights="bfloat16", activations="bfloat16", layers={"fc": {"weights": "float32"}})
+        Plan(layers={"fc": {"weights": weights, "activations": activations}})
 
 
 def test_unreadable_files(tmp_path):

@@ -15,10 +15,12 @@ from pathlib import Path
 
 from .errors import InvalidPlanError
 from .files import read_text, write_atomically
+from .formats import ACTIVATION_FORMATS, Format, parse_format
 
 GRANULARITIES = (1, 4, 8, 16)
 PLACEMENTS = ("inner", "branch", "sum")
-FORMATS = ("float32", "bfloat16")
+DEFAULT_ACTIVATIONS = "uniform<8>"
+"""The activations of a layer with quantized weights, unless the plan says otherwise."""
 VERSION = 1
 MIN_GROUPS = 4
 
@@ -33,8 +35,11 @@ class LayerPlan:
     placement: which tensor is gated when the layer's output runs into a residual add:
         "inner" leaves it alone and gates only tensors inside a branch, "branch" gates the layer's
         own output before the add, "sum" gates the result of the add.
-    weights, activations: number formats by their text form, the same for both: "float32", or "bfloat16" for inputs
-        and weights rounded to bfloat16 (to nearest, ties to even) whose products are summed in float32.
+    weights: a number format by its text form (`core.formats`): "float32"; "bfloat16" for inputs and weights rounded to
+        bfloat16 (to nearest, ties to even) whose products are summed in float32; or a quantized one such as
+        "uniform<8>", "focused<5>", "codebook<4>", with which the layer is integer arithmetic.
+    activations: the number format of the layer's input. Float weights have the same; quantized weights have
+        "uniform<2>" to "uniform<8>". None, the default, follows the weights: theirs, or "uniform<8>".
     winograd: whether a 3x3 convolution may be computed by Winograd's transforms where that is faster; its
         rounding errors are larger (`espalier.compile`'s report says how much), within float32.
     """
@@ -43,7 +48,7 @@ class LayerPlan:
     granularity: int | None = None
     placement: str = "inner"
     weights: str = "float32"
-    activations: str = "float32"
+    activations: str | None = None
     winograd: bool = True
 
     def __post_init__(self):
@@ -51,12 +56,15 @@ class LayerPlan:
             raise InvalidPlanError(f"density: got {self.density!r}, accepted is a number in (0, 1]")
         _check_choice("granularity", self.granularity, (*GRANULARITIES, None))
         _check_choice("placement", self.placement, PLACEMENTS)
-        _check_choice("weights", self.weights, FORMATS)
-        _check_choice("activations", self.activations, FORMATS)
-        if self.weights != self.activations:
+        weights = parse_format(self.weights, what="weights")
+        if self.activations is None:
+            object.__setattr__(self, "activations", DEFAULT_ACTIVATIONS if weights.is_quantized else self.weights)
+        activations = parse_format(self.activations, ACTIVATION_FORMATS, "activations")
+        if not _fit_each_other(weights, activations):
+            accepted = "uniform<2..8>" if weights.is_quantized else self.weights
             raise InvalidPlanError(
-                f"weights and activations: got {self.weights} and {self.activations}, accepted are both the same, "
-                f"one of {', '.join(FORMATS)}"
+                f"activations: got {self.activations} with weights in {self.weights}, accepted is {accepted}; "
+                f"without a value they follow the weights"
             )
         if not isinstance(self.winograd, bool):
             raise InvalidPlanError(f"winograd: got {self.winograd!r}, accepted are true and false")
@@ -70,7 +78,9 @@ class Plan:
     """What to do to each layer of a network.
 
     `Plan(density=0.5)` sets the default of every layer; `layers` maps a layer name to the fields
-    that differ there: `Plan(density=0.5, layers={"conv0": {"density": 1.0}})`.
+    that differ there: `Plan(density=0.5, layers={"conv0": {"density": 1.0}})`. A layer that has weights but no
+    activations there takes the default's activations if they fit its weights, or else those that follow the weights:
+    `Plan(weights="focused<5>", activations="uniform<4>", layers={"conv0": {"weights": "float32"}})`.
 
     Raises InvalidPlanError for an unknown field or an impossible value.
     """
@@ -79,7 +89,7 @@ class Plan:
     granularity: int | None = None
     placement: str = "inner"
     weights: str = "float32"
-    activations: str = "float32"
+    activations: str | None = None
     winograd: bool = True
     layers: Mapping[str, Mapping] = field(default_factory=dict)
 
@@ -103,7 +113,10 @@ class Plan:
         if not isinstance(overrides, Mapping):
             raise InvalidPlanError(f"got {overrides!r}, accepted is an object with {', '.join(FIELDS)}")
         _check_fields(overrides, FIELDS)
-        return dataclasses.replace(self.default, **overrides)
+        settings = {field: getattr(self, field) for field in FIELDS} | dict(overrides)
+        if "weights" in overrides and not self.sets(name, "activations"):
+            settings["activations"] = _following(settings["weights"], self.activations)
+        return LayerPlan(**settings)
 
     def sets(self, name: str, setting: str) -> bool:
         """Whether the plan gives `setting` for this very layer, not only as a default."""
@@ -138,7 +151,7 @@ class Plan:
         """The plan as plain values, the form that is saved."""
         return {
             "version": VERSION,
-            "default": dataclasses.asdict(self.default),
+            "default": {name: getattr(self, name) for name in FIELDS},
             "layers": {name: dict(overrides) for name, overrides in self.layers.items()},
         }
 
@@ -169,6 +182,18 @@ def kept_groups(channels: int, density: float, granularity: int) -> int:
     The product is rounded to 9 digits first, so that 0.7 * 10 keeps 7 groups, not 8.
     """
     return max(1, -int(-round(density * channels / granularity, 9) // 1))
+
+
+def _fit_each_other(weights: Format, activations: Format) -> bool:
+    """Float weights have the same activations, quantized weights quantized ones."""
+    return weights == activations or weights.is_quantized and activations.is_quantized
+
+
+def _following(weights, activations: str | None) -> str | None:
+    """The default's activations for a layer with other weights; None, which follows them, where they do not fit."""
+    if activations is None:
+        return None
+    return activations if _fit_each_other(parse_format(weights, what="weights"), parse_format(activations)) else None
 
 
 def _is_number(value) -> bool:

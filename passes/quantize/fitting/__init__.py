@@ -1,0 +1,1 @@
+"""Number formats fitted to the weights of a layer."""
