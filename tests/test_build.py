@@ -57,6 +57,12 @@ def test_lowered_equals_body(placement, mode):
     assert lowered.report == body.report
 
 
+@pytest.mark.parametrize("plan", [Plan(weights="focused<5>"), Plan(layers={"conv0": {"weights": "focused<5>"}})])
+def test_quantized_weights_cannot_be_compiled_yet(plan):
+    with pytest.raises(InvalidPlanError, match="weights: focused<5> cannot be compiled yet, accepted are float32, bf"):
+        build(plain(), plan=plan)
+
+
 @pytest.mark.skipif(not IS_X86, reason="needs an x86 machine")
 @pytest.mark.parametrize("mcpu", ["haswell", "x86-64"])
 def test_other_instruction_sets_give_the_same(gated, mcpu):

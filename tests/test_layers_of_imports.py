@@ -22,7 +22,8 @@ LINES = (
     ("espalier",),  # the package's own __init__: the public names
     ("relay",),
     ("api",),
-    ("measure", "calibration", "training"),
+    ("training",),
+    ("measure", "calibration"),
     ("pass_context",),
     ("build",),
     ("build_key", "program_cache"),

@@ -67,13 +67,20 @@ def test_default_plan_is_dense():
         ("density", 0.5),
         ("granularity", 4),
         ("placement", "sum"),
-        ("weights", "float32"),
+        ("weights", "focused<5>"),
         ("activations", "float32"),
     ],
 )
 def test_each_flag_sets_the_plans_default(name, value):
     assert f"espalier.{name}" in FLAGS
     assert getattr(flags(**{name: value}).plan(), name) == value
+
+
+def test_activations_follow_the_weights_of_the_flags():
+    assert flags(weights="uniform<4>").plan().default.activations == "uniform<8>"
+    assert flags(plan=Plan(weights="shift<4>"), weights="bfloat16").plan().default.activations == "bfloat16"
+    with pytest.raises(InvalidPlanError, match=r"activations: got uniform<4> with weights in float32, accepted is f"):
+        flags(plan=Plan(weights="shift<4>", activations="uniform<4>"), weights="float32")
 
 
 def test_flags_override_the_plan_and_its_layers_stay(tmp_path):

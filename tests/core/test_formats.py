@@ -59,7 +59,7 @@ def test_activations_are_float_or_uniform():
 
 
 @pytest.mark.parametrize("kind", [kind for kind in WEIGHT_FORMATS if kind is not Fixed])
-@pytest.mark.parametrize("bits", [0, 33, True, "8", None, 2.5])
+@pytest.mark.parametrize("bits", [0, 33, True, "8", None, 2.5, 8.0])
 def test_bits_that_are_not_accepted(kind, bits):
     with pytest.raises(InvalidPlanError, match=f"{kind.name}: got {bits!r} bits, accepted are"):
         kind(bits)
@@ -98,7 +98,15 @@ def test_levels_by_hand():
     ("one", "least"),
     [
         *((Uniform(8), 8), (Uniform(2), 2), (Fixed(5, 3), 5), (Codebook(6), 6), (Binary(), 2)),
-        *((Shift(2), 2), (Shift(3), 3), (Shift(4), 4), (Shift(5), 6), (Focused(3), 3), (Focused(5), 4), (Focused(6), 6)),
+        *(
+            (Shift(2), 2),
+            (Shift(3), 3),
+            (Shift(4), 4),
+            (Shift(5), 6),
+            (Focused(3), 3),
+            (Focused(5), 4),
+            (Focused(6), 6),
+        ),
     ],
     ids=str,
 )

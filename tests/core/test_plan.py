@@ -23,7 +23,9 @@ settings = {
 QUANTIZED = ("fixed<8,6>", "uniform<2>", "shift<4>", "focused<5>", "codebook<8>", "binary")
 formats = st.one_of(
     st.sampled_from(("float32", "bfloat16")).map(lambda one: {"weights": one, "activations": one}),
-    st.builds(lambda w, b: {"weights": w, "activations": f"uniform<{b}>"}, st.sampled_from(QUANTIZED), st.integers(2, 8)),
+    st.builds(
+        lambda w, b: {"weights": w, "activations": f"uniform<{b}>"}, st.sampled_from(QUANTIZED), st.integers(2, 8)
+    ),
     st.sampled_from(("float32", "bfloat16", *QUANTIZED)).map(lambda one: {"weights": one}),
 )
 overrides = st.builds(lambda rest, given: rest | given, st.fixed_dictionaries({}, optional=settings), formats)

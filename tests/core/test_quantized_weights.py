@@ -23,6 +23,10 @@ def test_weights_are_levels_times_scales():
     np.testing.assert_array_equal(weights.dequantized(), np.array(expected, np.float32), strict=True)
 
 
+def test_components_explain_the_levels():
+    assert QuantizedWeights(Codebook(2), CODES, TABLE, SCALE, components=((-8, 1), (5, 1), (4, 96))).components
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -39,6 +43,7 @@ def test_weights_are_levels_times_scales():
         ({"scale": SCALE[:1]}, r"the scale is float32 \[1\], accepted is float32 \[2\]"),
         ({"scale": SCALE.astype(np.float64)}, "the scale is float64"),
         ({"scale": np.array([1, 0], np.float32)}, "not finite or not above zero"),
+        ({"components": ((-8, 1), (99, 1))}, r"no shift from a mean of \(\(-8, 1\), \(99, 1\)\)"),
         ({"scale": np.array([1, np.nan], np.float32)}, "not finite or not above zero"),
     ],
 )

@@ -34,7 +34,7 @@ def fit_codebook(problem: Problem, fmt: Codebook, width_bits: int) -> QuantizedW
     for _ in range(ROUNDS):
         refined = refine_scales(problem, levels, scale, times=1)
         lower, better = best_levels(cell_moments(problem, refined, width_bits), 2**fmt.bits, problem.energy)
-        if lower > (1 - LEAST_GAIN) * error:
+        if lower >= (1 - LEAST_GAIN) * error:
             break
         error, levels, scale = lower, better, refined
     return problem.quantized(fmt, levels, problem.absolute(scale))

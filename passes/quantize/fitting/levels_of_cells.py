@@ -10,6 +10,8 @@ Programming, The R Journal 3/2, 2011.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from .nearest import half_cells
@@ -53,18 +55,49 @@ def best_levels(moments: np.ndarray, count: int, energy: float) -> tuple[float, 
     half = moments.shape[1] // 4
     right = _chains(moments[:, 2 * half :], half - 1, count - 1)
     left = _chains(moments[:, 2 * half - 1 :: -1] * [[1], [-1]], half, count - 1)
-    gains = left[0][:, None] + right[0]
+    gains = left.gains[:, None] + right.gains
     fits = np.add.outer(np.arange(gains.shape[0]), np.arange(gains.shape[1])) < count
     negative, positive = np.unravel_index(np.where(fits, gains, np.inf).argmin(), gains.shape)
-    levels = [*(-one for one in left[1][negative]), 0, *reversed(right[1][positive])]
+    levels = [*(-one for one in left.levels(negative)), 0, *reversed(right.levels(positive))]
     return energy + float(gains[negative, positive]), np.array(levels, np.int16)
 
 
-def _chains(moments: np.ndarray, last: int, most: int) -> tuple[np.ndarray, list[list[int]]]:
-    """For k = 0, 1, .. levels among 1 .. last, at most `most`: by how much they change the error, and the levels.
+@dataclass(frozen=True)
+class _Chains:
+    """The best k levels above 0, for every k.
 
-    moments: of the cells from 0 upwards. Levels are listed downwards.
+    gains: by how much they change the error, [K + 1]; last: the greatest of them, [K + 1].
+    parents: for k = 1 .. K, by level as the k-th one, the level before it.
     """
+
+    gains: np.ndarray
+    last: np.ndarray
+    parents: list[np.ndarray]
+
+    def levels(self, k: int) -> list[int]:
+        """The k levels, downwards."""
+        found, level = [], int(self.last[k])
+        for parent in reversed(self.parents[:k]):
+            found.append(level)
+            level = int(parent[level])
+        return found
+
+
+def _chains(moments: np.ndarray, last: int, most: int) -> _Chains:
+    """Chains of at most `most` levels among 1 .. last; moments: of the cells from 0 upwards."""
+    between, above = _changes(moments, last)
+    reached, parents = np.where(np.arange(last + 1) == 0, 0.0, np.inf), []
+    totals = [reached + above]
+    for _ in range(min(most, last)):
+        through = reached[:, None] + between
+        parents.append(through.argmin(axis=0))
+        reached = through.min(axis=0)
+        totals.append(reached + above)
+    return _Chains(np.min(totals, axis=1), np.argmin(totals, axis=1), parents)
+
+
+def _changes(moments: np.ndarray, last: int) -> tuple[np.ndarray, np.ndarray]:
+    """What levels change of the error: all cells from a level to the next above it, and all above the last level."""
     sums = np.concatenate([np.zeros((2, 1)), moments.cumsum(axis=1)], axis=1)
 
     def change(level, begin, end):
@@ -73,25 +106,6 @@ def _chains(moments: np.ndarray, last: int, most: int) -> tuple[np.ndarray, list
 
     every = np.arange(last + 1)
     low, high = every[:, None], every[None, :]
-    between = change(low, 2 * low, low + high) + change(high, low + high, 2 * high)  # from a level to the next above
-    between = np.where(low < high, between, np.inf)
+    between = change(low, 2 * low, low + high) + change(high, low + high, 2 * high)
     above = change(every, 2 * every, np.full(last + 1, moments.shape[1]))
-    reached, parents = np.where(every == 0, 0.0, np.inf), []
-    found = [(above[0], [])]
-    for _ in range(min(most, last)):
-        through = reached[:, None] + between
-        parents.append(through.argmin(axis=0))
-        reached = through.min(axis=0)
-        end = int((reached + above).argmin())
-        found.append((reached[end] + above[end], _chain(parents, end)))
-    errors, chains = zip(*found)
-    return np.array(errors), list(chains)
-
-
-def _chain(parents: list[np.ndarray], level: int) -> list[int]:
-    """The levels that lead to `level`, downwards."""
-    found = []
-    for parent in reversed(parents):
-        found.append(level)
-        level = int(parent[level])
-    return found
+    return np.where(low < high, between, np.inf), above

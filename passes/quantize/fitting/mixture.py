@@ -44,7 +44,7 @@ class Mixture:
 
 
 def fit_mixture(x: np.ndarray) -> Mixture | None:
-    """The mixture by expectation maximisation; None if x, [n], has not values of both signs and a spread.
+    """The mixture by expectation maximisation; None if x, [n], has not values of both signs to start from.
 
     It starts from the mean and the deviation of the negative and of the positive values, with proportions of one half,
     and ends when a step adds less than 1e-8 to the mean log-likelihood, or after 500 steps. Responsibilities are taken
@@ -69,8 +69,10 @@ def fit_mixture(x: np.ndarray) -> Mixture | None:
 
 def group_moments(ascending: np.ndarray, weights: np.ndarray | None = None) -> tuple[np.ndarray, ...]:
     """Of up to 2,048 groups of neighbours, and of each sign apart: the sum of weights, and the means of x and x^2."""
-    ends = np.linspace(0, len(ascending), min(GROUPS, len(ascending)), endpoint=False).astype(np.intp)
-    starts = np.unique(np.append(ends, min(np.searchsorted(ascending, 0), len(ascending) - 1)))
+    if not ascending.size:
+        return (ascending,) * 3
+    even = np.linspace(0, len(ascending), min(GROUPS, len(ascending)), endpoint=False).astype(np.intp)
+    starts = np.unique(np.append(even, min(np.searchsorted(ascending, 0), len(ascending) - 1)))
     weights = np.ones_like(ascending) if weights is None else weights
     total = np.add.reduceat(weights, starts)
     safe = np.where(total > 0, total, 1)

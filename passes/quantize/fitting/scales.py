@@ -11,21 +11,26 @@ from .nearest import nearest_levels
 from .problem import Problem
 
 COARSE = 2.0 ** (-np.arange(25) / 4)
-"""Fractions of the scale at which a channel's peak is the greatest level; down to 1/64, for outliers."""
-FINE = (1 / 8, 1 / 16, 1 / 32)
+"""Fractions of the scale at which a channel's peak is the last level; down to 1/64, for outliers."""
+FINE = (1 / 8, 1 / 16, 1 / 32, 1 / 64, 1 / 128)
 """Octaves by which the best is then moved to both sides."""
 REFINEMENTS = 3
 
 
-def search_scales(problem: Problem, levels: np.ndarray) -> np.ndarray:
+def search_scales(problem: Problem, levels: np.ndarray, guess: np.ndarray | None = None) -> np.ndarray:
     """The scale of each channel with about the least error, float32 [C] in units of the peaks.
 
-    Never worse than the scale that clips nothing. First a search over scales, each channel by itself, then
-    alternately the least-squares scale of the chosen levels and the nearest levels of the new scale.
+    Never worse than the scale at which the peak is the last level, nor than the guess. First a search over scales, each
+    channel by itself, then alternately the least-squares scale of the chosen levels and the nearest levels of that.
     """
+    last = levels[-1] if levels[-1] > 0 else -levels[0]
+    tried = np.broadcast_to((COARSE / last).astype(np.float32)[:, None], (len(COARSE), len(problem.rows)))
+    tried = tried if guess is None else np.concatenate([tried, guess[None]])
     found = np.empty(len(problem.rows), np.float32)
     for part, rows, importance in problem.blocks():
-        found[part] = _refined(rows, importance, levels, _searched(rows, importance, levels), REFINEMENTS)
+        found[part] = _refined(
+            rows, importance, levels, _searched(rows, importance, levels, tried[:, part]), REFINEMENTS
+        )
     return found
 
 
@@ -37,6 +42,14 @@ def refine_scales(problem: Problem, levels: np.ndarray, scale: np.ndarray, times
     return found
 
 
+def squared_error(problem: Problem, levels: np.ndarray, scale: np.ndarray) -> float:
+    """The error of the layer in the weights' own units."""
+    total = 0.0
+    for part, rows, importance in problem.blocks():
+        total += float(_errors(rows, importance, levels, scale[part]) @ problem.peak[part].astype(np.float64) ** 2)
+    return total
+
+
 def least_squares(rows: np.ndarray, importance: np.ndarray | None, chosen: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """The best scale of each channel for the chosen level of each weight; `scale` where there is none above zero."""
     weighted = chosen if importance is None else chosen * importance
@@ -45,20 +58,18 @@ def least_squares(rows: np.ndarray, importance: np.ndarray | None, chosen: np.nd
     return np.where(is_useful, above / np.where(is_useful, below, 1), scale).astype(np.float32)
 
 
-def _searched(rows: np.ndarray, importance: np.ndarray | None, levels: np.ndarray) -> np.ndarray:
-    unclipped = np.float32(1) / np.float32(levels[-1])
-    best, least = _best_of(rows, importance, levels, [np.full(len(rows), unclipped * r, np.float32) for r in COARSE])
+def _searched(rows: np.ndarray, importance: np.ndarray | None, levels: np.ndarray, tried: np.ndarray) -> np.ndarray:
+    best, least = _best_of(rows, importance, levels, tried)
     for octaves in FINE:
-        moved = [best * np.float32(2**step) for step in (octaves, -octaves)]
+        moved = np.stack([best * np.float32(2**step) for step in (octaves, -octaves)])
         other, error = _best_of(rows, importance, levels, moved)
         best, least = np.where(error < least, other, best), np.minimum(error, least)
     return best
 
 
-def _best_of(rows, importance, levels, scales: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def _best_of(rows, importance, levels, scales: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     errors = np.stack([_errors(rows, importance, levels, scale) for scale in scales])
-    first = errors.argmin(axis=0)
-    return np.stack(scales)[first, np.arange(len(rows))], errors.min(axis=0)
+    return scales[errors.argmin(axis=0), np.arange(len(rows))], errors.min(axis=0)
 
 
 def _errors(rows: np.ndarray, importance: np.ndarray | None, levels: np.ndarray, scale: np.ndarray) -> np.ndarray:

@@ -55,7 +55,7 @@ class Format:
     """Whether a weight can be exactly 0; what cannot is neither pruned nor padded."""
 
     def __post_init__(self):
-        if isinstance(self.bits, bool) or self.bits not in self.accepted:
+        if type(self.bits) is not int or self.bits not in self.accepted:
             raise InvalidPlanError(f"{self.name}: got {self.bits!r} bits, accepted are {_span(self.accepted)}")
 
     def __str__(self) -> str:
@@ -153,7 +153,7 @@ class Fixed(Format):
 
     def __post_init__(self):
         super().__post_init__()
-        if isinstance(self.fraction, bool) or self.fraction not in FRACTIONS:
+        if type(self.fraction) is not int or self.fraction not in FRACTIONS:
             raise InvalidPlanError(f"fixed: got {self.fraction!r} fraction bits, accepted are {_span(FRACTIONS)}")
 
     def __str__(self) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .errors import InvalidInputError
-from .formats import Format
+from .formats import WIDTH_BITS, Format
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class QuantizedWeights:
         if not self.format.is_quantized:
             raise InvalidInputError(f"quantized weights: {self.format} has no codes, accepted are quantized formats")
         self._check_table()
+        self._check_components()
         if self.codes.dtype != np.uint8 or self.codes.ndim == 0 or self.codes.max(initial=0) >= len(self.table):
             raise InvalidInputError(
                 f"quantized weights: codes are {self.codes.dtype} {list(self.codes.shape)} up to "
@@ -55,6 +56,12 @@ class QuantizedWeights:
             )
         if (np.diff(self.table.astype(np.int16)) <= 0).any():
             raise InvalidInputError("quantized weights: the levels of the table do not ascend")
+
+    def _check_components(self) -> None:
+        shifts = [0, *(sign * 2**e for e in range(WIDTH_BITS) for sign in (-1, 1))]
+        possible = {0, *(mean + step * shift for mean, step in self.components for shift in shifts)}
+        if self.components and not possible.issuperset(self.table.tolist()):
+            raise InvalidInputError(f"quantized weights: a level is no shift from a mean of {self.components}")
 
     @property
     def integers(self) -> np.ndarray:

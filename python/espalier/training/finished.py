@@ -13,6 +13,9 @@ from .gates import insert_gates, set_density
 from .networks import NETWORKS
 from .recipe import Recipe
 
+EXAMPLE = torch.zeros(1, 3, 32, 32)
+"""An input of every network in `NETWORKS`."""
+
 
 def drawn_network(recipe: Recipe) -> nn.Module:
     """The recipe's network with the weights that its seed draws; torch's own random state is left alone."""
@@ -25,7 +28,7 @@ def drawn_network(recipe: Recipe) -> nn.Module:
 
 def with_gates(network: nn.Module, recipe: Recipe) -> nn.Module:
     """The network with the gates that the recipe gives it, if any."""
-    return insert_gates(network, recipe.plan, torch.zeros(1, 3, 32, 32)) if recipe.is_gated else network
+    return insert_gates(network, recipe.plan, EXAMPLE) if recipe.is_gated else network
 
 
 def load_finished(path) -> nn.Module:

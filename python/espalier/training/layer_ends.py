@@ -58,6 +58,17 @@ class LayerEnds:
             node = self._only_user(name, node, "activation", self._is_activation)
         return node
 
+    def norm(self, name: str) -> nn.BatchNorm2d | None:
+        """The batch norm behind the layer's convolution, if there is one."""
+        node = self.convolution(name)
+        while len(node.users) == 1 and (node := next(iter(node.users))).op == "call_module":
+            module = self.modules[node.target]
+            if isinstance(module, nn.BatchNorm2d):
+                return module
+            if not isinstance(module, _ABSENT_WHEN_COMPILED):
+                break
+        return None
+
     def _through(self, node: fx.Node, once: tuple[type[nn.Module], ...] = ()) -> fx.Node:
         """The last of the modules behind the node that vanish when compiled; one of the types `once` may be there."""
         while len(node.users) == 1:

@@ -21,9 +21,11 @@ from torch.nn import functional
 from ..core.errors import InvalidInputError, TrainingStoppedError
 from .checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights, with_state
 from .data import Images, batches_of
-from .finished import drawn_network, with_gates
+from .finished import EXAMPLE, drawn_network, with_gates
 from .gates import mean_saliency, set_density
 from .recipe import Recipe
+from .sites import find_sites
+from .start import start_gates
 
 CHECKPOINT = "checkpoint.pt"
 WEIGHTS = "weights.pt"
@@ -70,6 +72,8 @@ class Training:
             load_weights(dense, Path(data_folder) / recipe.start)
         self.teacher = copy.deepcopy(dense).eval() if recipe.distillation else None
         self.model = with_gates(dense, recipe)
+        if recipe.is_gated and recipe.follow is not None and not (self.output / CHECKPOINT).exists():
+            start_gates(self.model, find_sites(dense, recipe.plan, EXAMPLE), train, recipe.follow)
         for one in filter(None, (self.model, self.teacher)):
             one.to(self.device, memory_format=torch.channels_last)
         self.optimizer = _optimizer(self.model, recipe)

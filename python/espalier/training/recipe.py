@@ -23,6 +23,8 @@ class Recipe:
     label_smoothing: of the labels' cross-entropy.
     distillation: share of the teacher's divergence in the loss, the rest are the labels; temperature: of both.
     sparsity: the paper's lambda, on the sum of the saliencies.
+    follow: how much the gates follow the input when they begin, 0 to 1, see `start.start_gates`; None begins as the
+        paper does, with all channels worth the same.
     lowering: the share of the epochs in which the density falls from 1 to the plan's, in steps of 0.1.
     clip: largest norm of a gradient, which is scaled down to it.
     bfloat16: compute products in bfloat16 (weights and gates stay float32); twice as fast where the processor can.
@@ -43,7 +45,8 @@ class Recipe:
     distillation: float = 0.0
     temperature: float = 4.0
     sparsity: float = 1e-8
-    lowering: float = 0.4
+    follow: float | None = 0.25
+    lowering: float = 0.0
     clip: float = 5.0
     bfloat16: bool = False
 
@@ -89,7 +92,15 @@ class Recipe:
 RECIPES = {
     one.name: one
     for one in (
-        Recipe("mcifarnet-gated", "mcifarnet", "models-cifar10/mcifarnet.pt", Plan(density=0.5), distillation=0.7),
+        Recipe(
+            "mcifarnet-gated",
+            "mcifarnet",
+            "models-cifar10/mcifarnet.pt",
+            Plan(density=0.5),
+            epochs=8,
+            learning_rate=0.03,
+            distillation=0.7,
+        ),
         Recipe(
             "resnet20-gated",
             "resnet20",

@@ -1,0 +1,27 @@
+"""The look-up of the nearest level, against a comparison with all."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from espalier.passes.quantize.fitting.nearest import nearest_codes, nearest_levels
+
+level_sets = st.lists(st.integers(-128, 127), min_size=1, max_size=256, unique=True).map(sorted)
+values = st.lists(st.floats(-300, 300, width=32) | st.integers(-400, 400).map(lambda half: half / 2), min_size=1)
+
+
+@given(level_sets, values)
+def test_nearest_and_ties_upwards(levels, values):
+    levels, x = np.array(levels, np.int16), np.array(values, np.float32)
+    distances = np.abs(x[:, None].astype(np.float64) - levels[::-1])
+    expected = len(levels) - 1 - distances.argmin(axis=1)  # the first of the descending levels
+    np.testing.assert_array_equal(nearest_codes(x.copy(), levels), expected)
+    found = nearest_levels(x.copy(), levels)
+    np.testing.assert_array_equal(np.abs(x - found.astype(np.float64)), distances.min(axis=1))
+
+
+def test_what_is_beyond_takes_the_last():
+    levels = np.array([-8, 0, 1], np.int16)
+    np.testing.assert_array_equal(nearest_codes(np.array([-1e38, 1e38, -1e-30], np.float32), levels), [0, 2, 1])
