@@ -58,8 +58,8 @@ def test_lowered_equals_body(placement, mode):
 
 
 @pytest.mark.parametrize("plan", [Plan(weights="focused<5>"), Plan(layers={"conv0": {"weights": "focused<5>"}})])
-def test_quantized_weights_cannot_be_compiled_yet(plan):
-    with pytest.raises(InvalidPlanError, match="weights: focused<5> cannot be compiled yet, accepted are float32, bf"):
+def test_quantized_weights_need_ranges(plan):
+    with pytest.raises(InvalidPlanError, match=r"quantized layers need the range .*espalier.calibrate.*--calibration"):
         build(plain(), plan=plan)
 
 

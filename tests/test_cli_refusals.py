@@ -119,7 +119,7 @@ def test_calibration_inputs_that_are_refused(kind, folder, tmp_path):
 
 def test_calibrating_for_a_dense_plan_is_refused(folder, tmp_path):
     arguments = ("calibrate", folder / "net.onnx", "--inputs", folder / "x16.npy", "-o", tmp_path / "g.npz")
-    assert_refused(arguments, "the plan gates no layer", "--density 0.5", kept=tmp_path)
+    assert_refused(arguments, "gates no layer and quantizes none", "--density 0.5", kept=tmp_path)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "no program", "no manifest", "other version", "no folder"])

@@ -6,8 +6,9 @@ import tvm
 from tvm import relax
 
 from espalier.core import ir_names
-from espalier.core.layers import Conv2dSpec, LayerRecord, conv2d_macs, gate_macs, skipped_macs
-from espalier.ir.dataflow import Dataflow, argument, shape_of
+from espalier.core.formats import parse_format
+from espalier.core.layers import Conv2dSpec, LayerRecord, LayerSpec, conv2d_macs, gate_macs, skipped_macs
+from espalier.ir.dataflow import Dataflow, argument, dtype_of, shape_of
 
 
 def layer_table(mod: tvm.IRModule) -> list[LayerRecord]:
@@ -20,14 +21,19 @@ def layer_table(mod: tvm.IRModule) -> list[LayerRecord]:
         if operator == ir_names.CHANNEL_GATE
     }
     return [
-        _record(operator, spec, call, shape_of(var), gate_work.get(spec.name))
+        _record(operator, spec, call, shape_of(var), gate_work.get(spec.name), _activation_bits(flow, spec, call))
         for var, (operator, spec, call) in ((var, layer) for var, layer in layers.items() if layer)
         if operator != ir_names.CHANNEL_GATE
     ]
 
 
 def _record(
-    operator: str, spec, call: relax.Call, out_shape: tuple[int, ...], gate: tuple[int, int] | None
+    operator: str,
+    spec,
+    call: relax.Call,
+    out_shape: tuple[int, ...],
+    gate: tuple[int, int] | None,
+    activation_bits: int,
 ) -> LayerRecord:
     weight = shape_of(argument(spec, call, "weight"))
     is_convolution = isinstance(spec, Conv2dSpec)
@@ -50,4 +56,22 @@ def _record(
         active_input_channels=active_in,
         granularity=spec.winners.granularity if spec.winners else None,
         gate=spec.gate,
+        weights=spec.format if spec.integer is None else spec.weight_format,
+        activation_bits=activation_bits,
     )
+
+
+def _activation_bits(flow: Dataflow, spec, call: relax.Call) -> int:
+    """Bits of a value of the layer's input: of a quantized one as many as its largest number has."""
+    if spec.integer is None:
+        return parse_format(spec.format).bits
+    return _largest_number(flow, call.args[0]).bit_length()
+
+
+def _largest_number(flow: Dataflow, var: relax.Var) -> int:
+    """What an integer tensor holds at most, by the operator that makes it."""
+    found = flow.operator_of(var)
+    if found:
+        return (found[1].integer if isinstance(found[1], LayerSpec) else found[1]).high
+    read = relax.analysis.free_vars(flow.values[var])
+    return max(_largest_number(flow, one) for one in read if dtype_of(one) == "uint8")

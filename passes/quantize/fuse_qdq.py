@@ -36,7 +36,7 @@ FORMAT = "uniform<8>"
 """What a weight of a network in QDQ form is."""
 
 SUM_BITS = 24
-"""Of the multipliers behind a convolution. With 20 bits a sum in 10,000 is rounded to the other side than in float32."""
+"""Of the multipliers behind a convolution. With 20 bits one sum in 10,000 is rounded otherwise than in float32."""
 
 
 @tvm.transform.module_pass(opt_level=0, name="FuseQdq")

@@ -70,7 +70,7 @@ class QdqMatcher:
         return QuantizedLayer(spec, x, arrays, activation or Activation(), through)
 
     def value(self, expr: relax.Expr) -> np.ndarray | None:
-        """The value of an expression of constants, quantized ones among them; float32."""
+        """The value of an expression of constants, quantized ones among them."""
         known = constant(expr)
         if known is not None:
             return known
@@ -79,7 +79,7 @@ class QdqMatcher:
             return None
         if call.op.name == "relax.dequantize":
             found = self._quantized_constant(call)
-            return None if found is None else (found[0] * along(found[1], found[0].ndim, found[2])).astype(np.float32)
+            return None if found is None else found[0] * along(found[1].astype(np.float64), found[0].ndim, found[2])
         inner = self.value(call.args[0])
         if inner is None:
             return None

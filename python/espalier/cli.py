@@ -168,15 +168,24 @@ def calibrate(
     density: Density = None,
     granularity: Granularity = None,
     placement: Placement = None,
+    weights: Weights = None,
+    activations: Activations = None,
+    ranges: Annotated[
+        str, typer.Option(help="How ranges of activations are chosen: mse, percentile or minmax.")
+    ] = "mse",
+    gates_from: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.npz", help="A calibration whose gates and weights are kept; only ranges are new."),
+    ] = None,
     shape: Shapes = None,
     as_json: Json = False,
 ) -> None:
-    """Fit gates to a network that was trained without any."""
+    """Fit gates to a network that was trained without any, and observe ranges of activations to quantize by."""
     from .commands import calibrate as command
     from .commands.models import PlanOptions
 
-    options = PlanOptions(plan, density, granularity, placement)
-    _finish(command.run(model, inputs, output, options, shape or ()), as_json)
+    options = PlanOptions(plan, density, granularity, placement, weights, activations)
+    _finish(command.run(model, inputs, output, options, shape or (), ranges, gates_from), as_json)
 
 
 @app.command()

@@ -13,7 +13,7 @@ from espalier.report import tables
 
 LAYERS = (
     LayerRecord("stem", "conv2d", 118_013_952, 118_013_952, 64, 64, 3, 3),
-    LayerRecord("layer4.1.conv2", "conv2d", 115_605_504, 28_901_376, 512, 256, 512, 256, 16, "output"),
+    LayerRecord("layer4.1.conv2", "conv2d", 115_605_504, 28_901_376, 512, 256, 512, 256, 16, "output", "focused<5>", 8),
 )
 TIMING = Timing(1.42e-3, 1.4e-3, 1.5e-3, 20)
 
@@ -30,31 +30,31 @@ def rendered(table, width: int = 100) -> list[str]:
 def test_layers():
     heading, rule, stem, last, total = rendered(tables.layer_table(LAYERS))
     assert heading.split()[:2] == ["layer", "kind"]
-    assert stem == "stem conv2d 3 64 - 118 M 118 M 100 %"
-    assert last == "layer4.1.conv2 conv2d 256/512 256/512 output g16 116 M 28.9 M 25 %"
-    assert total == "total 234 M 147 M 63 %"
+    assert stem == "stem conv2d 3 64 - float32 118 M 118 M 100 % 121 G"
+    assert last == "layer4.1.conv2 conv2d 256/512 256/512 output g16 focused<5> 116 M 28.9 M 25 % 694 M"
+    assert total == "total 234 M 147 M 63 % 122 G"
     assert set(rule) == {"─"}
 
 
 def test_a_long_name_is_folded_and_nothing_else():
     name = "features/stage4/unit12/branch2/convolution"
-    layer = LayerRecord(name, "conv2d", 9, 9, 4096, 2048, 4096, 2048, 16, "output")
-    folded = [line.split()[0] for line in rendered(tables.layer_table([layer]))[2:4]]
+    layer = LayerRecord(name, "conv2d", 9, 9, 4096, 2048, 4096, 2048, 16, "output", "focused<5>", 8)
+    folded = [line.split()[0] for line in rendered(tables.layer_table([layer]))[2:5]]
     assert "".join(folded) == name
 
 
 def test_no_layers():
-    assert rendered(tables.layer_table(()))[-1] == "total 0 0 -"
+    assert rendered(tables.layer_table(()))[-1] == "total 0 0 - 0"
 
 
 def test_profile():
     layers = (LayerMeasurement(LAYERS[0], 3e-3), LayerMeasurement(LAYERS[1], 1e-3))
     measurement = Measurement(4.5e-3, 146_915_328, 233_619_456, TIMING, layers, glue_s=1e-3)
     lines = rendered(tables.profile_table(measurement))
-    assert lines[2] == "stem 3.00 ms 60 % 118 M 118 M 78.7 3 64"
-    assert lines[3] == "layer4.1.conv2 1.00 ms 20 % 116 M 28.9 M 57.8 256/512 256/512"
+    assert lines[2] == "stem 3.00 ms 60 % 118 M 118 M 78.7 3 64 float32 121 G"
+    assert lines[3] == "layer4.1.conv2 1.00 ms 20 % 116 M 28.9 M 57.8 256/512 256/512 focused<5> 694 M"
     assert lines[4] == "glue 1.00 ms 20 %"
-    assert lines[5] == "whole run 4.50 ms 234 M 147 M 65.3"
+    assert lines[5] == "whole run 4.50 ms 234 M 147 M 65.3 122 G"
 
 
 def test_comparison():

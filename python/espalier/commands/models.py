@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from espalier.core.calibration import Calibration
 from espalier.core.errors import InvalidInputError
 from espalier.pass_context import PREFIX, PassContext
 
@@ -37,15 +38,18 @@ def read_model(path: Path, shapes: Sequence[str]):
     return espalier.from_onnx(path, _parse_shapes(shapes))
 
 
-def calibrate(mod, context: PassContext, steps: Steps):
-    """The calibration that the flags hold, or one fitted on the inputs that they hold, or None."""
+def calibrate(mod, context: PassContext, steps: Steps, ranges: str = "mse", gates_from: Calibration | None = None):
+    """The calibration that the flags hold, or one fitted on the inputs that they hold, or None.
+
+    ranges, gates_from: as for `espalier.calibrate`.
+    """
     from espalier import api
 
     inputs = context.calibration_inputs()
     if context.calibration() is not None or inputs is None:
         return context.calibration()
     steps.begin("calibrating")
-    return api.calibrate(mod, inputs, context.plan(), progress=steps.part)
+    return api.calibrate(mod, inputs, context.plan(), progress=steps.part, ranges=ranges, gates_from=gates_from)
 
 
 def _parse_shapes(texts: Sequence[str]) -> Mapping[str, tuple[int, ...]]:

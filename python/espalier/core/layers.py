@@ -17,6 +17,7 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 
+from .formats import bit_operations, parse_format
 from .integer import GateArithmetic, LayerArithmetic
 
 
@@ -154,6 +155,7 @@ class LayerRecord:
     macs: those that are done, the gate's predictor and scaling included.
     channels, active_channels: of the output; fewer are active where a gate keeps them.
     input_channels, active_input_channels: of the input; fewer are active where the layer skips.
+    weights: the number format of the weights, as a text; activation_bits: of a value of the input.
     """
 
     name: str
@@ -166,6 +168,13 @@ class LayerRecord:
     active_input_channels: int
     granularity: int | None = None
     gate: str = "none"
+    weights: str = "float32"
+    activation_bits: int = 32
+
+    @property
+    def bit_operations(self) -> int:
+        """Single-bit operations of the products of one sample, see `core.formats.bit_operations`."""
+        return bit_operations(parse_format(self.weights), self.activation_bits, self.macs)
 
 
 def conv2d_macs(weight_shape, out_shape) -> int:

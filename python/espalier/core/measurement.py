@@ -67,7 +67,13 @@ class Measurement:
         """Plain values for JSON."""
         data = dataclasses.asdict(self)
         data["layers"] = [
-            {**dataclasses.asdict(m.layer), "latency_s": m.latency_s, "gflops": m.gflops} for m in self.layers
+            {
+                **dataclasses.asdict(m.layer),
+                "bit_operations": m.layer.bit_operations,
+                "latency_s": m.latency_s,
+                "gflops": m.gflops,
+            }
+            for m in self.layers
         ]
         return data
 

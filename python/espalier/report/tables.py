@@ -27,8 +27,12 @@ class ContenderRow:
 
 
 def layer_table(layers: Sequence[LayerRecord]) -> Table:
-    """Layers as the compiler left them: channels, gate, multiply-accumulates possible and done."""
-    table = _table("layer", "kind", ">active in", ">active out", "gate", ">MACs possible", ">MACs done", ">share")
+    """Layers as the compiler left them: channels, gate, format, multiply-accumulates possible and done.
+
+    Bit operations: see `core.formats.bit_operations`.
+    """
+    headings = ("layer", "kind", ">in", ">out", "gate", "weights", ">MACs", ">done", ">share", ">bit ops")
+    table = _table(*headings)
     for layer in layers:
         table.add_row(
             layer.name,
@@ -36,19 +40,23 @@ def layer_table(layers: Sequence[LayerRecord]) -> Table:
             _active(layer.active_input_channels, layer.input_channels),
             _active(layer.active_channels, layer.channels),
             NONE if layer.gate == "none" else f"{layer.gate} g{layer.granularity}",
+            layer.weights,
             quantity(layer.macs_dense),
             quantity(layer.macs),
             percent(layer.macs, layer.macs_dense),
+            quantity(layer.bit_operations),
         )
     possible, done = sum(layer.macs_dense for layer in layers), sum(layer.macs for layer in layers)
+    bits = quantity(sum(layer.bit_operations for layer in layers))
     table.add_section()
-    table.add_row("total", "", "", "", "", quantity(possible), quantity(done), percent(done, possible))
+    table.add_row("total", "", "", "", "", "", quantity(possible), quantity(done), percent(done, possible), bits)
     return table
 
 
 def profile_table(measurement: Measurement) -> Table:
     """Time and work by layer, what belongs to no layer, and the whole."""
-    table = _table("layer", ">time", ">share", ">MACs possible", ">MACs done", ">GFLOP/s", ">active in", ">active out")
+    headings = ("layer", ">time", ">share", ">MACs", ">done", ">GFLOP/s", ">in", ">out", "weights", ">bit ops")
+    table = _table(*headings)
     measured = sum(one.latency_s for one in measurement.layers) + measurement.glue_s
     for one in measurement.layers:
         layer = one.layer
@@ -61,11 +69,14 @@ def profile_table(measurement: Measurement) -> Table:
             f"{one.gflops:.1f}",
             _active(layer.active_input_channels, layer.input_channels),
             _active(layer.active_channels, layer.channels),
+            layer.weights,
+            quantity(layer.bit_operations),
         )
     table.add_row("glue", duration(measurement.glue_s), percent(measurement.glue_s, measured))
     table.add_section()
     gflops = 2 * measurement.macs / measurement.latency_s / 1e9 if measurement.latency_s else 0.0
-    totals = (quantity(measurement.macs_dense), quantity(measurement.macs), f"{gflops:.1f}")
+    bits = sum(one.layer.bit_operations for one in measurement.layers)
+    totals = (quantity(measurement.macs_dense), quantity(measurement.macs), f"{gflops:.1f}", "", "", "", quantity(bits))
     table.add_row("whole run", duration(measurement.latency_s), "", *totals)
     return table
 
@@ -117,7 +128,7 @@ def duration(seconds: float) -> str:
 
 def quantity(count: float) -> str:
     """A count with a fitting prefix and three digits: 174 M."""
-    for size, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+    for size, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if count >= size:
             return f"{_three_digits(count / size)} {prefix}"
     return f"{count:.0f}"
