@@ -45,14 +45,14 @@ class DirectConvolution(Convolution):
 
     def compute_tile(self, n, blocks: list, pixels: list) -> None:
         """Emit the output vectors of these channel blocks at these pixels (row, first column)."""
-        total = Accumulators(len(blocks) * len(pixels), self.lanes)
+        total = Accumulators(len(blocks) * len(pixels), self.lanes, self.sum_element)
         for i, block in enumerate(blocks):
             start = T.bind(self.bias(block))
             for j in range(len(pixels)):
                 total[i * len(pixels) + j] = start
         self.reduce(total, n, blocks, pixels)
         for i, block in enumerate(blocks):
-            pi = T.bind(self.per_channel("pi", [n], block)) if "pi" in self.given else None
+            factors = self.factors(n, block)
             for j, (row, column) in enumerate(pixels):
-                value = self.finished(total[i * len(pixels) + j], pi, n, block, row, column)
+                value = self.finished(total[i * len(pixels) + j], factors, n, block, row, column)
                 self.store(value, n, block, row, column)
