@@ -41,11 +41,6 @@ def store_pairs(buffer, index: list, first, second) -> None:
     T.buffer_store(buffer, tirx.reinterpret(vector_type("uint16", 2 * lanes), words), [*index, lanes_from(0, 2 * lanes)])
 
 
-def stored_fill(layout: Layout, lanes: int):
-    """What stands for zero, as the layout stores it."""
-    return spread(tirx.const(layout.fill, layout.element), lanes)
-
-
 def widened(bits):
     """uint16 bits of bfloat16 to float32."""
     lanes = _lanes_of(bits)
