@@ -56,10 +56,10 @@ def runner(one: ConvProblem, family: Family, target) -> Callable[[], object]:
     residual_layout = out_layout if "residual" in one.spec.roles else None
     function = compiled(family.build(x_layout, out_layout, residual_layout, False), target)
     stored_out = out_layout.physical(one.out_shape)
+    constants = {"weight": rng.standard_normal(one.weight_shape, "float32"), "bias": np.zeros(one.channels_out, "float32")}
     data = {
         "x": rng.standard_normal(x_layout.physical(one.x_shape), "float32"),
-        "weight": family.pack_weight(rng.standard_normal(one.weight_shape, "float32"), x_layout.block),
-        "bias": family.pack_bias(np.zeros(one.channels_out, "float32")),
+        **family.pack(constants, x_layout.block),
         "pi": np.ones((1, one.channels_out), "float32"),
         "residual": rng.standard_normal(stored_out, "float32"),
     }

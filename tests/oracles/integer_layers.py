@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from espalier.codegen.cpu.kernels import conv2d_int8
 from espalier.codegen.cpu.kernels.conv2d_planar import choose_planar_tile, pack_planar_weight, weight_unit
-from espalier.codegen.cpu.kernels.int8 import with_followed_lists
+from espalier.codegen.cpu.kernels.int8 import as_kernels_take_it
 from espalier.codegen.cpu.kernels.problem import ConvProblem
 from espalier.codegen.cpu.kernels.requantize import packed_constants, rounding_of
 from espalier.codegen.cpu.layout import Layout
@@ -97,24 +97,17 @@ def random_arrays(spec: LayerSpec, x_shape, weight_shape, out_shape, seed: int =
     return {role: arrays[role].astype(types.get(role, "int32")) for role in spec.roles}
 
 
-def kernel_arguments(spec: LayerSpec, rounding: str, arrays: dict, lanes: int) -> tuple[LayerSpec, dict]:
-    """The spec with a bias, and the arrays with packed constants; the weight is not packed."""
-    if "bias" not in spec.roles:
-        spec = spec.with_arguments("bias")
-    return spec, {**arrays, **packed_constants(spec, arrays, lanes, rounding)}
-
-
 def check_convolution(problem: ConvProblem, isa, family: str, extra, clear_losers: bool = True, seed: int = 0) -> None:
     """Compare a kernel with the integers, and the margin of its output with the layout's fill."""
     arrays = random_arrays(problem.spec, problem.x_shape, problem.weight_shape, problem.out_shape, seed)
     expected = integer.layer(problem.spec, arrays)
     rounding = rounding_of(problem.spec, arrays, isa)
-    followed = with_followed_lists(problem.spec, isa)
-    if "mask" in followed.roles:
+    spec = as_kernels_take_it(problem.spec, isa)
+    if "mask" in spec.roles:
         mask = nn.listed_channels(arrays["winners"], problem.spec.winners.granularity, problem.channels_out)
         arrays["mask"] = mask.astype(np.uint8)
     lanes = 1 if family == "planar" else isa.lanes
-    spec, arrays = kernel_arguments(followed, rounding, arrays, lanes)
+    arrays |= packed_constants(spec, arrays, lanes, rounding)
     one = dataclasses.replace(problem, spec=spec, rounding=rounding)
     x_block = {"planar": 1, "quads": 4}.get(family, lanes)
     layouts = [

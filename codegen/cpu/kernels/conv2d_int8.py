@@ -32,7 +32,7 @@ def conv2d_int8(
 ):
     """The kernel, with arguments as in `problem.spec.roles` (constants packed) and the output last.
 
-    problem: of a spec of `with_followed_lists`, with a bias, and the rounding of `rounding_of`. x_layout: uint8 in
+    problem: of a spec of `as_kernels_take_it`, and the rounding of `rounding_of`. x_layout: uint8 in
     blocks of 4 or isa.lanes, filled with x's zero point; out_layout and residual_layout: block isa.lanes.
     clear_losers: write what rests to the channel blocks that lose; not needed when every reader uses the list.
     """

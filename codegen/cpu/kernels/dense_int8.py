@@ -43,7 +43,7 @@ def dense_int8(
 ):
     """The kernel: x uint8 [N, C_in], constants packed, [pi], [mask], [active], [residual], out [N, C_out].
 
-    spec: one of `with_followed_lists`, with a bias. codes: how the weight is packed (with the table of `Codes.table`
+    spec: one of `as_kernels_take_it`. codes: how the weight is packed (with the table of `Codes.table`
     as an argument before out), None for plain bytes; a list of active inputs is in whole groups of them.
     """
     return _DenseOfBytes(spec, x_shape, channels_out, isa, rounding, codes).build()

@@ -53,8 +53,8 @@ def _four_products(x, weight, lanes: int):
     return products[0] + products[1] + (products[2] + products[3])
 
 
-def with_followed_lists(spec: LayerSpec, isa: Isa) -> LayerSpec:
-    """The layer with those of its lists that a kernel of bytes can skip by; the others it need not know.
+def as_kernels_take_it(spec: LayerSpec, isa: Isa) -> LayerSpec:
+    """The layer with the arguments of kernels of bytes: always with a bias, and with the lists that they can skip by.
 
     Resting inputs are stored as 0, which is their zero point, so that a list of fewer than four channels may be
     ignored. Where winners are no whole vectors, every channel is computed, and pi or a mask makes the others rest.
@@ -69,4 +69,6 @@ def with_followed_lists(spec: LayerSpec, isa: Isa) -> LayerSpec:
     roles = [role for role in spec.roles if role not in dropped]
     if "winners" in dropped and spec.gate == "listed":
         roles.append("mask")
+    if "bias" not in roles:
+        roles.append("bias")
     return dataclasses.replace(spec, roles=tuple(roles), **changes)

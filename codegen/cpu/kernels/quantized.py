@@ -10,7 +10,7 @@ from .stored import load
 
 
 class Quantized:
-    """Goes before a kernel family among a class's bases; the problem's spec is one of `with_followed_lists`.
+    """Goes before a kernel family among a class's bases; the problem's spec is one of `as_kernels_take_it`.
 
     Its roles hold "bias" always (the packed one has the input's zero point in it).
     """

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from oracles import integer
-from oracles.integer_layers import arithmetics, kernel_arguments, random_arrays
+from oracles.integer_layers import arithmetics, random_arrays
 from oracles.running import BYTES, HERE, drawn, every_isa_of_bytes, run_kernel
 
 from espalier.codegen.cpu.kernels.dense_int8 import dense_int8, pack_dense_quads
-from espalier.codegen.cpu.kernels.int8 import with_followed_lists
+from espalier.codegen.cpu.kernels.int8 import as_kernels_take_it
 from espalier.codegen.cpu.kernels.packed_codes import codes_of
-from espalier.codegen.cpu.kernels.requantize import rounding_of
+from espalier.codegen.cpu.kernels.requantize import packed_constants, rounding_of
 from espalier.core.layers import ActiveList, DenseSpec
 
 VBMI = BYTES[0]
@@ -41,9 +41,9 @@ def check(layer, isa, seed: int, levels: int | None = None) -> None:
         values = np.random.default_rng(seed).choice(np.arange(-128, 128), levels, replace=False)
         arrays["weight"] = np.random.default_rng(0).choice(values, weight_shape).astype(np.int8)
     expected = integer.layer(spec, arrays)
-    rounding, followed = rounding_of(spec, arrays, isa), with_followed_lists(spec, isa)
+    rounding, followed = rounding_of(spec, arrays, isa), as_kernels_take_it(spec, isa)
     codes = codes_of(arrays["weight"], isa, followed.active and followed.active.granularity) if levels else None
-    followed, arrays = kernel_arguments(followed, rounding, arrays, isa.lanes)
+    arrays |= packed_constants(followed, arrays, isa.lanes, rounding)
     table = [codes.table(arrays["weight"])] if codes else []
     arrays["weight"] = pack_dense_quads(arrays["weight"], isa.lanes, codes)
     kernel = dense_int8(followed, x_shape, weight_shape[0], isa, rounding, codes)
