@@ -12,6 +12,8 @@ from .family import Family
 from .kernels import conv2d_blocked as blocked
 from .kernels import conv2d_int8 as quads
 from .kernels import conv2d_planar as planar
+from .kernels import depthwise_int8 as depthwise
+from .kernels.depthwise_blocked import pack_depthwise_weight
 from .kernels.int8 import QUAD
 from .kernels.problem import ConvProblem
 from .kernels.requantize import packed_constants
@@ -19,6 +21,8 @@ from .kernels.requantize import packed_constants
 
 def candidates(problem: ConvProblem, isa: Isa) -> list[Family]:
     """As `select.candidates`, for a problem with the spec of `as_kernels_take_it`."""
+    if problem.is_depthwise and problem.channels_in >= isa.lanes:
+        return [_depthwise(problem, isa), _planar(problem, isa)]
     return [_planar(problem, isa)] if problem.spec.groups > 1 else [_quads(problem, isa)]
 
 
@@ -31,6 +35,23 @@ def _quads(problem: ConvProblem, isa: Isa) -> Family:
         _packing(problem, lambda weight, block: quads.pack_quads(weight, isa.lanes, block), isa.lanes),
         problem.spec,
         lambda *layouts: quads.conv2d_int8(problem, isa, *layouts),
+    )
+
+
+def _depthwise(problem: ConvProblem, isa: Isa) -> Family:
+    permutes = depthwise.can_permute(problem, isa)
+
+    def pack_weight(weight: np.ndarray, _block: int) -> np.ndarray:
+        return depthwise.pack_taps(weight, problem) if permutes else pack_depthwise_weight(weight, isa.lanes)
+
+    return Family(
+        "depthwise_int8",
+        problem.macs / (2 * isa.lanes if permutes else isa.lanes),
+        (isa.lanes,),
+        isa.lanes,
+        _packing(problem, pack_weight, isa.lanes),
+        problem.spec,
+        lambda *layouts: depthwise.depthwise_int8(problem, isa, *layouts),
     )
 
 

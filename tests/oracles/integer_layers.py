@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from espalier.codegen.cpu.kernels import conv2d_int8
 from espalier.codegen.cpu.kernels.conv2d_planar import choose_planar_tile, pack_planar_weight, weight_unit
+from espalier.codegen.cpu.kernels.depthwise_blocked import pack_depthwise_weight
+from espalier.codegen.cpu.kernels.depthwise_int8 import can_permute, depthwise_int8, pack_taps
 from espalier.codegen.cpu.kernels.int8 import as_kernels_take_it
 from espalier.codegen.cpu.kernels.problem import ConvProblem
 from espalier.codegen.cpu.kernels.requantize import packed_constants, rounding_of
@@ -118,7 +120,10 @@ def check_convolution(problem: ConvProblem, isa, family: str, extra, clear_loser
     arrays["x"] = stored_as(arrays["x"], layouts[0])
     if "residual" in arrays:
         arrays["residual"] = stored_as(arrays["residual"], layouts[2])
-    if family == "planar":
+    if family == "depthwise":
+        pack = pack_taps(arrays["weight"], one) if can_permute(one, isa) else pack_depthwise_weight(arrays["weight"], lanes)
+        arrays["weight"], kernel = pack, depthwise_int8(one, isa, *layouts, clear_losers)
+    elif family == "planar":
         arrays["weight"] = pack_planar_weight(arrays["weight"], weight_unit(one, choose_planar_tile(one, isa)))
         kernel = conv2d_int8.conv2d_planar_int8(one, isa, *layouts, clear_losers)
     else:
