@@ -136,7 +136,7 @@ class BlockedConvolution(DirectConvolution):
             with T.serial(count) as step:
                 first = start + step * width
                 pixels = [(first_row + h, first + w) for h in range(height) for w in range(width)]
-                self.compute_tile(n, blocks, pixels)
+                self.compute_tile(n, blocks, pixels, width)
         for block in blocks:
             self.clear_margins(n, block, first_row, height)
 

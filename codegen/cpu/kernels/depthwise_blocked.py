@@ -56,7 +56,8 @@ class DepthwiseConvolution(DirectConvolution):
         for start, count, width in tiles(self.problem.out_shape[3], self.columns):
             with T.serial(count) as step:
                 first = start + step * width
-                self.compute_tile(n, [block], [(first_row + h, first + w) for h in range(height) for w in range(width)])
+                pixels = [(first_row + h, first + w) for h in range(height) for w in range(width)]
+                self.compute_tile(n, [block], pixels, width)
         self.clear_margins(n, block, first_row, height)
 
     def reduce(self, total, n, blocks: list, pixels: list) -> None:

@@ -21,13 +21,14 @@ from .depthwise_blocked import DepthwiseConvolution
 from .direct import DirectConvolution
 from .emit import lanes_from
 from .int8 import QUAD, dot_quads
+from .narrow import PIXELS
 from .problem import ConvProblem
 from .quantized import Quantized
 
 _LANES = 16
 _PERMUTE = "llvm.x86.avx512.permvar.qi.512"
-_ROWS, _COLUMNS = 4, 4
-"""Output rows, and at most so many columns, that share permuted vectors."""
+_ROWS = 4
+"""Output rows that share permuted vectors."""
 
 Taps = tuple[int, ...]
 """Of the four pixels of a vector, the kernel column that each meets; -1 for none."""
@@ -66,8 +67,9 @@ class Cover:
     def regular(self) -> Group:
         """The shape with the fewest products and permutations for a column."""
         stride, taps = self.problem.spec.strides[1], self.problem.kernel[1]
-        groups = [_group([stride * i for i in range(size)], taps) for size in range(1, _COLUMNS + 1)]
-        return min(groups, key=lambda one: (one.products + len(one.vectors)) / one.columns)
+        groups = [_group([stride * i for i in range(size)], taps) for size in (1, 2, 4)]
+        best = min(groups, key=lambda one: (one.products + len(one.vectors)) / one.columns)
+        return _repeated(best, PIXELS // best.columns, stride)
 
     @cached_property
     def count(self) -> int:
@@ -111,6 +113,16 @@ def _group(first_pixels: list[int], taps: int, end: int | None = None) -> Group:
         vectors.append((start, tuple(served)))
         position = start + QUAD
     return Group(len(first_pixels), tuple(vectors))
+
+
+def _repeated(group: Group, times: int, stride: int) -> Group:
+    """Several groups side by side."""
+    vectors = [
+        (start + i * group.columns * stride, tuple((i * group.columns + column, taps) for column, taps in served))
+        for i in range(times)
+        for start, served in group.vectors
+    ]
+    return Group(times * group.columns, tuple(vectors))
 
 
 def pack_taps(weight: np.ndarray, problem: ConvProblem) -> np.ndarray:
@@ -163,7 +175,7 @@ class _PermutedPixels(Quantized, DirectConvolution):
         def compute(first, group: Group, origin) -> None:
             self.group, self.origin, self.first_row = group, origin, first_row
             pixels = [(first_row + h, first + w) for h in range(height) for w in range(group.columns)]
-            self.compute_tile(n, [block], pixels)
+            self.compute_tile(n, [block], pixels, group.columns)
 
         if cover.count:
             with T.serial(cover.count) as step:

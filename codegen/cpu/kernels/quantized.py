@@ -5,8 +5,11 @@ from __future__ import annotations
 from tvm.script.ir_builder import tirx as T
 
 from .emit import lanes_from, spread
-from .requantize import REAL, Requantization, argument_types
+from .narrow import PIXELS, neighbours, pairs_of, stored_parts
+from .requantize import NARROW, REAL, Requantization, argument_types
 from .stored import load
+
+_LANES = 16
 
 
 class Quantized:
@@ -40,6 +43,29 @@ class Quantized:
             residual = load(self.given["residual"], self.residual_layout, place)
         value = self._end(self.lanes).outputs(value, factor, pi, residual)
         return value if mask is None else self._end(self.lanes).masked(value, mask)
+
+    def write(self, sums: list, factors, n, block, pixels: list) -> None:
+        if self.problem.rounding != NARROW or self.out_layout.block != _LANES:
+            super().write(sums, factors, n, block, pixels)
+            return
+        for first in range(0, len(pixels), PIXELS):
+            some = sums[first : first + PIXELS]
+            if len(some) == 1:
+                super().write(some, factors, n, block, pixels[first : first + 1])
+            else:
+                self._write_narrow(some, factors[0], n, block, *pixels[first])
+
+    def _write_narrow(self, sums: list, factor, n, block, row, column) -> None:
+        """Two to four pixels side by side; for fewer than four some are computed twice."""
+        count, residuals = len(sums), []
+        for first in pairs_of(count) if "residual" in self.given else ():
+            place = neighbours(self.residual_layout, n, block, row, column + first, 2)
+            residuals.append(self.given["residual"][tuple(place)])
+        four = [sums[first + i] for first in pairs_of(count) for i in range(2)]
+        value = T.bind(self._end(_LANES).of_pixels(four, factor, residuals))
+        for pixel, part in stored_parts(value, count):
+            pixels = int(part.ty.dtype.lanes) // _LANES
+            T.buffer_store(self.given["out"], part, neighbours(self.out_layout, n, block, row, column + pixel, pixels))
 
     def lost(self) -> int:
         return self._end(self.lanes).lost()

@@ -18,10 +18,12 @@ from espalier.core.integer import LayerArithmetic
 from espalier.core.layers import LayerSpec
 from espalier.targets.cpu import Isa
 
+from . import narrow
 from .emit import spread, vector_type
 
-FUSED, WIDE, REAL = "fused", "wide", "real"
-"""By one multiply-add in float32; by products of 64 bits; not at all, the output is float32."""
+NARROW, FUSED, WIDE, REAL = "narrow", "fused", "wide", "real"
+"""By one multiply-add in float32, with results of at most 16 bits (`narrow`) or of any size; by products of 64 bits;
+not at all, the output is float32."""
 
 _EXACT = 1 << 24
 """Integers up to this are float32 numbers."""
@@ -34,7 +36,7 @@ _BEYOND = 512
 
 
 def rounding_of(spec: LayerSpec, constants: dict[str, np.ndarray], isa: Isa) -> str:
-    """How a layer's sums can be rescaled: FUSED, WIDE or REAL. constants: weight, bias, multiplier by role.
+    """How a layer's sums can be rescaled: one of the words above. constants: weight, bias, multiplier by role.
 
     Raises InvalidModelError if a sum may exceed 32 bits.
     """
@@ -51,9 +53,13 @@ def rounding_of(spec: LayerSpec, constants: dict[str, np.ndarray], isa: Isa) -> 
     multiplier = constants["multiplier"].astype(np.int64)
     if limit is None or not isa.feature or int(multiplier.max()) * factor >= _EXACT:
         return WIDE
-    is_exact = np.maximum(-low, high) <= _EXACT
+    largest = np.maximum(-low, high)
+    is_exact = largest <= _EXACT
     is_clipped = multiplier * _EXACT >= max(2 * _BEYOND, 2 * limit) << min(spec.integer.shift, 50)
-    return FUSED if np.all(is_exact | is_clipped | (multiplier == 0)) else WIDE
+    if not np.all(is_exact | is_clipped | (multiplier == 0)):
+        return WIDE
+    rescaled = largest.astype(float) * multiplier * factor / 2.0**spec.integer.shift
+    return NARROW if narrow.suits(spec, isa) and rescaled.max() <= narrow.LIMIT else FUSED
 
 
 def sum_range(spec: LayerSpec, constants: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -73,7 +79,7 @@ def packed_constants(spec: LayerSpec, constants: dict[str, np.ndarray], lanes: i
     packed = {"bias": bias.astype(np.uint32).view(np.int32)}  # the sums are those of 32 bits, whatever the start
     if rounding == REAL:
         packed["scale"] = constants["scale"].astype(np.float32)
-    elif rounding == FUSED:
+    elif rounding in (NARROW, FUSED):
         packed["multiplier"] = np.ldexp(constants["multiplier"].astype(np.float32), -spec.integer.shift)
     else:
         packed["multiplier"] = constants["multiplier"].astype(np.int32)
@@ -83,7 +89,7 @@ def packed_constants(spec: LayerSpec, constants: dict[str, np.ndarray], lanes: i
 
 def argument_types(rounding: str) -> dict[str, str]:
     """Element types of what a quantized layer's kernel takes besides its input and weight."""
-    multiplier = "float32" if rounding == FUSED else "int32"
+    multiplier = "float32" if rounding in (NARROW, FUSED) else "int32"
     return {"bias": "int32", "multiplier": multiplier, "scale": "float32", "pi": "uint8", "mask": "uint8"}
 
 
@@ -125,8 +131,8 @@ class Requantization:
     def factor(self, multiplier, pi):
         """What sums are multiplied by: vectors of the multiplier and of uint8 pi (None without)."""
         if not self.boosts_inside:
-            return multiplier if self.rounding == FUSED else self._wide(multiplier)
-        if self.rounding == FUSED:
+            return self._wide(multiplier) if self.rounding == WIDE else multiplier
+        if self.rounding != WIDE:
             return multiplier * T.cast(pi, vector_type("float32", self.lanes))
         return self._wide(multiplier) * self._wide(pi)
 
@@ -143,6 +149,13 @@ class Requantization:
         if (residual is None or self.one.residual.is_plain) and (pi is None or self.boosts_inside):
             return self._fused(sums, factor, residual)
         return self._joined(self._cut(self._magic(sums, factor, _MAGIC)), pi, residual)
+
+    def of_pixels(self, sums: list, factor, residuals: list):
+        """uint8x64: the outputs of four pixels of a NARROW layer. residuals: uint8x32 of two pixels each, or none."""
+        offset = self.one.zero - (self.one.residual.zero if residuals else 0)
+        odd = offset % 2
+        bits = [self._magic(one, factor, _MAGIC + offset - odd) for one in sums]
+        return narrow.bytes_of_pixels(bits, residuals, odd, self.one.low, self.one.high)
 
     def resting(self, residual):
         """The output of a losing channel under a gate on the branch: of the residual alone (int32 vector)."""
