@@ -117,7 +117,8 @@ class _CpuLowerer(BindingRewriter):
     ) -> tuple[relax.Expr, Layout]:
         """The tensor in a layout with one of these blocks, at least this halo and this type; converted if need be.
 
-        fill: of the halo if one is asked for. Only a reader that rounds what it reads may ask for "bfloat16" where `stored_dtype` is another.
+        fill: of the halo if one is asked for.
+        Only a reader that rounds what it reads may ask for "bfloat16" where `stored_dtype` is another.
         """
         known = self.stored.get(var, {plain_layout(var): None})
         for layout in sorted(known, key=lambda layout: layout.halo):
@@ -166,8 +167,7 @@ class _CpuLowerer(BindingRewriter):
             residual = argument(spec, call, "residual")
             stored = self.given(residual, (family.out_block,), dtype=self.stored_dtype(residual))
             arguments["residual"], residual_layout = stored
-        if "mask" in family.spec.roles:
-            arguments["mask"] = self._mask(spec, call, problem.channels_out)
+        arguments |= self._mask(spec, family.spec, call, problem.channels_out)
         if family.error_growth > 1:
             self.coarser.setdefault((family.name, family.error_growth), []).append(spec.name)
         function = family.build(x_layout, out_layout, residual_layout, self._zeros_are_read(var))
@@ -179,12 +179,15 @@ class _CpuLowerer(BindingRewriter):
         """What a kernel gets for a role: what is known for it, or what the operator got."""
         return known[role] if role in known else self.visit_expr(argument(spec, call, role))
 
-    def _mask(self, spec, call: relax.Call, channels: int) -> relax.Expr:
-        """uint8 [N, C_out]: 1 for the channels that win."""
+    def _mask(self, spec, taken, call: relax.Call, channels: int) -> dict[str, relax.Expr]:
+        """uint8 [N, C_out], 1 for the channels that win, under the role in which the kernel takes it, if it does."""
+        roles = ({"pi", "mask"} & set(taken.roles)) - set(spec.roles)
+        if not roles:
+            return {}
         batch, winners = shape_of(call.args[0])[0], argument(spec, call, "winners")
         function = mask_of(spec.winners.granularity, spec.winners.count, channels, batch)
         out = tensor_type((batch, channels), "uint8")
-        return self.builder_.emit(self.kernel_call(function, "mask", [self.visit_expr(winners)], out))
+        return {roles.pop(): self.builder_.emit(self.kernel_call(function, "mask", [self.visit_expr(winners)], out))}
 
     def _remark_on_format(self, spec) -> None:
         """Say why bfloat16 values are not multiplied as such: once for the target, or for each layer."""
@@ -232,8 +235,7 @@ class _CpuLowerer(BindingRewriter):
         packed["weight"] = pack_dense_quads(constants["weight"], lanes, codes)
         arguments = {role: relax.const(array) for role, array in packed.items()}
         arguments |= {role: self.plain(argument(spec, call, role)) for role in {"x", "residual"} & set(spec.roles)}
-        if "mask" in taken.roles:
-            arguments["mask"] = self._mask(spec, call, shape[1])
+        arguments |= self._mask(spec, taken, call, shape[1])
         given = [self._argument(role, arguments, spec, call) for role in taken.roles]
         table = [relax.const(codes.table(constants["weight"]))] if codes else []
         function = dense_int8(taken, shape_of(call.args[0]), shape[1], self.isa, rounding, codes)

@@ -18,7 +18,7 @@ from espalier.codegen.cpu.layout import Layout
 from espalier.core.integer import LayerArithmetic, ResidualArithmetic
 from espalier.core.layers import LayerSpec
 
-from . import integer, nn
+from . import integers, nn
 from .running import run_kernel
 from .stored import load, store
 
@@ -33,7 +33,8 @@ def residuals(draw) -> ResidualArithmetic:
         return ResidualArithmetic(draw(st.sampled_from([0, 3, 128])))
     own, other = (draw(st.sampled_from([1, 1000, 700_000, (1 << 20) - 1])) for _ in range(2))
     limits = draw(st.sampled_from([(None, None), (-128, 127), (-40, 215)]))
-    return ResidualArithmetic(draw(st.sampled_from([0, 5, 255])), own, other, draw(st.sampled_from([0, 7, 19])), *limits)
+    zero, shift = draw(st.sampled_from([0, 5, 255])), draw(st.sampled_from([0, 7, 19]))
+    return ResidualArithmetic(zero, own, other, shift, *limits)
 
 
 @st.composite
@@ -56,6 +57,8 @@ def quantized(draw, problems) -> ConvProblem:
     """A drawn problem in the format "int8"; sometimes with an output in float32."""
     problem = draw(problems)
     spec = problem.spec
+    if "pi" in spec.roles and spec.gate == "branch" and draw(st.booleans()):  # a gate that only selects
+        spec = dataclasses.replace(spec, roles=tuple(role for role in spec.roles if role != "pi"))
     is_real = not {"pi", "winners", "residual"} & set(spec.roles) and draw(st.booleans())
     spec = dataclasses.replace(
         spec,
@@ -89,7 +92,7 @@ def random_arrays(spec: LayerSpec, x_shape, weight_shape, out_shape, seed: int =
     largest = (1 << 16) - 1 if "pi" in spec.roles else LARGEST
     arrays["multiplier"] = np.clip(wanted, 0, largest)
     if extreme:
-        arrays["multiplier"][:: 2], arrays["bias"][1::2] = largest, 1 << 29
+        arrays["multiplier"][::2], arrays["bias"][1::2] = largest, 1 << 29
     if spec.active:
         order = random.random((x_shape[0], x_shape[1] // spec.active.granularity)).argsort(1)
         arrays["active"] = np.sort(order[:, : spec.active.count], axis=1)
@@ -102,12 +105,12 @@ def random_arrays(spec: LayerSpec, x_shape, weight_shape, out_shape, seed: int =
 def check_convolution(problem: ConvProblem, isa, family: str, extra, clear_losers: bool = True, seed: int = 0) -> None:
     """Compare a kernel with the integers, and the margin of its output with the layout's fill."""
     arrays = random_arrays(problem.spec, problem.x_shape, problem.weight_shape, problem.out_shape, seed)
-    expected = integer.layer(problem.spec, arrays)
+    expected = integers.layer(problem.spec, arrays)
     rounding = rounding_of(problem.spec, arrays, isa)
     spec = as_kernels_take_it(problem.spec, isa)
-    if "mask" in spec.roles:
+    for role in {"pi", "mask"} & set(spec.roles) - arrays.keys():
         mask = nn.listed_channels(arrays["winners"], problem.spec.winners.granularity, problem.channels_out)
-        arrays["mask"] = mask.astype(np.uint8)
+        arrays[role] = mask.astype(np.uint8)
     lanes = 1 if family == "planar" else isa.lanes
     arrays |= packed_constants(spec, arrays, lanes, rounding)
     one = dataclasses.replace(problem, spec=spec, rounding=rounding)
@@ -121,8 +124,9 @@ def check_convolution(problem: ConvProblem, isa, family: str, extra, clear_loser
     if "residual" in arrays:
         arrays["residual"] = stored_as(arrays["residual"], layouts[2])
     if family == "depthwise":
-        pack = pack_taps(arrays["weight"], one) if can_permute(one, isa) else pack_depthwise_weight(arrays["weight"], lanes)
-        arrays["weight"], kernel = pack, depthwise_int8(one, isa, *layouts, clear_losers)
+        weight = arrays["weight"]
+        packed = pack_taps(weight, one) if can_permute(one, isa) else pack_depthwise_weight(weight, lanes)
+        arrays["weight"], kernel = packed, depthwise_int8(one, isa, *layouts, clear_losers)
     elif family == "planar":
         arrays["weight"] = pack_planar_weight(arrays["weight"], weight_unit(one, choose_planar_tile(one, isa)))
         kernel = conv2d_int8.conv2d_planar_int8(one, isa, *layouts, clear_losers)

@@ -95,7 +95,8 @@ def run_kernel(kernel, isa: Isa, *inputs: np.ndarray) -> list[np.ndarray]:
 
 
 def _poisoned(shape, dtype: str) -> np.ndarray:
-    return np.full(shape, {"float32": np.nan, "uint16": 0x7FC0, "uint8": 0xA5}.get(dtype, -12345), dtype)  # 0x7FC0: NaN in bfloat16
+    poison = {"float32": np.nan, "uint16": 0x7FC0, "uint8": 0xA5}  # 0x7FC0: NaN in bfloat16
+    return np.full(shape, poison.get(dtype, -12345), dtype)
 
 
 def assert_close(actual: np.ndarray, expected: np.ndarray) -> None:

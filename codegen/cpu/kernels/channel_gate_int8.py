@@ -14,8 +14,8 @@ from espalier.targets.cpu import Isa
 
 from ..layout import Layout
 from .channel_gate import ChannelGateKernel
-from .dense_int8 import TOGETHER, pack_dense_quads
-from .emit import Accumulators, lanes_from, spread, tiles, vector_type
+from .dense_int8 import pack_dense_quads
+from .emit import lanes_from, spread, vector_type
 from .int8 import QUAD, dot_quads
 from .integer_glue import sum_of_plane
 from .lists import for_each_channel
@@ -78,27 +78,26 @@ class _IntegerGate(ChannelGateKernel):
         follows = active is not None and active.granularity % QUAD == 0
         listed = dataclasses.replace(active, granularity=active.granularity // QUAD) if follows else None
 
-        def product(first, size: int) -> None:
-            total = Accumulators(size, lanes, "int32")
-            for i in range(size):
-                total[i] = self.given["rho"][lanes_from((first + i) * lanes, lanes)]
+        # Sums stay in memory: TVM would give accumulators and the bytes of other buffers one storage of mixed types.
+        def place(vector) -> list:
+            return [n, lanes_from(vector * lanes, lanes)]
 
-            def step(quad) -> None:
-                four = tirx.reinterpret("int32", subsampled[n, lanes_from(quad * QUAD, QUAD)])
-                value = T.bind(spread(four, lanes))
-                for i in range(size):
-                    weight = self.given["phi"][first + i, quad, lanes_from(0, QUAD * lanes)]
-                    weight = tirx.reinterpret(vector_type("int32", lanes), weight)
-                    total[i] = dot_quads(self.isa, total[i], value, weight)
+        with T.serial(self.vectors) as vector:
+            T.buffer_store(saliency, self.given["rho"][lanes_from(vector * lanes, lanes)], place(vector))
 
-            for_each_channel(self.given.get("active"), n, listed, quads, step)
-            for i in range(size):
-                value = tirx.max(total[i], spread(T.int32(0), lanes))
-                T.buffer_store(saliency, value, [n, lanes_from((first + i) * lanes, lanes)])
+        def step(quad) -> None:
+            four = tirx.reinterpret("int32", subsampled[n, lanes_from(quad * QUAD, QUAD)])
+            value = T.bind(spread(four, lanes))
+            with T.serial(self.vectors) as vector:
+                weight = self.given["phi"][vector, quad, lanes_from(0, QUAD * lanes)]
+                weight = tirx.reinterpret(vector_type("int32", lanes), weight)
+                total = dot_quads(self.isa, saliency[tuple(place(vector))], value, weight)
+                T.buffer_store(saliency, total, place(vector))
 
-        for start, count, size in tiles(self.vectors, TOGETHER):
-            with T.serial(count) as number:
-                product(T.bind(start + number * size), size)
+        for_each_channel(self.given.get("active"), n, listed, quads, step)
+        with T.serial(self.vectors) as vector:
+            positive = tirx.max(saliency[tuple(place(vector))], spread(T.int32(0), lanes))
+            T.buffer_store(saliency, positive, place(vector))
 
     def factor(self, saliency):
         one = self.spec.integer

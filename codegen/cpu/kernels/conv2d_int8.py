@@ -14,7 +14,7 @@ from espalier.targets.cpu import Isa
 
 from ..layout import Layout
 from .conv2d_blocked import BlockedConvolution, Tile
-from .conv2d_planar import PlanarTile, PlanarConvolution
+from .conv2d_planar import PlanarConvolution, PlanarTile
 from .emit import lanes_from
 from .int8 import QUAD, dot_quads
 from .problem import ConvProblem

@@ -72,7 +72,7 @@ class _DenseOfBytes:
             "out": ((batch, self.channels_out), self.spec.out_format),
         }
         shapes |= {role: (self.whole[1:], types[role]) for role in ("bias", "multiplier", "scale")}
-        shapes |= {role: ((batch, self.channels_out), "uint8") for role in ("pi", "mask")}
+        shapes |= dict.fromkeys(("pi", "mask"), ((batch, self.channels_out), "uint8"))
         if self.codes:
             shapes["table"] = ((self.codes.entries,), "int8")
         roles = (*self.spec.roles, *(["table"] if self.codes else []), "out")
@@ -148,7 +148,8 @@ class _DenseOfBytes:
         if residual is not None:
             residual = T.cast(residual, f"int32x{self.isa.lanes}")
         if self.end.rounding == REAL:
-            T.buffer_store(self.scratch, self.end.outputs(sums, self.given["scale"][channels], None, None), [n, channels])
+            real = self.end.outputs(sums, self.given["scale"][channels], None, None)
+            T.buffer_store(self.scratch, real, [n, channels])
             return
         factor = self.end.factor(self.given["multiplier"][channels], pi)
         value = self.end.outputs(sums, factor, pi, residual)

@@ -187,7 +187,8 @@ class _PermutedPixels(Quantized, DirectConvolution):
 
     def reduce(self, total, n, blocks: list, pixels: list) -> None:
         """Each input row once: loaded, permuted, and multiplied for every output row that it meets."""
-        kernel_rows, stride, dilation = self.problem.kernel[0], self.problem.spec.strides[0], self.problem.spec.dilation[0]
+        spec, kernel_rows = self.problem.spec, self.problem.kernel[0]
+        stride, dilation = spec.strides[0], spec.dilation[0]
         height = len(pixels) // self.group.columns
         first_row = T.bind(self.problem.row(self.first_row, 0))
         order = T.bind(tirx.reinterpret("int8x64", _order()))

@@ -57,7 +57,8 @@ def as_kernels_take_it(spec: LayerSpec, isa: Isa) -> LayerSpec:
     """The layer with the arguments of kernels of bytes: always with a bias, and with the lists that they can skip by.
 
     Resting inputs are stored as 0, which is their zero point, so that a list of fewer than four channels may be
-    ignored. Where winners are no whole vectors, every channel is computed, and pi or a mask makes the others rest.
+    ignored. Where winners are no whole vectors, every channel is computed, and a pi of 0 makes the others rest. Without
+    a pi there is a mask of the winners instead: as pi where that gives the same, else for the outputs.
     """
     dropped, changes = set(), {}
     if spec.active and spec.active.granularity % QUAD:
@@ -67,8 +68,14 @@ def as_kernels_take_it(spec: LayerSpec, isa: Isa) -> LayerSpec:
         dropped.add("winners")
         changes["winners"] = None
     roles = [role for role in spec.roles if role not in dropped]
-    if "winners" in dropped and spec.gate == "listed":
-        roles.append("mask")
+    if "winners" in dropped and "pi" not in roles:
+        roles.append("pi" if _rests_by_pi(spec) else "mask")
     if "bias" not in roles:
         roles.append("bias")
     return dataclasses.replace(spec, roles=tuple(roles), **changes)
+
+
+def _rests_by_pi(spec: LayerSpec) -> bool:
+    """Whether channels whose sums are multiplied by 0 give what losing ones do."""
+    one = spec.integer
+    return spec.gate == "branch" or ("residual" not in spec.roles and one.low <= one.zero <= one.high)

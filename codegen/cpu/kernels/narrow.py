@@ -14,6 +14,7 @@ from espalier.core.layers import LayerSpec
 from espalier.targets.cpu import Isa
 
 from .emit import lanes_from
+from .int8 import as_kernels_take_it
 
 PIXELS = 4
 """Of sixteen channels: together a vector of bytes."""
@@ -29,7 +30,7 @@ def suits(spec: LayerSpec, isa: Isa) -> bool:
     one = spec.integer
     plain = "residual" not in spec.roles or one.residual.is_plain
     boosts_outside = "pi" in spec.roles and spec.gate == "output" and "residual" in spec.roles
-    masks = spec.gate == "listed" and spec.winners is not None and spec.winners.granularity % isa.lanes > 0
+    masks = "mask" in as_kernels_take_it(spec, isa).roles
     return isa.name == "avx512" and bool(isa.int8) and plain and not boosts_outside and not masks
 
 

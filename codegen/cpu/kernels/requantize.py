@@ -36,7 +36,9 @@ _BEYOND = 512
 
 
 def rounding_of(spec: LayerSpec, constants: dict[str, np.ndarray], isa: Isa) -> str:
-    """How a layer's sums can be rescaled: one of the words above. constants: weight, bias, multiplier by role.
+    """How a layer's sums can be rescaled: one of the words above.
+
+    spec: before `as_kernels_take_it`. constants: weight, bias and multiplier, by role.
 
     Raises InvalidModelError if a sum may exceed 32 bits.
     """

@@ -38,13 +38,17 @@ def store_pairs(buffer, index: list, first, second) -> None:
     lanes = _lanes_of(first)
     low, high = (_nearest(tirx.reinterpret(vector_type("uint32", lanes), one), lanes) for one in (first, second))
     words = low | high << _word(16, lanes)
-    T.buffer_store(buffer, tirx.reinterpret(vector_type("uint16", 2 * lanes), words), [*index, lanes_from(0, 2 * lanes)])
+    T.buffer_store(
+        buffer, tirx.reinterpret(vector_type("uint16", 2 * lanes), words), [*index, lanes_from(0, 2 * lanes)]
+    )
 
 
 def widened(bits):
     """uint16 bits of bfloat16 to float32."""
     lanes = _lanes_of(bits)
-    return tirx.reinterpret(vector_type("float32", lanes), T.cast(bits, vector_type("uint32", lanes)) << _word(16, lanes))
+    return tirx.reinterpret(
+        vector_type("float32", lanes), T.cast(bits, vector_type("uint32", lanes)) << _word(16, lanes)
+    )
 
 
 def rounded(value, isa: Isa | None = None):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from oracles import integer
+from oracles import integers
 from oracles.integer_layers import arithmetics, random_arrays
 from oracles.running import BYTES, HERE, drawn, every_isa_of_bytes, run_kernel
 
@@ -27,7 +27,8 @@ def layers(draw) -> tuple[DenseSpec, tuple, tuple]:
     c_in, c_out = draw(st.sampled_from([(1, 1), (17, 3), (20, 17), (64, 100), (512, 1000)]))
     listed = draw(st.sampled_from([None, (1, 1), (2, 4), (1, 16), (1, 64)]))
     active = ActiveList(*listed) if listed and c_in % listed[1] == 0 and listed[0] * listed[1] <= c_in else None
-    more = draw(st.sampled_from([("multiplier",), ("bias", "multiplier"), ("bias", "residual", "multiplier"), ("scale",)]))
+    kinds = [("multiplier",), ("bias", "multiplier"), ("bias", "residual", "multiplier"), ("scale",)]
+    more = draw(st.sampled_from(kinds))
     spec = DenseSpec("fc", ("x", "weight", *more, *(["active"] if active else [])), active=active, format="int8")
     out_format = "float32" if "scale" in more else "uint8"
     spec = dataclasses.replace(spec, out_format=out_format, integer=draw(arithmetics(spec)))
@@ -40,7 +41,7 @@ def check(layer, isa, seed: int, levels: int | None = None) -> None:
     if levels:
         values = np.random.default_rng(seed).choice(np.arange(-128, 128), levels, replace=False)
         arrays["weight"] = np.random.default_rng(0).choice(values, weight_shape).astype(np.int8)
-    expected = integer.layer(spec, arrays)
+    expected = integers.layer(spec, arrays)
     rounding, followed = rounding_of(spec, arrays, isa), as_kernels_take_it(spec, isa)
     codes = codes_of(arrays["weight"], isa, followed.active and followed.active.granularity) if levels else None
     arrays |= packed_constants(followed, arrays, isa.lanes, rounding)
