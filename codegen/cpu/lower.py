@@ -19,7 +19,7 @@ from .kernels.channel_gate_int8 import channel_gate_int8, pack_gate
 from .kernels.dense import dense, pack_dense_pairs, pack_dense_weight
 from .kernels.dense_int8 import dense_int8, pack_dense_quads
 from .kernels.glue import change_layout
-from .kernels.int8 import as_kernels_take_it
+from .kernels.int8 import QUAD, as_kernels_take_it
 from .kernels.integer_glue import mask_of
 from .kernels.lists import whole_blocks
 from .kernels.packed_codes import codes_of
@@ -157,6 +157,7 @@ class _CpuLowerer(BindingRewriter):
     def _conv2d(self, var: relax.Var, spec, call: relax.Call) -> None:
         problem, family = problem_of(self.flow, var, self.isa), self.choices[var].family
         self._remark_on_format(spec)
+        self._remark_on_lists(spec)
         x_type = "uint8" if spec.format == "int8" else spec.format
         fill = spec.integer.x_zero if spec.integer else 0
         x, x_layout = self.given(call.args[0], (self.choices[var].x_block,), problem.halo_needed, x_type, fill)
@@ -197,6 +198,21 @@ class _CpuLowerer(BindingRewriter):
         if reason and remark not in self.remarks:
             self.remarks.append(remark)
 
+    def _remark_on_lists(self, spec) -> None:
+        """Say which channels of a quantized layer are computed although a gate lists others."""
+        if spec.integer is None:
+            return
+        taken = as_kernels_take_it(spec, self.isa)
+        for side, listed, followed, least in (
+            ("output", spec.winners, taken.winners, self.isa.lanes),
+            ("input", spec.active, taken.active, QUAD),
+        ):
+            if listed and not followed:
+                self.remarks.append(
+                    f"{spec.name}: computes all its {side} channels: granularity {listed.granularity} is no multiple "
+                    f"of {least}"
+                )
+
     def _zeros_are_read(self, var: relax.Var) -> bool:
         """Whether some reader of a gated tensor reads more than the listed channels."""
         if var in relax.analysis.free_vars(self.flow.result):
@@ -229,6 +245,7 @@ class _CpuLowerer(BindingRewriter):
 
     def _dense_of_bytes(self, var: relax.Var, spec, call: relax.Call) -> None:
         constants, lanes, shape = constants_of(spec, call), self.isa.lanes, shape_of(var)
+        self._remark_on_lists(spec)
         rounding, taken = rounding_of(spec, constants, self.isa), as_kernels_take_it(spec, self.isa)
         codes = codes_of(constants["weight"], self.isa, taken.active and taken.active.granularity)
         packed = packed_constants(spec, constants, lanes, rounding)
