@@ -61,10 +61,7 @@ class LayerArithmetic:
         y = clip(t + zero, low, high)
 
     Channels that lose under a gate "output" or "listed" are `zero`; under a gate "branch" their t before the residual
-    is 0. So it is with a pi, which is 0 for them, as without one (a gate that only selects needs none, the list of
-    winners says it all).
-
-    A list of active inputs asks for x_zero 0. With the role "scale" instead of "multiplier" the layer gives real
+    is 0. A list of active inputs asks for x_zero 0. With the role "scale" instead of "multiplier" the layer gives real
     numbers, y = t * scale in float32, and has neither gate nor residual.
     """
 
@@ -126,10 +123,7 @@ class _Spec:
 
 @dataclass(frozen=True)
 class QuantizeSpec(_Spec):
-    """x float32 to uint8 of any shape: clip(round(x / scale) + zero, low, high), ties to even; NaN is undefined.
-
-    The quotient is rounded to float32 first, as IEEE 754 division gives it.
-    """
+    """x float32 to uint8 of any shape: clip(round(x / scale) + zero, low, high), ties to even; NaN is undefined."""
 
     name: str
     scale: float
