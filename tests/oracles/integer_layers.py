@@ -57,8 +57,6 @@ def quantized(draw, problems) -> ConvProblem:
     """A drawn problem in the format "int8"; sometimes with an output in float32."""
     problem = draw(problems)
     spec = problem.spec
-    if "pi" in spec.roles and spec.gate == "branch" and draw(st.booleans()):  # a gate that only selects
-        spec = dataclasses.replace(spec, roles=tuple(role for role in spec.roles if role != "pi"))
     is_real = not {"pi", "winners", "residual"} & set(spec.roles) and draw(st.booleans())
     spec = dataclasses.replace(
         spec,

@@ -78,4 +78,4 @@ def as_kernels_take_it(spec: LayerSpec, isa: Isa) -> LayerSpec:
 def _rests_by_pi(spec: LayerSpec) -> bool:
     """Whether channels whose sums are multiplied by 0 give what losing ones do."""
     one = spec.integer
-    return spec.gate == "branch" or ("residual" not in spec.roles and one.low <= one.zero <= one.high)
+    return "residual" not in spec.roles and one.low <= one.zero <= one.high

@@ -36,22 +36,19 @@ def layer(spec: LayerSpec, given: dict[str, relax.Expr], product: Callable) -> r
     if boosts_inside:
         factor = relax.op.multiply(factor, per_sample_channel(_as(given["pi"], "int64"), rank))
     total = _rescaled(sums, factor, one.shift)
-    wins = None
-    if "winners" in given and "pi" not in given:  # a pi of 0 makes losers lose by itself
-        channels = int(given["weight"].ty.shape[0])
-        mask = winners_mask(given["winners"], spec.winners.granularity, channels, "int32")
-        wins = per_sample_channel(relax.op.astype(mask, "bool"), rank)
-    if wins is not None and spec.gate == "branch":
-        total = relax.op.where(wins, total, relax.const(0, "int64"))
     if "residual" in given:
         total = _with_residual(total, given["residual"], one.residual)
     if "pi" in given and not boosts_inside:
         pi = per_sample_channel(_as(given["pi"], "int64"), rank)
         total = _rescaled(relax.op.maximum(total, relax.const(0, "int64")), pi, one.pi_shift)
-    y = _limited(total, one, "uint8")
-    if wins is not None and spec.gate != "branch":
-        y = relax.op.where(wins, y, relax.const(one.zero, "uint8"))
-    return y
+    if spec.gate == "listed":
+        channels = int(given["weight"].ty.shape[0])
+        mask = winners_mask(given["winners"], spec.winners.granularity, channels, "int64")
+        kept = relax.op.multiply(_limited(total, one, "int64"), per_sample_channel(mask, rank))
+        lost = relax.op.subtract(relax.const(1, "int64"), per_sample_channel(mask, rank))
+        zero = relax.op.multiply(lost, relax.const(one.zero, "int64"))
+        return _as(relax.op.add(kept, zero), "uint8")
+    return _limited(total, one, "uint8")
 
 
 def saliency(one: GateArithmetic, given: dict[str, relax.Expr]) -> relax.Expr:
