@@ -10,7 +10,10 @@ kernel that does every multiply-add.
 A layer runs again and again on the same tensors, so its weights are warm; where a network's weights do not stay in the
 caches, the compiler counts on cold ones and may rightly take another family than the fastest one here.
 
-    python benchmarks/bench_kernels.py [--threads 1] [--rounds 7] [--networks ResNet-18 ...]
+With --int8 the same layers on bytes, against a loop of products of bytes: GFLOP/s are then 10^9 operations per second,
+and the networks are ResNet-18 and MobileNet-V1 unless others are named.
+
+    python benchmarks/bench_kernels.py [--int8] [--threads 1] [--rounds 7] [--networks ResNet-18 ...]
 """
 
 from __future__ import annotations
@@ -23,9 +26,9 @@ from statistics import geometric_mean
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
-from support.kernels import at_density, runner
+from support.kernels import at_density, in_int8, runner
 from support.layers import NAMES, Layer, distinct_layers, imported, layer_work, work_of
-from support.probes import Probe, copy_probe, peak_probe
+from support.probes import Probe, copy_probe, peak_probe, peak_probe_int8
 from support.records import write_record
 
 from espalier.build import prepare
@@ -35,6 +38,7 @@ from espalier.measure.threads import set_threads
 from espalier.targets.cpu import isa_of
 from espalier.targets.resolve import resolve_target
 
+QUANTIZED = ("ResNet-18", "MobileNet-V1")
 DENSITY = 0.5
 BAR, BARRED, LOW = 0.92, ("3x3", "1x1"), 0.85
 RULE_BAR = 0.97
@@ -48,30 +52,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--networks", nargs="+", choices=NAMES, default=NAMES)
+    parser.add_argument("--networks", nargs="+", choices=NAMES)
+    parser.add_argument("--int8", action="store_true", help="layers on bytes")
     options = parser.parse_args()
     set_threads(options.threads)
-    bench, console = KernelBench(options.threads, options.rounds), Console()
-    roofs = bench.roofs()
-    modules = {name: prepare(imported(name)) for name in options.networks}
+    bench, console = KernelBench(options.threads, options.rounds, options.int8), Console()
+    roofs, every = bench.roofs(), QUANTIZED if options.int8 else NAMES
+    modules = {name: prepare(imported(name)) for name in options.networks or every}
     layers = [bench.measure(layer) for layer in track(distinct_layers(modules), "layers", transient=True)]
     means = class_means(layers)
     for table in (layer_table(layers), mean_table(means, roofs), *miss_tables(layers)):
         console.print(table)
-    if set(options.networks) == set(NAMES):
-        record = "kernels" if options.threads == 1 else f"kernels_{options.threads}_threads"
+    if set(modules) == set(every):
+        record = "kernels_int8" if options.int8 else "kernels"
+        record += "" if options.threads == 1 else f"_{options.threads}_threads"
         networks = {name: dataclasses.asdict(work_of(mod)) for name, mod in modules.items()}
         results = {"roofs": roofs, "means": means, "networks": networks, "layers": layers}
         write_record(record, {"threads": options.threads, **results})
 
 
 class KernelBench:
-    """Measures on this machine, with `threads` threads."""
+    """Measures on this machine, with `threads` threads, layers of floats or of bytes."""
 
-    def __init__(self, threads: int, rounds: int):
+    def __init__(self, threads: int, rounds: int, int8: bool = False):
         self.target = resolve_target("llvm")
-        self.isa, self.threads, self.rounds = isa_of(self.target), threads, rounds
-        self.peak = peak_probe(self.isa, self.target, threads)
+        self.isa, self.threads, self.rounds, self.int8 = isa_of(self.target), threads, rounds, int8
+        self.peak = (peak_probe_int8 if int8 else peak_probe)(self.isa, self.target, threads)
 
     def roofs(self) -> dict[str, float]:
         """FLOP/s of the multiply-adds and bytes/s of copies at each level."""
@@ -84,9 +90,11 @@ class KernelBench:
         """Times of every family, dense and gated, with their shares of what bounds them."""
         one = layer.problem
         gated = at_density(one, DENSITY, x_is_gated=not layer.is_first)
-        probes = {"peak": self.peak}
+        if self.int8:
+            one, gated = in_int8(one, self.isa), in_int8(gated, self.isa)
+        probes, size = {"peak": self.peak}, 1 if self.int8 else 4
         if one.is_depthwise:
-            probes["copy"] = self.copy(4 * math.prod(one.x_shape), 4 * math.prod(one.out_shape))
+            probes["copy"] = self.copy(size * math.prod(one.x_shape), size * math.prod(one.out_shape))
         families = {"dense": self.families(one), "gated": self.families(gated)}
         runs = {(kind, name): run for kind, found in families.items() for name, run in found.items()}
         runs |= {("probe", name): probe.run for name, probe in probes.items()}

@@ -8,11 +8,18 @@ from collections.abc import Callable
 import numpy as np
 import tvm
 
+from espalier.codegen.cpu.kernels.int8 import as_kernels_take_it
 from espalier.codegen.cpu.kernels.problem import ConvProblem
+from espalier.codegen.cpu.kernels.requantize import rounding_of
 from espalier.codegen.cpu.layout import Layout
 from espalier.codegen.cpu.select import Family
+from espalier.core.integer import LayerArithmetic, ResidualArithmetic
 from espalier.core.layers import Activation, ActiveList, Conv2dSpec
 from espalier.core.plan import default_granularity, kept_groups
+from espalier.targets.cpu import Isa
+
+SHIFT = 24
+"""Of the multipliers of layers of bytes."""
 
 DRAWS = 8
 """Different lists that the calls of a gated kernel take in turn."""
@@ -46,25 +53,53 @@ def active_list(channels: int, density: float) -> ActiveList:
     return ActiveList(kept_groups(channels, density, granularity), granularity)
 
 
+def in_int8(one: ConvProblem, isa: Isa) -> ConvProblem:
+    """The layer on bytes, with the arguments that its kernel takes; its zero points are 0, as behind a ReLU."""
+    residual = ResidualArithmetic(0) if "residual" in one.spec.roles else None
+    arithmetic = LayerArithmetic(0, SHIFT, residual=residual, pi_shift=4)
+    spec = one.spec.with_arguments("multiplier", format="int8", out_format="uint8", integer=arithmetic)
+    one = dataclasses.replace(one, spec=as_kernels_take_it(spec, isa))
+    rounding = rounding_of(one.spec, _constants(one, np.random.default_rng(0)), isa)
+    return dataclasses.replace(one, rounding=rounding)
+
+
+def _constants(one: ConvProblem, rng) -> dict[str, np.ndarray]:
+    """Weight and bias; of bytes also the multiplier that brings sums to the scale of bytes."""
+    if one.spec.format != "int8":
+        weight = rng.standard_normal(one.weight_shape, "float32")
+        return {"weight": weight, "bias": np.zeros(one.channels_out, "float32")}
+    weight = np.clip(np.rint(40 * rng.standard_normal(one.weight_shape, "float32")), -128, 127).astype("int8")
+    scale = 60 / (40 * 74 * np.prod(one.weight_shape[1:]) ** 0.5) / (100 if "pi" in one.spec.roles else 1)
+    multiplier = np.full(one.channels_out, round(scale * 2**SHIFT), "int32")
+    return {"weight": weight, "bias": np.zeros(one.channels_out, "int32"), "multiplier": multiplier}
+
+
+def _values(shape: tuple[int, ...], layout: Layout, rng) -> np.ndarray:
+    """Random contents of a stored tensor."""
+    if layout.dtype == "uint8":
+        return rng.integers(0, 256, shape).astype("uint8")
+    return rng.standard_normal(shape, "float32")
+
+
 def runner(one: ConvProblem, family: Family, target) -> Callable[[], object]:
     """A call of the compiled kernel on random data; lists change from call to call.
 
     Neither output nor residual has a margin, and losing channels are not cleared.
     """
     rng = np.random.default_rng(0)
-    x_layout, out_layout = Layout(family.x_blocks[0], one.halo_needed), Layout(family.out_block)
+    dtype = "uint8" if one.spec.format == "int8" else "float32"
+    x_layout, out_layout = Layout(family.x_blocks[0], one.halo_needed, dtype), Layout(family.out_block, dtype=dtype)
     residual_layout = out_layout if "residual" in one.spec.roles else None
     function = compiled(family.build(x_layout, out_layout, residual_layout, False), target)
     stored_out = out_layout.physical(one.out_shape)
     data = {
-        "x": rng.standard_normal(x_layout.physical(one.x_shape), "float32"),
-        "weight": family.pack_weight(rng.standard_normal(one.weight_shape, "float32"), x_layout.block),
-        "bias": family.pack_bias(np.zeros(one.channels_out, "float32")),
-        "pi": np.ones((1, one.channels_out), "float32"),
-        "residual": rng.standard_normal(stored_out, "float32"),
+        "x": _values(x_layout.physical(one.x_shape), x_layout, rng),
+        **family.pack(_constants(one, rng), x_layout.block),
+        **dict.fromkeys(("pi", "mask"), np.ones((1, one.channels_out), dtype)),
+        "residual": _values(stored_out, out_layout, rng),
     }
     fixed = {role: tvm.runtime.tensor(data[role]) for role in one.spec.roles if role in data}
-    out = tvm.runtime.tensor(np.zeros(stored_out, "float32"))
+    out = tvm.runtime.tensor(np.zeros(stored_out, dtype))
     draws = [[*(fixed[r] if r in fixed else draw(one, r, rng) for r in one.spec.roles), out] for _ in range(DRAWS)]
     turn = iter(range(10**9))
     return lambda: function(*draws[next(turn) % DRAWS])

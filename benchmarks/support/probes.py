@@ -12,7 +12,8 @@ import tvm
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from espalier.codegen.cpu.kernels.emit import Accumulators, build_kernel, lanes_from, loop, zeros
+from espalier.codegen.cpu.kernels.emit import Accumulators, build_kernel, lanes_from, loop, spread, zeros
+from espalier.codegen.cpu.kernels.int8 import QUAD, dot_quads
 from espalier.targets.cpu import Isa
 
 from .kernels import compiled
@@ -39,6 +40,15 @@ def peak_probe(isa: Isa, target, threads: int = 1) -> Probe:
     factors = tvm.runtime.tensor(np.full((2, isa.lanes), 0.5, "float32"))
     out = tvm.runtime.tensor(np.zeros((threads, isa.lanes), "float32"))
     return Probe(lambda: function(factors, out), 2 * threads * STEPS * count * isa.lanes)
+
+
+def peak_probe_int8(isa: Isa, target, threads: int = 1) -> Probe:
+    """As `peak_probe` for sums of products of bytes; a multiplication and an addition count as two operations."""
+    count = isa.registers - 8
+    function = compiled(_dot_products(isa, count, threads), target)
+    factors = tvm.runtime.tensor(np.full((2, isa.lanes), 0x01010101, "int32"))
+    out = tvm.runtime.tensor(np.zeros((threads, isa.lanes), "int32"))
+    return Probe(lambda: function(factors, out), 2 * threads * STEPS * count * isa.lanes * QUAD)
 
 
 def copy_probe(isa: Isa, target, read_bytes: int, written_bytes: int, threads: int = 1) -> Probe:
@@ -68,6 +78,26 @@ def _multiply_adds(isa: Isa, count: int, threads: int) -> tirx.PrimFunc:
             T.buffer_store(out, total[0], [thread, lane])
 
     arguments = [("factors", (2, isa.lanes), "float32"), ("out", (threads, isa.lanes), "float32")]
+    return build_kernel("peak", arguments, body)
+
+
+def _dot_products(isa: Isa, count: int, threads: int) -> tirx.PrimFunc:
+    lane = lanes_from(0, isa.lanes)
+
+    def body(factors, out) -> None:
+        with loop(threads, threads > 1) as thread:
+            total = Accumulators(count, isa.lanes, "int32")
+            x, weight = T.bind(factors[0, lane]), T.bind(factors[1, lane])
+            for i in range(count):
+                total[i] = spread(T.int32(0), isa.lanes)
+            with T.serial(STEPS):
+                for i in range(count):
+                    total[i] = dot_quads(isa, total[i], x, weight)
+            for i in range(1, count):
+                total[0] = total[0] + total[i]
+            T.buffer_store(out, total[0], [thread, lane])
+
+    arguments = [("factors", (2, isa.lanes), "int32"), ("out", (threads, isa.lanes), "int32")]
     return build_kernel("peak", arguments, body)
 
 

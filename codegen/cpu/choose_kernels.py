@@ -14,10 +14,13 @@ import numpy as np
 from tvm import relax
 
 from espalier.core import ir_names
-from espalier.ir.dataflow import Dataflow, argument, shape_of
+from espalier.core.layers import LayerSpec
+from espalier.ir.dataflow import Dataflow, argument, constant, shape_of
 from espalier.targets.cpu import Isa
 
+from .kernels.int8 import as_kernels_take_it
 from .kernels.problem import ConvProblem
+from .kernels.requantize import rounding_of
 from .pbqp import minimise
 from .select import Family, candidates
 
@@ -39,10 +42,20 @@ class Choice:
     x_block: int
 
 
-def problem_of(flow: Dataflow, var: relax.Var) -> ConvProblem:
-    """The shapes of the convolution bound to `var`."""
+def problem_of(flow: Dataflow, var: relax.Var, isa: Isa) -> ConvProblem:
+    """The shapes of the convolution bound to `var`, with the arguments that its kernel takes."""
     _, spec, call = flow.layer_of(var)
-    return ConvProblem(spec, shape_of(call.args[0]), shape_of(call.args[1]), shape_of(var))
+    rounding = ""
+    if spec.format == "int8":
+        rounding = rounding_of(spec, constants_of(spec, call), isa)
+        spec = as_kernels_take_it(spec, isa)
+    return ConvProblem(spec, shape_of(call.args[0]), shape_of(call.args[1]), shape_of(var), rounding)
+
+
+def constants_of(spec: LayerSpec, call: relax.Call) -> dict[str, np.ndarray]:
+    """The arrays among a layer's arguments, by role."""
+    found = {role: constant(expr) for role, expr in zip(spec.roles, call.args)}
+    return {role: array for role, array in found.items() if array is not None}
 
 
 def choose_kernels(flow: Dataflow, isa: Isa) -> dict[relax.Var, Choice]:
@@ -59,7 +72,7 @@ class _Network:
         for var in flow.values:
             layer = flow.layer_of(var)
             if layer and layer[0] == ir_names.CONV2D:
-                families = candidates(problem_of(flow, var), isa)
+                families = candidates(problem_of(flow, var, isa), isa)
                 self.choices[var] = [Choice(family, block) for family in families for block in family.x_blocks]
                 self.costs[var] = np.array([choice.family.cycles for choice in self.choices[var]])
 
@@ -85,9 +98,11 @@ class _Network:
 
     def _read_by_other(self, var: relax.Var) -> None:
         used = [one for one in relax.analysis.free_vars(self.flow.values[var]) if one in self.writers]
-        if self.flow.layer_of(var) or self.flow.call_of(var, *READING) is not None:
-            return  # channel gates read any layout, dense layers no image
-        if used and self.flow.call_of(var, *KEEPING) is not None:
+        operator = self.flow.operator_of(var)
+        keeps = operator[0] == ir_names.ADD if operator else self.flow.call_of(var, *KEEPING) is not None
+        if (operator and not keeps) or self.flow.call_of(var, *READING) is not None:
+            return  # channel gates and what quantizes read any layout, dense layers no image
+        if used and keeps:
             self.writers[var] = self.writers[used[0]]
             for other in used[1:]:
                 self._read_as(other, lambda choice: choice.family.out_block, self.writers[var])
@@ -98,7 +113,9 @@ class _Network:
     def _read_as(self, tensor: relax.Var, block_of, reader: relax.Var | None) -> None:
         """Add what it costs to bring a tensor into the block that a reader wants; no reader: always the same one."""
         writer = self.writers.get(tensor)
-        if (writer is None and reader is None) or len(shape_of(tensor)) != 4:
+        operator = self.flow.operator_of(tensor)
+        is_free = operator and operator[0] == ir_names.QUANTIZE  # it writes what its reader wants
+        if (writer is None and (reader is None or is_free)) or len(shape_of(tensor)) != 4:
             return
         cycles = CHANGE_CYCLES * math.prod(shape_of(tensor))
         written = [one.family.out_block for one in self.choices[writer]] if writer is not None else [1]

@@ -35,11 +35,15 @@ def generate(mod: tvm.IRModule, target: Target, lower: bool = True) -> CpuProgra
 
 
 def _required(mod: tvm.IRModule, isa: Isa) -> str:
-    """What a processor needs to run the kernels."""
+    """What a processor needs to run the kernels, joined by "+"."""
     flow = Dataflow.of(mod)
-    layers = filter(None, (flow.layer_of(var) for var in flow.values))
-    rounds = any(getattr(spec, "format", "float32") == "bfloat16" for _, spec, _ in layers)
-    return isa.bfloat16 if rounds and isa.bfloat16 else isa.name
+    layers = list(filter(None, (flow.layer_of(var) for var in flow.values)))
+    formats = {getattr(spec, "format", "") for _, spec, _ in layers}
+    if any(spec.integer is not None for _, spec, _ in layers):
+        formats.add("int8")
+    extensions = {"bfloat16": (isa.bfloat16,), "int8": (isa.int8, isa.permute)}
+    needed = [name for one in sorted(formats & extensions.keys()) for name in extensions[one] if name]
+    return "+".join(needed) or isa.name
 
 
 def lowering_phase(isa) -> list:

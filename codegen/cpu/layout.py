@@ -7,18 +7,24 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Layout:
-    """Channels in blocks, with a margin of zeros around each plane.
+    """Channels in blocks, with a margin around each plane.
 
     block: channels that lie side by side. 1 is plain NCHW, stored as [N, C, H + 2 halo, W + 2 halo];
         more is stored as [N, ceil(C / block), H + 2 halo, W + 2 halo, block]; lanes past C hold finite values that
         meet zero weights.
-    halo: rows and columns of zeros on every side, so that convolutions read their padding as memory.
-    dtype: "float32" or "bfloat16".
+    halo: rows and columns of `fill` on every side, so that convolutions read their padding as memory.
+    dtype: "float32", "bfloat16" or "uint8".
+    fill: what stands for zero in the halo: 0, or the zero point of a quantized tensor.
     """
 
     block: int = 1
     halo: int = 0
     dtype: str = "float32"
+    fill: int = 0
+
+    def __post_init__(self):
+        if not self.halo:
+            object.__setattr__(self, "fill", 0)  # so that layouts that store the same are equal
 
     @property
     def element(self) -> str:
@@ -37,4 +43,5 @@ class Layout:
         return inside if self.block == 1 else [*inside, lane]
 
 
-PLAIN = Layout()
+PLAIN, PLAIN_BYTES = Layout(), Layout(dtype="uint8")
+"""Ordinary tensors, of float32 and of uint8."""

@@ -7,17 +7,25 @@ from tvm import relax
 from tvm.relax.expr_functor import mutator
 
 from espalier.core import ir_names
-from espalier.ir.dataflow import argument, constant, shape_of
+from espalier.core.layers import LayerSpec
+from espalier.ir.dataflow import argument, constant, dtype_of, shape_of
 from espalier.ir.rewriting import BindingRewriter, with_remarks
 from espalier.targets.cpu import Isa
 
-from .choose_kernels import choose_kernels, problem_of
+from .choose_kernels import choose_kernels, constants_of, problem_of
 from .kernels.bfloat16 import multiplies_pairs, obstacle
 from .kernels.channel_gate import channel_gate
+from .kernels.channel_gate_int8 import channel_gate_int8, pack_gate
 from .kernels.dense import dense, pack_dense_pairs, pack_dense_weight
+from .kernels.dense_int8 import dense_int8, pack_dense_quads
 from .kernels.glue import change_layout
+from .kernels.int8 import QUAD, as_kernels_take_it
+from .kernels.integer_glue import mask_of
 from .kernels.lists import whole_blocks
-from .layout import PLAIN, Layout
+from .kernels.packed_codes import codes_of
+from .kernels.requantize import packed_constants, rounding_of
+from .layout import PLAIN, PLAIN_BYTES, Layout
+from .lower_quantization import QuantizationKernels
 from .lower_stock import StockKernels
 
 
@@ -45,28 +53,28 @@ class _CpuLowerer(BindingRewriter):
     def configure(self, isa: Isa) -> None:
         self.isa = isa
         self.stored: dict[relax.Var, dict[Layout, relax.Expr]] = {}
-        self.stock = StockKernels(self)
+        self.stock, self.between = StockKernels(self), QuantizationKernels(self)
         self.coarser: dict[tuple[str, float], list[str]] = {}
         self.choices = choose_kernels(self.flow, isa)
-        self.halos = {}
+        self.halos, self.fills, self.readers = {}, {}, {}
         for var in self.flow.values:
             layer = self.flow.layer_of(var)
             if layer and layer[0] == ir_names.CONV2D:
-                source = layer[2].args[0]
-                self.halos[source] = max(self.halos.get(source, 0), *layer[1].padding)
+                source, spec = layer[2].args[0], layer[1]
+                self.halos[source] = max(self.halos.get(source, 0), *spec.padding)
+                self.fills.setdefault(source, spec.integer.x_zero if spec.integer else 0)
+                self.readers.setdefault(source, self.choices[var])
 
     def visit_var_binding_(self, binding: relax.VarBinding) -> None:
-        var, layer = binding.var, self.flow.layer_of(binding.var)
-        lower = (
-            layer
-            and {
-                ir_names.CONV2D: self._conv2d,
-                ir_names.DENSE: self._dense,
-                ir_names.CHANNEL_GATE: self._channel_gate,
-            }[layer[0]]
-        )
-        if lower:
-            lower(var, layer[1], layer[2])
+        var, operator = binding.var, self.flow.operator_of(binding.var)
+        lower = {
+            ir_names.CONV2D: self._conv2d,
+            ir_names.DENSE: self._dense,
+            ir_names.CHANNEL_GATE: self._channel_gate,
+            **self.between.handlers(),
+        }
+        if operator:
+            lower[operator[0]](var, operator[1], operator[2])
         elif not self.stock.lower(var, self.flow.call_of(var)):
             for used in relax.analysis.free_vars(binding.value):
                 self.plain(used)
@@ -82,15 +90,19 @@ class _CpuLowerer(BindingRewriter):
             for (name, growth), layers in sorted(self.coarser.items())
         ]
 
-    def halo_for(self, var: relax.Var) -> int:
-        """The margin that the readers of a tensor need."""
-        return self.halos.get(var, 0)
+    def layout_for(self, var: relax.Var, block: int, dtype: str) -> Layout:
+        """In blocks of this size, with the margin that the readers of a tensor need."""
+        return Layout(block, self.halos.get(var, 0), dtype, self.fills.get(var, 0))
+
+    def block_read(self, var: relax.Var) -> int:
+        """The block in which the first convolution that reads a tensor wants it; 1 if there is none."""
+        return self.readers[var].x_block if var in self.readers else 1
 
     def store(self, var: relax.Var, layout: Layout, value: relax.Expr) -> relax.Expr:
         """Emit `value` and remember that it is `var` in this layout."""
         fresh = self.builder_.emit(value, var.name)
         self.stored.setdefault(var, {})[layout] = fresh
-        if layout == PLAIN:
+        if layout == plain_layout(var):
             self.set_var_remap(var, fresh)
         return fresh
 
@@ -98,26 +110,28 @@ class _CpuLowerer(BindingRewriter):
         """The variable as an ordinary NCHW tensor."""
         if var not in self.stored:
             return self.visit_expr(var)
-        return self._in_layout(var, PLAIN)
+        return self._in_layout(var, plain_layout(var))
 
     def given(
-        self, var: relax.Var, blocks: tuple[int, ...], halo: int = 0, dtype: str = "float32"
+        self, var: relax.Var, blocks: tuple[int, ...], halo: int = 0, dtype: str = "float32", fill: int = 0
     ) -> tuple[relax.Expr, Layout]:
         """The tensor in a layout with one of these blocks, at least this halo and this type; converted if need be.
 
+        fill: of the halo if one is asked for.
         Only a reader that rounds what it reads may ask for "bfloat16" where `stored_dtype` is another.
         """
-        known = self.stored.get(var, {PLAIN: None})
+        known = self.stored.get(var, {plain_layout(var): None})
         for layout in sorted(known, key=lambda layout: layout.halo):
-            if layout.block in blocks and layout.halo >= halo and layout.dtype == dtype:
+            fits = layout.block in blocks and layout.halo >= halo and layout.dtype == dtype
+            if fits and (not halo or layout.fill == fill):
                 return self._in_layout(var, layout), layout
         readable = [layout.block for layout in known if layout.block in blocks]
-        layout = Layout(readable[0] if readable else blocks[0], max(halo, self.halo_for(var)), dtype)
+        layout = Layout(readable[0] if readable else blocks[0], max(halo, self.halos.get(var, 0)), dtype, fill)
         return self._in_layout(var, layout), layout
 
     def stored_dtype(self, var: relax.Var) -> str:
         """The type in which the tensor was written: the one that holds its values exactly."""
-        return next(iter(self.stored.get(var, {PLAIN: None}))).dtype
+        return next(iter(self.stored.get(var, {plain_layout(var): None}))).dtype
 
     def kernel_call(self, function, name: str, arguments: list, out_types) -> relax.Call:
         """A call of a kernel that is added to the module."""
@@ -126,9 +140,9 @@ class _CpuLowerer(BindingRewriter):
     def _in_layout(self, var: relax.Var, layout: Layout) -> relax.Expr:
         known = self.stored.get(var)
         if known is None:
-            if layout == PLAIN:
+            if layout == plain_layout(var):
                 return self.visit_expr(var)
-            known = self.stored[var] = {PLAIN: self.visit_expr(var)}
+            known = self.stored[var] = {plain_layout(var): self.visit_expr(var)}
         if layout not in known:
             source = next(iter(known))
             shape = shape_of(var)
@@ -141,29 +155,40 @@ class _CpuLowerer(BindingRewriter):
         return known[layout]
 
     def _conv2d(self, var: relax.Var, spec, call: relax.Call) -> None:
-        x, weight = call.args[:2]
-        problem, family = problem_of(self.flow, var), self.choices[var].family
+        problem, family = problem_of(self.flow, var, self.isa), self.choices[var].family
         self._remark_on_format(spec)
-        stored_x, x_layout = self.given(x, (self.choices[var].x_block,), problem.halo_needed, spec.format)
-        out_layout, residual_layout = Layout(family.out_block, self.halo_for(var), spec.out_format), None
-        arguments = []
-        for role, expr in zip(spec.roles, call.args):
-            if role == "x":
-                arguments.append(stored_x)
-            elif role == "weight":
-                arguments.append(relax.const(family.pack_weight(constant(weight), x_layout.block)))
-            elif role == "bias":
-                arguments.append(relax.const(family.pack_bias(constant(expr))))
-            elif role == "residual":
-                stored, residual_layout = self.given(expr, (family.out_block,), dtype=self.stored_dtype(expr))
-                arguments.append(stored)
-            else:
-                arguments.append(self.visit_expr(expr))
+        self._remark_on_lists(spec)
+        x_type = "uint8" if spec.format == "int8" else spec.format
+        fill = spec.integer.x_zero if spec.integer else 0
+        x, x_layout = self.given(call.args[0], (self.choices[var].x_block,), problem.halo_needed, x_type, fill)
+        out_layout, residual_layout = self.layout_for(var, family.out_block, spec.out_format), None
+        packed = family.pack(constants_of(spec, call), x_layout.block)
+        arguments = {"x": x, **{role: relax.const(array) for role, array in packed.items()}}
+        if "residual" in spec.roles:
+            residual = argument(spec, call, "residual")
+            stored = self.given(residual, (family.out_block,), dtype=self.stored_dtype(residual))
+            arguments["residual"], residual_layout = stored
+        arguments |= self._mask(spec, family.spec, call, problem.channels_out)
         if family.error_growth > 1:
             self.coarser.setdefault((family.name, family.error_growth), []).append(spec.name)
         function = family.build(x_layout, out_layout, residual_layout, self._zeros_are_read(var))
         out = stored_type(problem.out_shape, out_layout)
-        self.store(var, out_layout, self.kernel_call(function, f"{family.name}_{spec.name}", arguments, out))
+        given = [self._argument(role, arguments, spec, call) for role in family.spec.roles]
+        self.store(var, out_layout, self.kernel_call(function, f"{family.name}_{spec.name}", given, out))
+
+    def _argument(self, role: str, known: dict, spec, call: relax.Call) -> relax.Expr:
+        """What a kernel gets for a role: what is known for it, or what the operator got."""
+        return known[role] if role in known else self.visit_expr(argument(spec, call, role))
+
+    def _mask(self, spec, taken, call: relax.Call, channels: int) -> dict[str, relax.Expr]:
+        """uint8 [N, C_out], 1 for the channels that win, under the role in which the kernel takes it, if it does."""
+        roles = ({"pi", "mask"} & set(taken.roles)) - set(spec.roles)
+        if not roles:
+            return {}
+        batch, winners = shape_of(call.args[0])[0], argument(spec, call, "winners")
+        function = mask_of(spec.winners.granularity, spec.winners.count, channels, batch)
+        out = tensor_type((batch, channels), "uint8")
+        return {roles.pop(): self.builder_.emit(self.kernel_call(function, "mask", [self.visit_expr(winners)], out))}
 
     def _remark_on_format(self, spec) -> None:
         """Say why bfloat16 values are not multiplied as such: once for the target, or for each layer."""
@@ -173,17 +198,39 @@ class _CpuLowerer(BindingRewriter):
         if reason and remark not in self.remarks:
             self.remarks.append(remark)
 
+    def _remark_on_lists(self, spec) -> None:
+        """Say which channels of a quantized layer are computed although a gate lists others."""
+        if spec.integer is None:
+            return
+        taken = as_kernels_take_it(spec, self.isa)
+        for side, listed, followed, least in (
+            ("output", spec.winners, taken.winners, self.isa.lanes),
+            ("input", spec.active, taken.active, QUAD),
+        ):
+            if listed and not followed:
+                self.remarks.append(
+                    f"{spec.name}: computes all its {side} channels: granularity {listed.granularity} is no multiple "
+                    f"of {least}"
+                )
+
     def _zeros_are_read(self, var: relax.Var) -> bool:
         """Whether some reader of a gated tensor reads more than the listed channels."""
         if var in relax.analysis.free_vars(self.flow.result):
             return True
         for user in self.flow.users[var]:
             layer = self.flow.layer_of(user)
-            if not layer or "active" not in layer[1].roles or var == argument(layer[1], layer[2], "residual"):
+            if not layer or var == argument(layer[1], layer[2], "residual"):
+                return True
+            _, spec, call = layer
+            is_quantized = isinstance(spec, LayerSpec) and spec.integer is not None
+            if "active" not in (as_kernels_take_it(spec, self.isa) if is_quantized else spec).roles:
                 return True
         return False
 
     def _dense(self, var: relax.Var, spec, call: relax.Call) -> None:
+        if spec.integer is not None:
+            self._dense_of_bytes(var, spec, call)
+            return
         weight = constant(argument(spec, call, "weight"))
         pack = pack_dense_pairs if multiplies_pairs(spec, self.isa) else pack_dense_weight
         self._remark_on_format(spec)
@@ -196,23 +243,44 @@ class _CpuLowerer(BindingRewriter):
         function = dense(spec, shape_of(call.args[0]), weight.shape[0], self.isa)
         self.bind(var, self.kernel_call(function, f"dense_{spec.name}", arguments, tensor_type(shape_of(var))))
 
+    def _dense_of_bytes(self, var: relax.Var, spec, call: relax.Call) -> None:
+        constants, lanes, shape = constants_of(spec, call), self.isa.lanes, shape_of(var)
+        self._remark_on_lists(spec)
+        rounding, taken = rounding_of(spec, constants, self.isa), as_kernels_take_it(spec, self.isa)
+        codes = codes_of(constants["weight"], self.isa, taken.active and taken.active.granularity)
+        packed = packed_constants(spec, constants, lanes, rounding)
+        packed["weight"] = pack_dense_quads(constants["weight"], lanes, codes)
+        arguments = {role: relax.const(array) for role, array in packed.items()}
+        arguments |= {role: self.plain(argument(spec, call, role)) for role in {"x", "residual"} & set(spec.roles)}
+        arguments |= self._mask(spec, taken, call, shape[1])
+        given = [self._argument(role, arguments, spec, call) for role in taken.roles]
+        table = [relax.const(codes.table(constants["weight"]))] if codes else []
+        function = dense_int8(taken, shape_of(call.args[0]), shape[1], self.isa, rounding, codes)
+        out = tensor_type(shape, spec.out_format)
+        self.bind(var, self.kernel_call(function, f"dense_int8_{spec.name}", [*given, *table], out))
+
     def _channel_gate(self, var: relax.Var, spec, call: relax.Call) -> None:
         x, phi = call.args[:2]
         stored_x, x_layout = self.given(x, (self.isa.lanes, 1), dtype=self.stored_dtype(x))
-        shape, channels = shape_of(x), shape_of(phi)[1]
-        packed = {
-            "x": lambda _expr: stored_x,
-            "phi": lambda expr: relax.const(whole_blocks(constant(expr), self.isa.lanes)),
-            "rho": lambda expr: relax.const(whole_blocks(constant(expr), self.isa.lanes)),
-        }
-        arguments = [packed.get(role, self.visit_expr)(expr) for role, expr in zip(spec.roles, call.args)]
-        function = channel_gate(spec, shape, channels, self.isa, x_layout)
-        results = [tensor_type((shape[0], channels)), tensor_type((shape[0], spec.kept), "int32")]
+        shape, channels, lanes, is_real = shape_of(x), shape_of(phi)[1], self.isa.lanes, spec.integer is None
+        phi, rho = (constant(argument(spec, call, role)) for role in ("phi", "rho"))
+        packed = {"phi": whole_blocks(phi, lanes), "rho": whole_blocks(rho, lanes)}
+        packed = packed if is_real else pack_gate(spec, phi, rho, lanes)
+        packed = {"x": stored_x, **{role: relax.const(array) for role, array in packed.items()}}
+        arguments = [self._argument(role, packed, spec, call) for role in spec.roles]
+        function = (channel_gate if is_real else channel_gate_int8)(spec, shape, channels, self.isa, x_layout)
+        pi = tensor_type((shape[0], channels), "float32" if is_real else "uint8")
+        results = [pi, tensor_type((shape[0], spec.kept), "int32")]
         self.bind(var, self.kernel_call(function, f"gate_{spec.name}", arguments, results))
 
 
 def tensor_type(shape, dtype: str = "float32") -> relax.TensorType:
     return relax.TensorType(tuple(int(dim) for dim in shape), dtype)
+
+
+def plain_layout(var: relax.Var) -> Layout:
+    """How the tensor lies where nothing was stored."""
+    return PLAIN_BYTES if dtype_of(var) == "uint8" else PLAIN
 
 
 def stored_type(shape, layout: Layout) -> relax.TensorType:

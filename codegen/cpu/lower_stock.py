@@ -35,8 +35,9 @@ class StockKernels:
         }.get(call.op.name)
         return bool(handler and handler(var, call))
 
-    def _is_stored(self, expr: relax.Expr) -> bool:
-        return isinstance(expr, relax.Var) and expr in self.lowering.stored and dtype_of(expr) == "float32"
+    def _is_stored(self, expr: relax.Expr, *dtypes: str) -> bool:
+        known = isinstance(expr, relax.Var) and expr in self.lowering.stored
+        return known and dtype_of(expr) in (dtypes or ("float32",))
 
     def _any(self, var: relax.Var) -> tuple[relax.Expr, Layout]:
         """The tensor in the first layout in which it exists."""
@@ -50,7 +51,8 @@ class StockKernels:
 
     def _pool(self, var: relax.Var, call: relax.Call) -> bool:
         attrs, source = call.attrs, call.args[0]
-        if not self._is_stored(source) or str(attrs.layout) != "NCHW":
+        dtypes = ("float32", "uint8") if call.op.name == "relax.nn.max_pool2d" else ("float32",)
+        if not self._is_stored(source, *dtypes) or str(attrs.layout) != "NCHW":
             return False
         x, layout = self._any(source)
         pool = Pool(
@@ -62,7 +64,7 @@ class StockKernels:
             bool(attrs.count_include_pad),
         )
         dtype = layout.dtype if pool.kind == "max" else "float32"
-        out_layout = Layout(layout.block, self.lowering.halo_for(var), dtype)
+        out_layout = self.lowering.layout_for(var, layout.block, dtype)
         function = glue.pool2d(pool, shape_of(source), shape_of(var), layout, out_layout)
         return self._finish(var, out_layout, function, f"{pool.kind}_pool", [x])
 
@@ -102,7 +104,7 @@ class StockKernels:
     def _pointwise(self, var: relax.Var, sources: list[relax.Var], function, name: str, dtype: str) -> bool:
         block = self._any(sources[0])[1].block
         given = self._as_written(sources, block)
-        layout = Layout(block, self.lowering.halo_for(var), dtype)
+        layout = self.lowering.layout_for(var, block, dtype)
         kernel = glue.pointwise(shape_of(var), [one for _, one in given], layout, function)
         return self._finish(var, layout, kernel, name, [x for x, _ in given])
 
@@ -112,14 +114,14 @@ class StockKernels:
 
     def _concat(self, var: relax.Var, call: relax.Call) -> bool:
         parts = list(call.args[0].fields) if isinstance(call.args[0], relax.Tuple) else []
-        if int(call.attrs.axis) != 1 or not parts or not all(self._is_stored(part) for part in parts):
+        if int(call.attrs.axis) != 1 or not parts or not all(self._is_stored(one, dtype_of(var)) for one in parts):
             return False
         block = self._any(parts[0])[1].block
         shapes = [shape_of(part) for part in parts]
         if len(shapes[0]) != 4 or any(shape[1] % block for shape in shapes[:-1]):
             return False
         given = self._as_written(parts, block)
-        is_exact = all(one.dtype == "bfloat16" for _, one in given)
-        layout = Layout(block, self.lowering.halo_for(var), "bfloat16" if is_exact else "float32")
+        is_exact = all(one.dtype == given[0][1].dtype for _, one in given)
+        layout = self.lowering.layout_for(var, block, given[0][1].dtype if is_exact else "float32")
         function = glue.concat_channels(shapes, [one for _, one in given], shape_of(var), layout)
         return self._finish(var, layout, function, "concat", [x for x, _ in given])

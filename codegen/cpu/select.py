@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
 from espalier.targets.cpu import Isa
 
+from . import select_int8
+from .family import Family
 from .kernels import conv2d_bfloat16 as bfloat16
 from .kernels import conv2d_blocked as blocked
 from .kernels import conv2d_planar as planar
@@ -21,29 +22,10 @@ from .kernels.problem import ConvProblem
 from .kernels.winograd import conv2d_winograd, pack_winograd_weight
 
 
-@dataclass(frozen=True)
-class Family:
-    """A way to compute a convolution.
-
-    cycles: predicted, of one core. x_blocks: channel blocks in which it can read its input, the preferred one first.
-    out_block: of its output and residual. pack_weight, pack_bias: constants as the kernel wants them, given the block
-    of x.
-    build(x_layout, out_layout, residual_layout, clear_losers) returns the PrimFunc.
-    error_growth: rounding errors as a multiple of those of direct sums.
-    """
-
-    name: str
-    cycles: float
-    x_blocks: tuple[int, ...]
-    out_block: int
-    pack_weight: Callable[[np.ndarray, int], np.ndarray]
-    pack_bias: Callable[[np.ndarray], np.ndarray]
-    build: Callable
-    error_growth: float = 1.0
-
-
 def candidates(problem: ConvProblem, isa: Isa) -> list[Family]:
     """Every family that can compute the problem, the one with the fewest predicted cycles first."""
+    if problem.spec.format == "int8":
+        return select_int8.candidates(problem, isa)
     if problem.is_depthwise and _fits_blocks(problem, isa) and problem.channels_in >= isa.lanes:
         return [_depthwise(problem, isa), _planar(problem, isa)]
     if problem.spec.groups > 1 or not _fits_blocks(problem, isa):
@@ -53,6 +35,16 @@ def candidates(problem: ConvProblem, isa: Isa) -> list[Family]:
     if _suits_winograd(problem, isa):
         families.append(_winograd(problem, isa))
     return sorted(families, key=lambda family: family.cycles)
+
+
+def _packing(pack_weight: Callable[[np.ndarray, int], np.ndarray], out_block: int) -> Callable:
+    """What `Family.pack` is for a layer of floats."""
+
+    def pack(constants: dict[str, np.ndarray], block: int) -> dict[str, np.ndarray]:
+        packed = {role: whole_blocks(array, out_block) for role, array in constants.items() if role == "bias"}
+        return {"weight": pack_weight(constants["weight"], block), **packed}
+
+    return pack
 
 
 def _suits_winograd(problem: ConvProblem, isa: Isa) -> bool:
@@ -75,8 +67,8 @@ def _blocked(problem: ConvProblem, isa: Isa) -> Family:
         blocked.predicted_cycles(problem, isa),
         blocks,
         isa.lanes,
-        lambda weight, block: blocked.pack_weight(weight, isa.lanes, block),
-        lambda bias: whole_blocks(bias, isa.lanes),
+        _packing(lambda weight, block: blocked.pack_weight(weight, isa.lanes, block), isa.lanes),
+        problem.spec,
         lambda *layouts: blocked.conv2d_blocked(problem, isa, *layouts),
     )
 
@@ -88,8 +80,8 @@ def _winograd(problem: ConvProblem, isa: Isa) -> Family:
         winograd_tile.predicted_cycles(problem, isa, tile),
         (isa.lanes,),
         isa.lanes,
-        lambda weight, _block: pack_winograd_weight(weight, isa.lanes, tile.outputs),
-        lambda bias: whole_blocks(bias, isa.lanes),
+        _packing(lambda weight, _block: pack_winograd_weight(weight, isa.lanes, tile.outputs), isa.lanes),
+        problem.spec,
         lambda *layouts: conv2d_winograd(problem, isa, *layouts, tile),
         ERROR_GROWTH[tile.outputs],
     )
@@ -102,8 +94,8 @@ def _bfloat16(problem: ConvProblem, isa: Isa) -> Family:
         blocked.predicted_cycles(problem, isa, PAIR),
         blocks,
         isa.lanes,
-        lambda weight, block: bfloat16.pack_pairs(weight, isa.lanes, block),
-        lambda bias: whole_blocks(bias, isa.lanes),
+        _packing(lambda weight, block: bfloat16.pack_pairs(weight, isa.lanes, block), isa.lanes),
+        problem.spec,
         lambda *layouts: bfloat16.conv2d_bfloat16(problem, isa, *layouts),
     )
 
@@ -115,8 +107,8 @@ def _planar(problem: ConvProblem, isa: Isa) -> Family:
         planar.predicted_cycles(problem, isa),
         (1,),
         1,
-        lambda weight, _block: planar.pack_planar_weight(weight, unit),
-        lambda bias: bias,
+        _packing(lambda weight, _block: planar.pack_planar_weight(weight, unit), 1),
+        problem.spec,
         lambda *layouts: planar.conv2d_planar(problem, isa, *layouts),
     )
 
@@ -127,7 +119,7 @@ def _depthwise(problem: ConvProblem, isa: Isa) -> Family:
         problem.macs / isa.lanes,
         (isa.lanes,),
         isa.lanes,
-        lambda weight, _block: pack_depthwise_weight(weight, isa.lanes),
-        lambda bias: whole_blocks(bias, isa.lanes),
+        _packing(lambda weight, _block: pack_depthwise_weight(weight, isa.lanes), isa.lanes),
+        problem.spec,
         lambda *layouts: depthwise_blocked(problem, isa, *layouts),
     )

@@ -11,10 +11,25 @@ from hypothesis import HealthCheck, Phase, settings
 from tvm import relax
 from tvm.target import Target
 
-from espalier.targets.cpu import BFLOAT16, ISAS, Isa, cpu_features, cpu_target
+from espalier.targets.cpu import BFLOAT16, INT8, ISAS, PERMUTE, Isa, cpu_features, cpu_target
 
-CPUS = {"avx512bf16": {"mcpu": "cooperlake"}, "avx512": {"mcpu": "x86-64-v4"}, "avx2": {"mcpu": "x86-64-v3"}}
-"""LLVM's options for an instruction set; the others are what the target has anyway."""
+CPUS = {
+    "avx512bf16": {"mcpu": "cooperlake"},
+    "avx512vbmi": {"mcpu": "icelake-server"},
+    "avx512vnni": {"mcpu": "cascadelake"},
+    "avxvnni": {"mcpu": "x86-64-v3", "mattr": ["+avxvnni"]},
+    "avx512": {"mcpu": "x86-64-v4"},
+    "avx2": {"mcpu": "x86-64-v3"},
+}
+"""LLVM's options for an instruction set or an extension; the others are what the target has anyway."""
+
+BYTES = tuple(
+    dataclasses.replace(isa, int8=int8, permute=PERMUTE.get(isa.name, "") if permute else "")
+    for isa in ISAS
+    for number, int8 in enumerate((*INT8.get(isa.name, ()), ""))
+    for permute in ([True, False] if number == 0 and isa.name in PERMUTE else [False])
+)
+"""Every instruction set with every way to sum products of bytes."""
 
 PAIRS = dataclasses.replace(ISAS[0], bfloat16=BFLOAT16[ISAS[0].name])
 """The instruction set that multiplies pairs of bfloat16."""
@@ -43,6 +58,21 @@ def every_isa(test):
     return pytest.mark.parametrize("isa", cases)(test)
 
 
+def every_isa_of_bytes(test):
+    """As `every_isa`, for every way in which bytes are multiplied and permuted."""
+    cases = [
+        pytest.param(
+            isa,
+            id="-".join(filter(None, (isa.name, isa.int8, isa.permute))),
+            marks=pytest.mark.skipif(
+                not {isa.feature, isa.int8, isa.permute} <= {"", *HERE}, reason="this CPU has no such instructions"
+            ),
+        )
+        for isa in BYTES
+    ]
+    return pytest.mark.parametrize("isa", cases)(test)
+
+
 def run_stock(mod, *inputs: np.ndarray) -> list[np.ndarray]:
     """What `main` gives when TVM compiles the module, or one function, as it would without Espalier."""
     if isinstance(mod, relax.Function):
@@ -56,7 +86,8 @@ def run_stock(mod, *inputs: np.ndarray) -> list[np.ndarray]:
 def run_kernel(kernel, isa: Isa, *inputs: np.ndarray) -> list[np.ndarray]:
     """A kernel's output buffers after a call: the arguments that follow its inputs, filled with NaN before."""
     module = tvm.IRModule({"main": kernel.with_attr("global_symbol", "main")})
-    program = tvm.compile(module, Target({"kind": "llvm", "num-cores": 2, **CPUS.get(isa.bfloat16 or isa.name, {})}))
+    extension = next(filter(CPUS.get, (isa.bfloat16, isa.permute, isa.int8, isa.name)), "")
+    program = tvm.compile(module, Target({"kind": "llvm", "num-cores": 2, **CPUS.get(extension, {})}))
     buffers = kernel.params[len(inputs) :]
     outputs = [tvm.runtime.tensor(_poisoned([int(dim) for dim in one.shape], str(one.dtype))) for one in buffers]
     program.mod["main"](*map(tvm.runtime.tensor, inputs), *outputs)
@@ -64,7 +95,8 @@ def run_kernel(kernel, isa: Isa, *inputs: np.ndarray) -> list[np.ndarray]:
 
 
 def _poisoned(shape, dtype: str) -> np.ndarray:
-    return np.full(shape, {"float32": np.nan, "uint16": 0x7FC0}.get(dtype, -12345), dtype)  # 0x7FC0: NaN in bfloat16
+    poison = {"float32": np.nan, "uint16": 0x7FC0, "uint8": 0xA5}  # 0x7FC0: NaN in bfloat16
+    return np.full(shape, poison.get(dtype, -12345), dtype)
 
 
 def assert_close(actual: np.ndarray, expected: np.ndarray) -> None:

@@ -36,6 +36,25 @@ def test_the_bfloat16_extension(mcpu, extension):
     assert isa_of(cpu_target({"kind": "llvm", "mtriple": X86, "mcpu": mcpu})).bfloat16 == extension
 
 
+@pytest.mark.parametrize(
+    ("options", "int8", "permute"),
+    [
+        ({"mcpu": "znver4"}, "avx512vnni", "avx512vbmi"),
+        ({"mcpu": "cascadelake"}, "avx512vnni", ""),
+        ({"mcpu": "skylake-avx512"}, "avx512bw", ""),
+        ({"mcpu": "knl"}, "", ""),
+        ({"mcpu": "alderlake"}, "avxvnni", ""),
+        ({"mcpu": "haswell"}, "avx2", ""),
+        ({"mcpu": "x86-64"}, "", ""),
+    ],
+    ids=str,
+)
+def test_the_extensions_for_bytes(options, int8, permute):
+    isa = isa_of(cpu_target({"kind": "llvm", "mtriple": X86, **options}))
+    assert (isa.int8, isa.permute) == (int8, permute)
+    assert isa.has_vnni == (int8 in ("avx512vnni", "avxvnni"))
+
+
 def test_isas_are_listed_from_wide_to_narrow():
     lanes = [isa.lanes for isa in ISAS]
     assert lanes == sorted(lanes, reverse=True)
@@ -50,6 +69,11 @@ def test_every_x86_feature_is_one_that_llvm_knows():
 def test_the_baseline_runs_everywhere():
     check_runs_here("generic")
     check_runs_here(isa_of(cpu_target({"kind": "llvm"})).name)
+
+
+def test_every_feature_that_is_needed_must_be_there():
+    with pytest.raises(UnsupportedTargetError, match="the artifact needs sve and this machine .* has none"):
+        check_runs_here("generic+sve")
 
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="neon runs on this machine")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
@@ -19,49 +21,62 @@ PARALLEL_PIXELS = 200_000
 
 def channel_gate(spec: ChannelGateSpec, x_shape: tuple[int, ...], channels_out: int, isa: Isa, x_layout: Layout):
     """The kernel: x, phi [C_in, C_out up to whole vectors], rho, [active]; results pi [N, C_out], winners [N, kept]."""
-    return _ChannelGate(spec, x_shape, channels_out, isa, x_layout).build()
+    return ChannelGateKernel(spec, x_shape, channels_out, isa, x_layout).build()
 
 
-class _ChannelGate:
+class ChannelGateKernel:
+    """The kernel at work. element, factor_element: types of saliencies and of pi."""
+
+    element = factor_element = "float32"
+
     def __init__(self, spec, x_shape, channels_out, isa, x_layout):
         self.spec, self.x_shape, self.channels, self.isa, self.x_layout = spec, x_shape, channels_out, isa, x_layout
         self.groups = channels_out // spec.granularity
         self.vectors = -(-channels_out // isa.lanes)
 
     def build(self):
-        batch, channels_in = self.x_shape[:2]
-        wide = self.vectors * self.isa.lanes
+        batch, wide = self.x_shape[0], self.vectors * self.isa.lanes
         shapes = {
             "x": (self.x_layout.physical(self.x_shape), self.x_layout.element),
-            "phi": ((channels_in, wide), "float32"),
-            "rho": ((wide,), "float32"),
+            "phi": self.predictor(),
+            "rho": ((wide,), self.element),
             "active": ((batch, self.spec.active.count if self.spec.active else 0), "int32"),
         }
         arguments = [(role, *shapes[role]) for role in self.spec.roles]
-        arguments += [("pi", (batch, self.channels), "float32"), ("winners", (batch, self.spec.kept), "int32")]
+        arguments += [("pi", (batch, self.channels), self.factor_element)]
+        arguments += [("winners", (batch, self.spec.kept), "int32")]
         return build_kernel(self.spec.name, arguments, self._body)
+
+    def predictor(self) -> tuple[tuple, str]:
+        """Shape and type of the packed phi."""
+        return (self.x_shape[1], self.vectors * self.isa.lanes), "float32"
 
     def _body(self, *buffers) -> None:
         self.given = dict(zip((*self.spec.roles, "pi", "winners"), buffers))
+        batch = self.x_shape[0]
+        saliency = T.alloc_buffer((batch, self.vectors * self.isa.lanes), self.element, scope="global")
+        score = T.alloc_buffer((batch, self.groups), self.element, scope="global")
+        subsampled = self.subsample()
+        with T.serial(batch) as n:
+            self.predict(subsampled, saliency, n)
+            self._score(saliency, score, n)
+            self._take_winners(saliency, score, n)
+
+    def subsample(self):
+        """Emit the means of |x|: a buffer [N, C_in, up to whole blocks]."""
         batch, channels_in = self.x_shape[:2]
         padded_in = -(-channels_in // self.x_layout.block) * self.x_layout.block
         subsampled = T.alloc_buffer((batch, padded_in), "float32", scope="global")
-        saliency = T.alloc_buffer((batch, self.vectors * self.isa.lanes), "float32", scope="global")
-        score = T.alloc_buffer((batch, self.groups), "float32", scope="global")
         if self.x_layout.block == 1:
             self._subsample_planes(subsampled)
         else:
             self._subsample_blocks(subsampled)
-        with T.serial(batch) as n:
-            self._predict(subsampled, saliency, n)
-            self._score(saliency, score, n)
-            self._take_winners(saliency, score, n)
+        return subsampled
 
-    def _subsample_blocks(self, subsampled) -> None:
-        """Mean of |x| of each channel, a block at a time; blocks without an active channel are left out."""
+    def for_each_block(self, body: Callable) -> None:
+        """Emit `body(n, block)` in a loop over the blocks of x; those without an active channel are left out."""
         batch, channels, rows, columns = self.x_shape
         block, active = self.x_layout.block, self.spec.active
-        lane = lanes_from(0, block)
         count = -(-channels // block)
         if active and active.granularity >= block:
             count = active.count * (active.granularity // block)
@@ -70,6 +85,15 @@ class _ChannelGate:
             if active and active.granularity >= block:
                 per_group = active.granularity // block
                 number = T.bind(self.given["active"][n, number // per_group] * per_group + number % per_group)
+            body(n, number)
+
+    def _subsample_blocks(self, subsampled) -> None:
+        """Mean of |x| of each channel, a block at a time."""
+        _, _, rows, columns = self.x_shape
+        block = self.x_layout.block
+        lane = lanes_from(0, block)
+
+        def mean_of(n, number) -> None:
             total = Accumulators(4, block)
             for i in range(4):
                 total[i] = zeros(block)
@@ -77,6 +101,8 @@ class _ChannelGate:
                 self._add_row(total, n, number, row, columns, lane)
             mean = (total[0] + total[1] + (total[2] + total[3])) * spread(T.float32(1 / (rows * columns)), block)
             T.buffer_store(subsampled, mean, [n, lanes_from(number * block, block)])
+
+        self.for_each_block(mean_of)
 
     def _add_row(self, total, n, block, row, columns: int, lane) -> None:
         """Four sums side by side, so that one addition need not wait for the last."""
@@ -118,7 +144,7 @@ class _ChannelGate:
         with T.serial(batch) as n:
             for_each_channel(self.given.get("active"), n, self.spec.active, channels, lambda channel: plane(n, channel))
 
-    def _predict(self, subsampled, saliency, n) -> None:
+    def predict(self, subsampled, saliency, n) -> None:
         """saliency = relu(subsampled phi + rho)."""
         lanes = self.isa.lanes
         with T.serial(self.vectors) as vector:
@@ -139,7 +165,7 @@ class _ChannelGate:
 
     def _score(self, saliency, score, n) -> None:
         with T.serial(self.groups) as group:
-            T.buffer_store(score, T.float32(0), [n, group])
+            T.buffer_store(score, tirx.const(0, self.element), [n, group])
             with T.serial(self.spec.granularity) as lane:
                 T.buffer_store(score, score[n, group] + saliency[n, group * self.spec.granularity + lane], [n, group])
 
@@ -163,5 +189,10 @@ class _ChannelGate:
             T.buffer_store(position, position[0] + wins, [0])
             with T.serial(self.spec.granularity) as lane:
                 channel = group * self.spec.granularity + lane
-                factor = saliency[n, channel] if self.spec.mode == "boost" else T.float32(1)
-                T.buffer_store(self.given["pi"], factor * T.cast(wins, "float32"), [n, channel])
+                boosts = self.spec.mode == "boost"
+                factor = self.factor(saliency[n, channel]) if boosts else tirx.const(1, self.factor_element)
+                T.buffer_store(self.given["pi"], factor * T.cast(wins, self.factor_element), [n, channel])
+
+    def factor(self, saliency):
+        """pi of a winner."""
+        return saliency

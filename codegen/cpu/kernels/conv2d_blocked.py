@@ -136,7 +136,7 @@ class BlockedConvolution(DirectConvolution):
             with T.serial(count) as step:
                 first = start + step * width
                 pixels = [(first_row + h, first + w) for h in range(height) for w in range(width)]
-                self.compute_tile(n, blocks, pixels)
+                self.compute_tile(n, blocks, pixels, width)
         for block in blocks:
             self.clear_margins(n, block, first_row, height)
 
@@ -148,8 +148,7 @@ class BlockedConvolution(DirectConvolution):
             ahead = self._prefetched(n, position, outer)
             with T.grid(*self.problem.kernel, inner // self.together) as (r, s, step):
                 lane = first_lane // self.together + step
-                vector = lanes_from(0, self.lanes)
-                weights = [T.bind(self.given["weight"][block, x_block, r, s, lane, vector]) for block in blocks]
+                weights = [T.bind(self.weight(block, x_block, r, s, lane)) for block in blocks]
                 for block in blocks if ahead else []:
                     prefetch(self.given["weight"], ahead(block, r, s, step))
                 for j, (row, column) in enumerate(pixels):
@@ -158,6 +157,10 @@ class BlockedConvolution(DirectConvolution):
                     for i, weight in enumerate(weights):
                         number = i * len(pixels) + j
                         total[number] = self.with_product(total[number], value, weight)
+
+    def weight(self, block, x_block, r, s, step):
+        """The vector of weights that a step multiplies with."""
+        return self.given["weight"][block, x_block, r, s, step, lanes_from(0, self.lanes)]
 
     def value(self, n, x_block, row, column, step):
         """What a step reads of x at one pixel."""
@@ -169,12 +172,14 @@ class BlockedConvolution(DirectConvolution):
 
     def _prefetched(self, n, position, outer: int) -> Callable | None:
         """Which weight to ask for at a step, so that it is there PREFETCH_STEPS steps later; None to ask for none."""
-        if 4 * np.prod(self.weight_shape()) < PREFETCH_BYTES:
+        if np.dtype(self.weight_element).itemsize * np.prod(self.weight_shape()) < PREFETCH_BYTES:
             return None  # it stays in the caches
         steps_in_block = int(np.prod(self.weight_shape()[2:5]))
         later = tirx.min(position + -(-PREFETCH_STEPS // steps_in_block), outer - 1)
         x_block, first_lane = self._input_block(n, later)
-        return lambda block, r, s, step: [block, x_block, r, s, first_lane // self.together + step, 0]
+        first_step = first_lane // self.together
+        rest = len(self.weight_shape()) - 5
+        return lambda block, r, s, step: [block, x_block, r, s, first_step + step, *[0] * rest]
 
     def _input_loops(self) -> tuple[int, int]:
         """Extents of the loops over blocks of input channels and over the channels in one."""

@@ -81,7 +81,7 @@ def conv2d_planar(
     tile: PlanarTile | None = None,
 ):
     """The kernel, with arguments as in `problem.spec.roles` (weight packed) and the output last; all blocks are 1."""
-    return _PlanarConvolution(problem, isa, x_layout, out_layout, residual_layout, clear_losers, tile).build()
+    return PlanarConvolution(problem, isa, x_layout, out_layout, residual_layout, clear_losers, tile).build()
 
 
 def _channels_together(problem: ConvProblem) -> int:
@@ -89,7 +89,9 @@ def _channels_together(problem: ConvProblem) -> int:
     return problem.channels_out // problem.spec.groups if problem.spec.groups > 1 else problem.computed_out
 
 
-class _PlanarConvolution(DirectConvolution):
+class PlanarConvolution(DirectConvolution):
+    """The kernel at work."""
+
     def __init__(self, problem, isa, x_layout, out_layout, residual_layout, clear_losers, tile):
         super().__init__(problem, isa, x_layout, out_layout, residual_layout, clear_losers)
         self.tile = tile or choose_planar_tile(problem, isa)
@@ -144,12 +146,16 @@ class _PlanarConvolution(DirectConvolution):
                 values = [T.bind(self._pixels(n, first_channel + channel, pixel, r, s)) for pixel in pixels]
                 for i, block in enumerate(blocks):
                     weight = self.given["weight"][block // self.unit, channel, r, s, i % self.unit]
-                    weight = T.bind(spread(weight, self.lanes))
+                    weight = T.bind(self.spread_weight(weight))
                     for j, value in enumerate(values):
                         number = i * len(pixels) + j
                         total[number] = total[number] + value * weight
 
         for_each_channel(self.given.get("active"), n, self.spec.active, per_group_in, step)
+
+    def spread_weight(self, weight):
+        """A vector of copies of a weight."""
+        return spread(weight, self.lanes)
 
     def _pixels(self, n, channel, pixel, r, s):
         """Input pixels under a vector of outputs, a stride apart."""

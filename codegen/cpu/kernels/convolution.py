@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from functools import partial
 
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
@@ -21,11 +20,12 @@ from .stored import load, store
 class Convolution(ABC):
     """A kernel family fills in the shape of its weight and the loops that compute and store the output.
 
-    lanes: of a vector. given: the kernel's buffers by role. weight_element: type of the packed weight's elements.
+    lanes: of a vector. given: the kernel's buffers by role. weight_element, sum_element: types of the packed weight's
+    elements and of the sums.
     """
 
     lanes: int
-    weight_element = "float32"
+    weight_element = sum_element = "float32"
 
     def __init__(self, problem: ConvProblem, isa: Isa, x_layout: Layout, out_layout: Layout, residual_layout, clear):
         self.problem, self.spec, self.isa = problem, problem.spec, isa
@@ -53,7 +53,9 @@ class Convolution(ABC):
             "pi": (batch, self.problem.channels_out),
             "out": self.out_layout.physical(self.problem.out_shape),
         }
+        shapes |= dict.fromkeys(("multiplier", "scale"), shapes["bias"]) | {"mask": shapes["pi"]}
         elements = {"x": self.x_layout.element, "weight": self.weight_element, "out": self.out_layout.element}
+        elements |= self.elements()
         if self.residual_layout:
             shapes["residual"] = self.residual_layout.physical(self.problem.out_shape)
             elements["residual"] = self.residual_layout.element
@@ -61,6 +63,10 @@ class Convolution(ABC):
             shapes[role], elements[role] = (batch, listed.count if listed else 0), "int32"
         arguments = [(role, shapes[role], elements.get(role, "float32")) for role in (*self.spec.roles, "out")]
         return build_kernel(self.spec.name, arguments, self._body)
+
+    def elements(self) -> dict[str, str]:
+        """Types of further arguments that are not float32, by role."""
+        return {}
 
     def computed_block(self, n, position):
         """The channel block at a position among the computed ones."""
@@ -82,8 +88,12 @@ class Convolution(ABC):
             return layout.index(n, block, row, column, lanes_from(0, layout.block))
         return [n, block, row + layout.halo, lanes_from(column + layout.halo, self.lanes)]
 
+    def factors(self, n, block):
+        """What `finished` wants to know of a channel block."""
+        return T.bind(self.per_channel("pi", [n], block)) if "pi" in self.given else None
+
     def finished(self, value, pi, n, block, row, column):
-        """The output vector behind a sum: scaled, added to the residual, activated."""
+        """The output vector behind a sum: scaled, added to the residual, activated. pi: from `factors`."""
         if self.spec.gate == "branch":
             value = value * pi
         if "residual" in self.given:
@@ -112,9 +122,20 @@ class Convolution(ABC):
         if self.spec.gate == "branch" and "residual" in self.spec.roles:
             write = self._pass_residual
         elif self.clear_losers:
-            write = partial(clear_block, self.given["out"], self.out_layout, self.problem.out_shape)
+            write = self._clear
         if write:
             for_each_losing_block(self.given["winners"], self.problem, self.out_layout.block, write)
+
+    def _clear(self, n, block) -> None:
+        clear_block(self.given["out"], self.out_layout, self.problem.out_shape, n, block, self.lost())
+
+    def lost(self) -> int:
+        """The output of losing channels."""
+        return 0
+
+    def resting(self, residual, lanes: int):
+        """The output of losing channels under a gate on the branch."""
+        return activated(self.spec.activation, residual, lanes)
 
     def _pass_residual(self, n, block) -> None:
         _, _, rows, columns = self.problem.out_shape
@@ -122,7 +143,7 @@ class Convolution(ABC):
         with T.grid(rows, columns) as (row, column):
             place = self.residual_layout.index(n, block, row, column, lane)
             value = load(self.given["residual"], self.residual_layout, place)
-            value = activated(self.spec.activation, value, self.out_layout.block)
+            value = self.resting(value, self.out_layout.block)
             place = self.out_layout.index(n, block, row, column, lane)
             store(self.given["out"], self.out_layout, place, value, self.isa)
         self.clear_margins(n, block, 0, rows)

@@ -13,9 +13,9 @@ NEAR_RATE, MEMORY_RATE = 96, 10
 """Bytes that one core reads in a cycle from its own cache, and from memory. Weights that do not stay in the former
 count as read from memory: by the time a layer runs again, the other layers have taken their place."""
 
-CHAIN_CYCLES = {1: 4, 2: 6}
-"""From a sum to the next one that needs it, by the input channels that a step multiplies: a multiply-add and a product
-of bfloat16 pairs."""
+CHAIN_CYCLES = {1: 4, 2: 6, 4: 4}
+"""From a sum to the next one that needs it, by the input channels that a step multiplies: a multiply-add, a product of
+bfloat16 pairs, and of four bytes."""
 
 OVERLAP = 0.5
 """So much of the shorter of computing and reading hides behind the longer."""

@@ -17,7 +17,7 @@ from .stored import load
 def pack_depthwise_weight(weight: np.ndarray, lanes: int) -> np.ndarray:
     """[C, 1, R, S] to [C/lanes, R, S, lanes], filled up with zeros."""
     channels, _, r, s = weight.shape
-    padded = np.pad(weight, ((0, -channels % lanes), (0, 0), (0, 0), (0, 0))).astype("float32")
+    padded = np.pad(weight, ((0, -channels % lanes), (0, 0), (0, 0), (0, 0)))
     return np.ascontiguousarray(padded.reshape(-1, lanes, r, s).transpose(0, 2, 3, 1))
 
 
@@ -33,10 +33,12 @@ def depthwise_blocked(
 
     All layouts have blocks of isa.lanes. There is no list of active inputs: the winners are those of the input's gate.
     """
-    return _DepthwiseConvolution(problem, isa, x_layout, out_layout, residual_layout, clear_losers).build()
+    return DepthwiseConvolution(problem, isa, x_layout, out_layout, residual_layout, clear_losers).build()
 
 
-class _DepthwiseConvolution(DirectConvolution):
+class DepthwiseConvolution(DirectConvolution):
+    """The kernel at work."""
+
     row_size = 1
 
     def __init__(self, problem, isa, x_layout, out_layout, residual_layout, clear_losers):
@@ -54,15 +56,20 @@ class _DepthwiseConvolution(DirectConvolution):
         for start, count, width in tiles(self.problem.out_shape[3], self.columns):
             with T.serial(count) as step:
                 first = start + step * width
-                self.compute_tile(n, [block], [(first_row + h, first + w) for h in range(height) for w in range(width)])
+                pixels = [(first_row + h, first + w) for h in range(height) for w in range(width)]
+                self.compute_tile(n, [block], pixels, width)
         self.clear_margins(n, block, first_row, height)
 
     def reduce(self, total, n, blocks: list, pixels: list) -> None:
         """One multiply-add for each pixel at each kernel position."""
         lane = lanes_from(0, self.lanes)
         with T.grid(*self.problem.kernel) as (r, s):
-            weight = T.bind(self.given["weight"][blocks[0], r, s, lane])
+            weight = T.bind(self.weight(blocks[0], r, s, lane))
             for j, (row, column) in enumerate(pixels):
                 h, w = self.problem.row(row, r), self.problem.column(column, s)
                 value = load(self.given["x"], self.x_layout, self.x_layout.index(n, blocks[0], h, w, lane))
                 total[j] = total[j] + value * weight
+
+    def weight(self, block, r, s, lane):
+        """The vector of weights of a channel block at a kernel position."""
+        return self.given["weight"][block, r, s, lane]

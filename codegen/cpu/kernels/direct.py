@@ -43,16 +43,24 @@ class DirectConvolution(Convolution):
             tile, row_tile = T.bind(task // row_tiles % channel_tiles), T.bind(task % row_tiles)
             for_tile(row_tile, rows, self.row_size, lambda first, height: self.compute_rows(n, tile, first, height))
 
-    def compute_tile(self, n, blocks: list, pixels: list) -> None:
-        """Emit the output vectors of these channel blocks at these pixels (row, first column)."""
-        total = Accumulators(len(blocks) * len(pixels), self.lanes)
+    def compute_tile(self, n, blocks: list, pixels: list, width: int = 1) -> None:
+        """Emit the output vectors of these channel blocks at these pixels (row, first column).
+
+        width: so many of them at a time lie side by side in a row.
+        """
+        total = Accumulators(len(blocks) * len(pixels), self.lanes, self.sum_element)
         for i, block in enumerate(blocks):
             start = T.bind(self.bias(block))
             for j in range(len(pixels)):
                 total[i * len(pixels) + j] = start
         self.reduce(total, n, blocks, pixels)
         for i, block in enumerate(blocks):
-            pi = T.bind(self.per_channel("pi", [n], block)) if "pi" in self.given else None
-            for j, (row, column) in enumerate(pixels):
-                value = self.finished(total[i * len(pixels) + j], pi, n, block, row, column)
-                self.store(value, n, block, row, column)
+            factors = self.factors(n, block)
+            for first in range(0, len(pixels), width):
+                sums = [total[i * len(pixels) + first + j] for j in range(width)]
+                self.write(sums, factors, n, block, pixels[first : first + width])
+
+    def write(self, sums: list, factors, n, block, pixels: list) -> None:
+        """Finish and store the sums of pixels that lie side by side."""
+        for total, (row, column) in zip(sums, pixels):
+            self.store(self.finished(total, factors, n, block, row, column), n, block, row, column)

@@ -44,6 +44,11 @@ def zeros(lanes: int):
     return spread(T.float32(0), lanes)
 
 
+def vector_type(kind: str, lanes: int) -> str:
+    """The type of a vector of this many values of a kind; of the value itself for one lane."""
+    return f"{kind}x{lanes}" if lanes > 1 else kind
+
+
 def spread(scalar, lanes: int):
     """A vector of copies of a scalar; the scalar itself for one lane."""
     return T.broadcast(scalar, lanes) if lanes > 1 else scalar
@@ -55,16 +60,16 @@ def lanes_from(start, lanes: int, stride: int = 1):
 
 
 class Accumulators:
-    """Vectors that are kept in registers over a loop.
+    """Vectors of 32-bit elements that are kept in registers over a loop.
 
     They are buffers on the stack of less than a kilobyte each: larger ones, and those of scope "local", TVM takes
     from a workspace on the heap, where LLVM cannot be sure to find all of them a register.
     """
 
-    def __init__(self, count: int, lanes: int):
+    def __init__(self, count: int, lanes: int, element: str = "float32"):
         self._in_one = _STACK_BYTES // (4 * lanes)
         sizes = [min(self._in_one, count - first) for first in range(0, count, self._in_one)]
-        kind = f"float32x{lanes}" if lanes > 1 else "float32"
+        kind = vector_type(element, lanes)
         self._buffers = [T.alloc_buffer((size,), kind, scope="global") for size in sizes]
 
     def __getitem__(self, number: int):

@@ -53,7 +53,7 @@ def _store_row(x, out, source: Layout, result: Layout, shape, n, block, row) -> 
             channel = block * result.block + lane
             value = value_at(channel, column)
             if channels % result.block:
-                value = T.if_then_else(channel < channels, value, T.float32(0))
+                value = T.if_then_else(channel < channels, value, tirx.const(0, value.ty.dtype))
             store(out, result, result.index(n, block, row, column, lane), value)
 
 
@@ -92,11 +92,12 @@ class Pool:
 
 
 def pool2d(pool: Pool, x_shape, out_shape, x_layout: Layout, out_layout: Layout):
-    """Max or average pooling in the layout of its input; places outside the image are left out."""
+    """Max or average pooling in the layout of its input, bytes by their maximum only; places outside are left out."""
     batch, _, rows, columns = out_shape
     blocks, lanes = out_layout.physical(out_shape)[1], out_layout.block
     lane = lanes_from(0, lanes)
-    start = T.float32(float("-inf")) if pool.kind == "max" else T.float32(0)
+    element = "int32" if x_layout.dtype == "uint8" else "float32"
+    start = T.float32(float("-inf")) if pool.kind == "max" and element == "float32" else tirx.const(0, element)
 
     def one_place(x, total, count, n, block, row, column) -> None:
         with T.grid(*pool.size) as (r, s):
@@ -118,7 +119,7 @@ def pool2d(pool: Pool, x_shape, out_shape, x_layout: Layout, out_layout: Layout)
         with loop(batch * blocks * rows, batch * blocks * rows * columns * lanes > PARALLEL_VALUES) as task:
             n, block, row = T.bind(task // (blocks * rows)), T.bind(task // rows % blocks), T.bind(task % rows)
             with T.serial(columns) as column:
-                total = Accumulators(1, lanes)
+                total = Accumulators(1, lanes, element)
                 count = Accumulators(1, 1)
                 total[0] = spread(start, lanes)
                 count[0] = T.float32(0)

@@ -9,12 +9,16 @@ from espalier.core.layers import Conv2dSpec
 
 @dataclass(frozen=True)
 class ConvProblem:
-    """A layer with its shapes: x [N, C_in, H, W], weight [C_out, C_in/groups, R, S], out [N, C_out, P, Q]."""
+    """A layer with its shapes: x [N, C_in, H, W], weight [C_out, C_in/groups, R, S], out [N, C_out, P, Q].
+
+    rounding: how a quantized layer's sums are rounded, see `requantize.rounding_of`.
+    """
 
     spec: Conv2dSpec
     x_shape: tuple[int, int, int, int]
     weight_shape: tuple[int, int, int, int]
     out_shape: tuple[int, int, int, int]
+    rounding: str = ""
 
     @property
     def channels_in(self) -> int:

@@ -1,4 +1,4 @@
-"""Float32 vectors from and to stored tensors, whatever their element type."""
+"""Vectors from and to stored tensors: float32 whatever their element type, but int32 for quantized ones."""
 
 from __future__ import annotations
 
@@ -8,19 +8,26 @@ from tvm.script.ir_builder import tirx as T
 from espalier.targets.cpu import Isa
 
 from ..layout import Layout
-from .emit import lanes_from, spread
+from .emit import lanes_from, spread, vector_type
 
 _HALF, _FINITE, _INFINITE, _QUIET, _MAGNITUDE = 0x7FFF, 0x7FFF, 0x7F800000, 0x40, 0x7FFFFFFF
 
 
 def load(buffer, layout: Layout, index: list):
-    """The float32 values at an index whose last place may be a range of lanes."""
+    """The float32, or of a quantized tensor int32, values at an index whose last place may be a range of lanes."""
     value = buffer[tuple(index)]
+    if layout.dtype == "uint8":
+        return T.cast(value, vector_type("int32", _lanes_of(value)))
     return widened(value) if layout.dtype == "bfloat16" else value
 
 
 def store(buffer, layout: Layout, index: list, value, isa: Isa | None = None) -> None:
-    """Write float32 values, rounded where the layout asks for it; with the instruction for it if `isa` has one."""
+    """Write float32 values, rounded where the layout asks for it; with the instruction for it if `isa` has one.
+
+    To a quantized tensor, the low bytes of int32 values.
+    """
+    if layout.dtype == "uint8":
+        value = T.cast(value, vector_type("uint8", _lanes_of(value)))
     if layout.dtype == "bfloat16":
         value = rounded(value, isa)
     T.buffer_store(buffer, value, index)
@@ -29,20 +36,19 @@ def store(buffer, layout: Layout, index: list, value, isa: Isa | None = None) ->
 def store_pairs(buffer, index: list, first, second) -> None:
     """Write two float32 vectors as bfloat16, a value of the first and one of the second by turns."""
     lanes = _lanes_of(first)
-    low, high = (_nearest(tirx.reinterpret(_vector("uint32", lanes), one), lanes) for one in (first, second))
+    low, high = (_nearest(tirx.reinterpret(vector_type("uint32", lanes), one), lanes) for one in (first, second))
     words = low | high << _word(16, lanes)
-    T.buffer_store(buffer, tirx.reinterpret(_vector("uint16", 2 * lanes), words), [*index, lanes_from(0, 2 * lanes)])
-
-
-def stored_zeros(layout: Layout, lanes: int):
-    """Zeros as the layout stores them."""
-    return spread(tirx.const(0, layout.element), lanes)
+    T.buffer_store(
+        buffer, tirx.reinterpret(vector_type("uint16", 2 * lanes), words), [*index, lanes_from(0, 2 * lanes)]
+    )
 
 
 def widened(bits):
     """uint16 bits of bfloat16 to float32."""
     lanes = _lanes_of(bits)
-    return tirx.reinterpret(_vector("float32", lanes), T.cast(bits, _vector("uint32", lanes)) << _word(16, lanes))
+    return tirx.reinterpret(
+        vector_type("float32", lanes), T.cast(bits, vector_type("uint32", lanes)) << _word(16, lanes)
+    )
 
 
 def rounded(value, isa: Isa | None = None):
@@ -53,8 +59,8 @@ def rounded(value, isa: Isa | None = None):
     lanes = _lanes_of(value)
     if isa and isa.bfloat16 and lanes == isa.lanes:
         # It returns LLVM's bfloat, which TVM would turn into float32; under this name it is stored as it is.
-        return T.call_llvm_intrin(_vector("uint16", lanes), "llvm.x86.avx512bf16.cvtneps2bf16.512", value)
-    return T.cast(_nearest(tirx.reinterpret(_vector("uint32", lanes), value), lanes), _vector("uint16", lanes))
+        return T.call_llvm_intrin(vector_type("uint16", lanes), "llvm.x86.avx512bf16.cvtneps2bf16.512", value)
+    return T.cast(_nearest(tirx.reinterpret(vector_type("uint32", lanes), value), lanes), vector_type("uint16", lanes))
 
 
 def _nearest(bits, lanes: int):
@@ -75,10 +81,6 @@ def _nearest(bits, lanes: int):
 def _lanes_of(value) -> int:
     """How many values a vector has."""
     return int(value.ty.dtype.lanes)
-
-
-def _vector(kind: str, lanes: int) -> str:
-    return f"{kind}x{lanes}" if lanes > 1 else kind
 
 
 def _word(number: int, lanes: int):

@@ -18,6 +18,8 @@ class Isa:
     lanes: float32 values in a vector register. registers: vector registers that a kernel may use.
     feature: what LLVM calls the feature that brings it ("" for the baseline). cores: that share the work.
     bfloat16: the feature that brings products of bfloat16 pairs summed in float32, "" if the target has none.
+    int8: the feature that brings sums of products of bytes or of 16-bit numbers, the best one of `INT8`, or "".
+    permute: the feature that brings permutations of the bytes of a vector, or "".
     """
 
     name: str
@@ -26,6 +28,13 @@ class Isa:
     feature: str
     cores: int = 1
     bfloat16: str = ""
+    int8: str = ""
+    permute: str = ""
+
+    @property
+    def has_vnni(self) -> bool:
+        """Whether one instruction adds four products of bytes to a 32-bit sum."""
+        return self.int8.endswith("vnni")
 
 
 ISAS = (
@@ -40,6 +49,12 @@ OTHER_NAMES = ("arm64", "amd64", "i486", "i586", "i686")
 
 BFLOAT16 = {"avx512": "avx512bf16"}  # Intel SDM volume 2, VDPBF16PS and VCVTNEPS2BF16
 """What an instruction set's bfloat16 extension is called, by the instruction set."""
+
+INT8 = {"avx512": ("avx512vnni", "avx512bw"), "avx2": ("avxvnni", "avx2")}
+"""Features that sum products of small integers, the best one first: VPDPBUSD, else VPMADDWD (Intel SDM volume 2)."""
+
+PERMUTE = {"avx512": "avx512vbmi"}  # Intel SDM volume 2, VPERMB
+"""What brings permutations of single bytes, by the instruction set."""
 
 
 def host_cpu() -> str:
@@ -79,9 +94,14 @@ def isa_of(target: Target) -> Isa:
     """The widest instruction set that the target has, with its number of cores."""
     features = cpu_features(target)
     widest = next(isa for isa in ISAS if not isa.feature or isa.feature in features)
-    extension = BFLOAT16.get(widest.name, "")
-    cores = int(target.attrs.get("num-cores", 1))
-    return dataclasses.replace(widest, cores=cores, bfloat16=extension if extension in features else "")
+    return dataclasses.replace(widest, cores=int(target.attrs.get("num-cores", 1)), **extensions(widest, features))
+
+
+def extensions(isa: Isa, features: frozenset[str]) -> dict[str, str]:
+    """The fields of an instruction set that say which of its extensions are among these features."""
+    wanted = {"bfloat16": (BFLOAT16.get(isa.name, ""),), "permute": (PERMUTE.get(isa.name, ""),)}
+    wanted["int8"] = INT8.get(isa.name, ())
+    return {key: next((name for name in names if name in features), "") for key, names in wanted.items()}
 
 
 def cpu_features(target: Target) -> frozenset[str]:
@@ -90,10 +110,12 @@ def cpu_features(target: Target) -> frozenset[str]:
 
 
 def check_runs_here(required: str) -> None:
-    """Raise UnsupportedTargetError unless this machine has the instruction set called `required`."""
-    feature = {isa.name: isa.feature for isa in ISAS}.get(required, required)
-    if feature and feature not in cpu_features(cpu_target({"kind": "llvm"})):
-        raise UnsupportedTargetError(f"the artifact needs {required} and this machine ({host_cpu()}) has none")
+    """Raise UnsupportedTargetError unless this machine has the instruction sets in `required`, joined by "+"."""
+    present = cpu_features(cpu_target({"kind": "llvm"}))
+    for name in required.split("+"):
+        feature = {isa.name: isa.feature for isa in ISAS}.get(name, name)
+        if feature and feature not in present:
+            raise UnsupportedTargetError(f"the artifact needs {name} and this machine ({host_cpu()}) has none")
 
 
 def _first_line(error: Exception) -> str:

@@ -38,7 +38,8 @@ def test_without_costs_of_change_each_layer_takes_its_best(monkeypatch):
     monkeypatch.setattr(chooser, "CHANGE_CYCLES", 0.0)
     flow = Dataflow.of(mixed())
     best = {
-        flow.layer_of(v)[1].name: candidates(problem_of(flow, v), AVX512)[0].name for v in choose_kernels(flow, AVX512)
+        flow.layer_of(var)[1].name: candidates(problem_of(flow, var, AVX512), AVX512)[0].name
+        for var in choose_kernels(flow, AVX512)
     }
     assert {name: family for name, (family, _, _) in chosen(mixed()).items()} == best
     assert len(set(best.values())) > 1

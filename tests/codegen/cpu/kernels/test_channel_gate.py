@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from oracles import nn
+from oracles.gates import gates
 from oracles.running import assert_close, drawn, every_isa, run_kernel, run_stock
 from oracles.stored import store
 from tvm import relax
@@ -14,7 +15,7 @@ from tvm import relax
 from espalier.codegen.cpu.kernels.channel_gate import channel_gate
 from espalier.codegen.cpu.kernels.lists import whole_blocks
 from espalier.codegen.cpu.layout import Layout
-from espalier.core.layers import ActiveList, ChannelGateSpec
+from espalier.core.layers import ChannelGateSpec
 from espalier.ir.operators import channel_gate_function
 from espalier.targets.cpu import ISAS
 
@@ -35,21 +36,6 @@ def body_of_gate(spec, *arrays):
     """(pi, winners) of the reference body."""
     params = [relax.Var(f"a{i}", relax.TensorType(one.shape, str(one.dtype))) for i, one in enumerate(arrays)]
     return run_stock(channel_gate_function(spec, params), *arrays)
-
-
-@st.composite
-def gates(draw):
-    """A spec with the channels around it: (spec, batch, channels in, channels out, image)."""
-    granularity = draw(st.sampled_from([1, 4, 8, 16]))
-    groups = draw(st.sampled_from([1, 3, 5, 8]) if granularity > 1 else st.sampled_from([1, 3, 17, 20, 64]))
-    kept, mode = draw(st.integers(1, groups)), draw(st.sampled_from(["select", "boost"]))
-    channels_in = draw(st.sampled_from([1, 3, 17, 20, 64]))
-    fitting = [one for one in (1, 4, 16) if channels_in % one == 0]
-    size = draw(st.sampled_from(fitting))
-    active = draw(st.none() | st.builds(ActiveList, st.integers(1, channels_in // size), st.just(size)))
-    roles = ("x", "phi", "rho", "active") if active else ("x", "phi", "rho")
-    image = draw(st.sampled_from([(1, 1), (7, 3), (5, 18), (30, 30)]))
-    return ChannelGateSpec("g", mode, granularity, kept, roles, active), draw(st.integers(1, 3)), channels_in, image
 
 
 def random_arrays(spec, batch: int, channels_in: int, groups: int, image) -> list[np.ndarray]:

@@ -1,0 +1,76 @@
+"""Which kernel families can compute a convolution of bytes, and in how many cycles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from espalier.targets.cpu import Isa
+
+from .family import Family
+from .kernels import conv2d_blocked as blocked
+from .kernels import conv2d_int8 as quads
+from .kernels import conv2d_planar as planar
+from .kernels import depthwise_int8 as depthwise
+from .kernels.depthwise_blocked import pack_depthwise_weight
+from .kernels.int8 import QUAD
+from .kernels.problem import ConvProblem
+from .kernels.requantize import packed_constants
+
+
+def candidates(problem: ConvProblem, isa: Isa) -> list[Family]:
+    """As `select.candidates`, for a problem with the spec of `as_kernels_take_it`."""
+    if problem.is_depthwise and problem.channels_in >= isa.lanes:
+        return [_depthwise(problem, isa), _planar(problem, isa)]
+    return [_planar(problem, isa)] if problem.spec.groups > 1 else [_quads(problem, isa)]
+
+
+def _quads(problem: ConvProblem, isa: Isa) -> Family:
+    return Family(
+        "int8",
+        blocked.predicted_cycles(problem, isa, QUAD),
+        (isa.lanes if problem.channels_in >= isa.lanes else QUAD,),
+        isa.lanes,
+        _packing(problem, lambda weight, block: quads.pack_quads(weight, isa.lanes, block), isa.lanes),
+        problem.spec,
+        lambda *layouts: quads.conv2d_int8(problem, isa, *layouts),
+    )
+
+
+def _depthwise(problem: ConvProblem, isa: Isa) -> Family:
+    permutes = depthwise.can_permute(problem, isa)
+
+    def pack_weight(weight: np.ndarray, _block: int) -> np.ndarray:
+        return depthwise.pack_taps(weight, problem) if permutes else pack_depthwise_weight(weight, isa.lanes)
+
+    return Family(
+        "depthwise_int8",
+        problem.macs / (2 * isa.lanes if permutes else isa.lanes),
+        (isa.lanes,),
+        isa.lanes,
+        _packing(problem, pack_weight, isa.lanes),
+        problem.spec,
+        lambda *layouts: depthwise.depthwise_int8(problem, isa, *layouts),
+    )
+
+
+def _planar(problem: ConvProblem, isa: Isa) -> Family:
+    unit = planar.weight_unit(problem, planar.choose_planar_tile(problem, isa))
+    return Family(
+        "planar_int8",
+        planar.predicted_cycles(problem, isa),
+        (1,),
+        1,
+        _packing(problem, lambda weight, _block: planar.pack_planar_weight(weight, unit), 1),
+        problem.spec,
+        lambda *layouts: quads.conv2d_planar_int8(problem, isa, *layouts),
+    )
+
+
+def _packing(problem: ConvProblem, pack_weight: Callable, lanes: int) -> Callable:
+    def pack(constants: dict[str, np.ndarray], block: int) -> dict[str, np.ndarray]:
+        others = packed_constants(problem.spec, constants, lanes, problem.rounding)
+        return {"weight": pack_weight(constants["weight"], block), **others}
+
+    return pack
