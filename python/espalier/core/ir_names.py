@@ -12,6 +12,9 @@ CHANNEL_GATE = "espalier.channel_gate"
 
 OPERATORS = (CONV2D, DENSE, CHANNEL_GATE)
 
+WINNERS_MASK = "espalier.winners_mask"
+"""Composite of a function that frontends write: a gate's list as a mask. FuseLayers makes it a layer's argument."""
+
 SPEC = "espalier.spec"
 """Function attribute: the operator's parameters as a JSON text, see `core.layers`."""
 

@@ -52,8 +52,12 @@ class ChannelGate(nn.Module):
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """In float32, whatever x is: a choice between close saliencies must not depend on rounding."""
+        if torch.compiler.is_exporting():
+            from .gate_operator import channel_gate  # which is made of this module's functions
+
+            return channel_gate(x, self.phi, self.rho, self.granularity, self.kept)
         with torch.autocast(x.device.type, enabled=False):
-            saliency = torch.relu(x.float().abs().mean((2, 3)) @ self.phi + self.rho)
+            saliency = saliency_of(x, self.phi, self.rho)
             mask = winners_mask(saliency, self.granularity, self.kept)
         if self.training:
             self.saliency = saliency
@@ -61,6 +65,11 @@ class ChannelGate(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.kept} of {self.groups} groups of {self.granularity} channels"
+
+
+def saliency_of(x: torch.Tensor, phi: torch.Tensor, rho: torch.Tensor) -> torch.Tensor:
+    """relu(mean|x| phi + rho), float32 [N, channels_out]."""
+    return torch.relu(x.float().abs().mean((2, 3)) @ phi + rho)
 
 
 def winners_mask(saliency: torch.Tensor, granularity: int, kept: int) -> torch.Tensor:
