@@ -43,10 +43,10 @@ setup(
     ],
     extras_require={
         "torch": ["torch"],
-        "training": ["torch", "pillow"],
+        "training": ["torch", "pillow", "onnxscript"],
         "peers": ["onnxruntime", "openvino"],
         "bench": ["torch", "onnxruntime", "openvino", "onnxscript", "pillow", "matplotlib"],
-        "test": ["pytest", "pytest-xdist", "hypothesis", "onnxruntime", "torch", "pillow", "setuptools>=77", "wheel"],
+        "test": ["pytest", "pytest-xdist", "hypothesis", "onnxruntime", "torch", "pillow", "onnxscript", "setuptools>=77", "wheel"],
         "dev": ["ruff", "mypy"],
     },
     entry_points={

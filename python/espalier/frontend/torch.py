@@ -51,9 +51,7 @@ def import_torch(model, example=None) -> tuple[tvm.IRModule, dict]:
     torch = require_torch()
     from tvm.relax.frontend.torch import from_exported_program
 
-    program = model
-    if not isinstance(model, torch.export.ExportedProgram):
-        program = _exported(torch, model, _example_inputs(torch, example))
+    program = model if isinstance(model, torch.export.ExportedProgram) else exported_program(model, example)
     _check_static_inputs(torch, program)
     _check_weights(torch, program)
     outputs = list(program.graph_signature.user_outputs)
@@ -103,8 +101,10 @@ def _example_inputs(torch, example) -> tuple:
     return tuple(value if isinstance(value, torch.Tensor) else torch.as_tensor(value) for value in examples)
 
 
-def _exported(torch, model, example: tuple):
-    """The exported program of a module in inference mode."""
+def exported_program(model, example):
+    """The torch.export.ExportedProgram of a module in inference mode; see `from_torch`."""
+    torch = require_torch()
+    example = _example_inputs(torch, example)
     if not isinstance(model, torch.nn.Module):
         raise InvalidModelError(
             f"from_torch: got {type(model).__name__}, accepted is an nn.Module (also traced) or an ExportedProgram"

@@ -25,9 +25,6 @@ from .sites import FoundSites, find_sites
 GATES = "gates"
 """The submodule that holds the gates, each under the name of its layer."""
 
-PLAN = "espalier.plan"
-"""The key in a gated network's `meta` of the plan it was made for."""
-
 
 class ChannelGate(nn.Module):
     """pi = wta_k(relu(mean|x| phi + rho)), the meaning of `core.layers.ChannelGateSpec` in mode "boost".
@@ -100,7 +97,6 @@ def insert_gates(model: nn.Module, plan: Plan, example) -> fx.GraphModule:
         raise InvalidPlanError(f"plan: it gates no layer of this network ({reasons})")
     gated = _traced(copy.deepcopy(model))
     _GateInserter(gated, found, plan).run()
-    gated.meta[PLAN] = plan
     return gated
 
 
@@ -130,18 +126,6 @@ def set_density(model: nn.Module, density: float) -> None:
 def mean_saliency(model: nn.Module) -> torch.Tensor:
     """Sum over the gates of E[|g(x)|_1], of the last batch in training: the paper's penalty without its lambda."""
     return sum(gate.saliency.sum(1).mean() for gate in gates_of(model).values())
-
-
-def without_gates(model: fx.GraphModule) -> fx.GraphModule:
-    """A copy of a gated network without its gates; parameters under their names."""
-    plain = copy.deepcopy(model)
-    for node in list(plain.graph.nodes):
-        if node.op == "call_function" and node.target is scale_channels:
-            node.replace_all_uses_with(node.args[0])
-    plain.graph.eliminate_dead_code()
-    plain.delete_all_unused_submodules()
-    plain.recompile()
-    return plain
 
 
 def _traced(model: nn.Module) -> fx.GraphModule:
