@@ -46,7 +46,10 @@ setup(
         "training": ["torch", "pillow", "onnxscript"],
         "peers": ["onnxruntime", "openvino"],
         "bench": ["torch", "onnxruntime", "openvino", "onnxscript", "pillow", "matplotlib"],
-        "test": ["pytest", "pytest-xdist", "hypothesis", "onnxruntime", "torch", "pillow", "onnxscript", "setuptools>=77", "wheel"],
+        "test": [
+            *("pytest", "pytest-xdist", "hypothesis", "setuptools>=77", "wheel"),
+            *("onnxruntime", "onnxscript", "pillow", "torch"),
+        ],
         "dev": ["ruff", "mypy"],
     },
     entry_points={

@@ -59,8 +59,8 @@ def check_gates_are_fused(mod: tvm.IRModule) -> None:
             readers = [reader for item in flow.users[gate] for reader in flow.users[item]]
             if not readers or not all(flow.layer_of(reader) for reader in readers):
                 raise InvalidModelError(
-                    f"gate {layer[1].name!r}: what it scales is not accepted, which is the output of a convolution that "
-                    "is not grouped, behind its norm, before or behind the add and the activation that follow"
+                    f"gate {layer[1].name!r}: something else than a convolution's output depends on it; accepted is "
+                    "a factor on a convolution that is not grouped, behind its norm, or behind the add and activation"
                 )
 
 

@@ -1,11 +1,15 @@
 """Gated networks through torch.export and through ONNX: the compiled network is the trained one."""
 
 import io
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+import tvm
 from models import onnxruntime_outputs
+from tvm import relax
 
 import espalier
 from espalier import Plan
@@ -13,6 +17,8 @@ from espalier.build import prepare
 from espalier.core import ir_names
 from espalier.core.errors import InvalidInputError, InvalidModelError, InvalidPlanError
 from espalier.ir.dataflow import Dataflow, constant
+from espalier.passes import pipeline
+from espalier.passes.analysis.layer_table import layer_table
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
@@ -22,8 +28,10 @@ from training_networks import Chain, Mobile, Residual, draw_gates, example, netw
 from espalier.training.export import export_onnx  # noqa: E402
 from espalier.training.gates import gates_of, insert_gates, set_density  # noqa: E402
 
+HALF = Plan(density=0.5)
 
-def gated_network(kind=Chain, plan: Plan = Plan(density=0.5), density: float = 0.1):
+
+def gated_network(kind=Chain, plan: Plan = HALF, density: float = 0.1):
     gated = draw_gates(insert_gates(network(kind), plan, example()))
     set_density(gated, density)
     return gated
@@ -38,19 +46,15 @@ def through_onnx(gated, x, folder):
     return espalier.from_onnx(folder / "gated.onnx")
 
 
-WAYS = pytest.mark.parametrize("way", [through_torch, through_onnx])
-PLANS = pytest.mark.parametrize(
-    ("kind", "plan"),
-    [
-        (Chain, Plan(density=0.5)),
-        (Chain, Plan(density=0.5, granularity=1)),
-        (Chain, Plan(density=0.7, granularity=4, layers={"conv1": {"density": 0.25}})),
-        (Residual, Plan(density=0.5)),
-        (Residual, Plan(density=0.5, placement="branch")),
-        (Residual, Plan(density=0.5, placement="sum")),
-        (Mobile, Plan(density=0.5)),
-    ],
+KINDS = (
+    (Chain, Plan(density=0.5, granularity=1)),
+    (Chain, Plan(density=0.7, granularity=4, layers={"conv1": {"density": 0.25}})),
+    (Residual, Plan(density=0.5)),
+    (Residual, Plan(density=0.5, placement="branch")),
+    (Residual, Plan(density=0.5, placement="sum")),
+    (Mobile, Plan(density=0.5)),
 )
+WAYS = pytest.mark.parametrize("way", [through_torch, through_onnx])
 
 
 def assert_computes(got: np.ndarray, gated, x) -> None:
@@ -60,20 +64,40 @@ def assert_computes(got: np.ndarray, gated, x) -> None:
     np.testing.assert_array_equal(got.argmax(1), expected.argmax(1))
 
 
-@WAYS
-@PLANS
-def test_the_compiled_network_is_the_trained_one(way, kind, plan, tmp_path):
-    gated, x = gated_network(kind, plan), example(4)
-    mod = way(gated, x, tmp_path)
-    assert_computes(espalier.build(mod)(x.numpy()), gated, x)
-    assert_computes(espalier.build(mod, lower=False)(x.numpy()), gated, x)
+@dataclass(frozen=True)
+class Case:
+    """A gated network, and what the frontends make of it."""
+
+    kind: type
+    plan: Plan
+    gated: torch.nn.Module
+    file: Path
+    from_torch: tvm.IRModule
+    from_onnx: tvm.IRModule
 
 
-@WAYS
-@PLANS
-def test_gates_are_recovered_exactly(way, kind, plan, tmp_path):
-    gated = gated_network(kind, plan)
-    found = Dataflow.of(prepare(way(gated, example(), tmp_path)))
+@pytest.fixture(scope="module", params=KINDS, ids=lambda one: f"{one[0].__name__}-{one[1].placement}")
+def case(request, tmp_path_factory) -> Case:
+    kind, plan = request.param
+    gated, folder = gated_network(kind, plan), tmp_path_factory.mktemp("gated")
+    mods = (way(gated, example(), folder) for way in (through_torch, through_onnx))
+    return Case(kind, plan, gated, folder / "gated.onnx", *mods)
+
+
+def test_the_compiled_network_is_the_trained_one(case):
+    assert_computes(espalier.build(case.from_onnx)(example().numpy()), case.gated, example())
+
+
+def test_both_ways_lead_to_the_same_layers(case):
+    one, other = prepare(case.from_torch), prepare(case.from_onnx)
+    tvm.ir.assert_structural_equal(one["main"], other["main"], map_free_vars=True)
+    assert layer_table(one) == layer_table(other)
+    for mod in (one, other):
+        assert_gates_are_those_of(mod, case.gated)
+
+
+def assert_gates_are_those_of(prepared, gated) -> None:
+    found = Dataflow.of(prepared)
     layers = [layer for layer in map(found.layer_of, found.values) if layer]
     recovered = {spec.name: (spec, call) for name, spec, call in layers if name == ir_names.CHANNEL_GATE}
     assert recovered.keys() == gates_of(gated).keys()
@@ -84,34 +108,29 @@ def test_gates_are_recovered_exactly(way, kind, plan, tmp_path):
         np.testing.assert_array_equal(constant(call.args[2]), gate.rho.detach())
 
 
-@WAYS
-@PLANS
-def test_layers_are_gated_as_the_plan_would_gate_them(way, kind, plan, tmp_path):
-    gated = gated_network(kind, plan)
-    layers = espalier.build(way(gated, example(), tmp_path)).layers
-    calibration = espalier.Calibration(
-        {
-            name: espalier.Gate(gate.phi.detach().numpy(), gate.rho.detach().numpy(), "boost")
-            for name, gate in gates_of(gated).items()
-        }
-    )
-    plain = espalier.from_torch(network(kind), example())
-    assert layers == espalier.build(plain, plan=plan, calibration=calibration).layers
+def test_layers_are_gated_as_the_plan_would_gate_them(case):
+    gates = {
+        name: espalier.Gate(gate.phi.detach().numpy(), gate.rho.detach().numpy(), "boost")
+        for name, gate in gates_of(case.gated).items()
+    }
+    planned = pruned(espalier.from_torch(network(case.kind), example()), case.plan, espalier.Calibration(gates))
+    assert layer_table(pruned(case.from_torch, Plan(), espalier.Calibration())) == layer_table(planned)
 
 
-def test_both_ways_give_the_same_program(tmp_path):
-    gated, x = gated_network(Residual, Plan(density=0.5, placement="sum")), example(4)
-    one, other = (espalier.build(way(gated, x, tmp_path))(x.numpy()) for way in (through_torch, through_onnx))
-    np.testing.assert_array_equal(one, other)
+def pruned(mod, plan: Plan, calibration: espalier.Calibration):
+    return pipeline.apply(prepare(mod), pipeline.prune_phase(plan, calibration))
 
 
-@PLANS
-def test_onnxruntime_computes_the_file(kind, plan, tmp_path):
-    gated, x = gated_network(kind, plan), example(4)
-    through_onnx(gated, x, tmp_path)
-    model = onnx.load(tmp_path / "gated.onnx")
+def test_onnxruntime_computes_the_file(case):
+    model = onnx.load(case.file)
     onnx.checker.check_model(model, full_check=True)
-    assert_computes(onnxruntime_outputs(model, x=x.numpy())[0], gated, x)
+    assert_computes(onnxruntime_outputs(model, x=example().numpy())[0], case.gated, example())
+
+
+def test_tvm_alone_computes_the_network_too():
+    gated, x = gated_network(Residual, Plan(density=0.5, placement="sum")), example()
+    machine = relax.VirtualMachine(tvm.compile(espalier.from_torch(gated, x), "llvm"), tvm.cpu())
+    assert_computes(machine["main"](tvm.runtime.tensor(x.numpy())).numpy(), gated, x)
 
 
 def test_the_files_function_keeps_the_lowest_group_of_a_tie(tmp_path):
@@ -121,34 +140,33 @@ def test_the_files_function_keeps_the_lowest_group_of_a_tie(tmp_path):
     assert_computes(onnxruntime_outputs(onnx.load(tmp_path / "gated.onnx"), x=example().numpy())[0], gated, example())
 
 
-@WAYS
-def test_gates_that_keep_everything(way, tmp_path):
+def test_gates_that_keep_everything():
     gated, x = gated_network(density=1.0), example()
-    artifact = espalier.build(way(gated, x, tmp_path))
+    artifact = espalier.build(espalier.from_torch(gated, x))
     assert_computes(artifact(x.numpy()), gated, x)
     assert artifact.layers[1].active_channels == artifact.layers[1].channels
 
 
-def test_a_saved_exported_program():
+def test_a_saved_exported_program(tmp_path):
     gated, x, buffer = gated_network(), example(), io.BytesIO()
     torch.export.save(torch.export.export(gated, (x,)), buffer)
     buffer.seek(0)
-    assert_computes(espalier.build(espalier.from_torch(torch.export.load(buffer)))(x.numpy()), gated, x)
+    assert_gates_are_those_of(prepare(espalier.from_torch(torch.export.load(buffer))), gated)
 
 
-def test_a_network_in_training_is_exported_as_for_inference(tmp_path):
-    gated, x = gated_network().train(), example()
-    mods = espalier.from_torch(gated, x), through_onnx(gated, x, tmp_path)
+@WAYS
+def test_a_network_in_training_is_exported_as_for_inference(way, tmp_path):
+    gated = gated_network(Residual).train()
+    mod = espalier.from_torch(gated, example()) if way is through_torch else way(gated, example(), tmp_path)
     assert gated.training
-    gated.eval()
-    for mod in mods:
-        assert_computes(espalier.build(mod)(x.numpy()), gated, x)
+    assert_gates_are_those_of(prepare(mod), gated)
 
 
 def test_a_network_without_gates(tmp_path):
-    plain, x = network(Chain), example()
-    assert_computes(espalier.build(through_onnx(plain, x, tmp_path))(x.numpy()), plain, x)
-    assert not onnx.load(tmp_path / "gated.onnx").functions
+    through_onnx(network(Chain), example(), tmp_path)
+    model = onnx.load(tmp_path / "gated.onnx")
+    assert_computes(onnxruntime_outputs(model, x=example().numpy())[0], network(Chain), example())
+    assert not model.functions
 
 
 def test_a_network_that_torch_cannot_export(tmp_path):
@@ -162,10 +180,12 @@ def test_a_network_that_torch_cannot_export(tmp_path):
 
 
 def test_a_plan_says_what_else_to_do():
-    mod, x = espalier.from_torch(gated_network(), example()), example().numpy()
-    artifact = espalier.build(mod, plan=Plan(density=0.5, weights="bfloat16", activations="bfloat16", winograd=False))
-    np.testing.assert_allclose(artifact(x), espalier.build(mod)(x), rtol=0.1, atol=0.1)
-    assert artifact.layers == espalier.build(mod).layers
+    gated, x = gated_network(), example()
+    plan = Plan(density=0.5, weights="bfloat16", activations="bfloat16")
+    artifact = espalier.build(espalier.from_torch(gated, x), plan=plan)
+    with torch.no_grad():
+        np.testing.assert_allclose(artifact(x.numpy()), gated(x), rtol=0.05, atol=0.05)
+    assert [layer.gate for layer in artifact.layers] == ["output", "output", "output", "none"]
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,10 @@ def _emit_call(builder: relax.BlockBuilder, function: relax.Function, arguments:
 
 
 def _check(name: str, arguments: list[relax.Expr], granularity: int, kept: int) -> None:
+    if len(arguments) != 3:
+        raise InvalidModelError(f"gate {name!r}: {len(arguments)} inputs, accepted are x, phi and rho")
+    if not isinstance(granularity, int) or not isinstance(kept, int):
+        raise InvalidModelError(f"gate {name!r}: granularity {granularity} and kept {kept}, accepted are integers")
     if not all(_is_float32(argument) for argument in arguments):
         raise InvalidModelError(f"gate {name!r}: its arguments are not float32 tensors of static shapes")
     x, phi, rho = map(shape_of, arguments)

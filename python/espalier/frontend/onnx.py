@@ -32,7 +32,8 @@ def from_onnx(model, shapes: Mapping[str, Sequence[int]] | None = None) -> tvm.I
 
     The function `main` takes the model's inputs under their names; weights are constants. Layers are
     named after their weight ("layer1.0.conv1.weight" gives "layer1.0.conv1"), else after their node.
-    Channel gates (`onnx_channel_gate`) come with the model. The module attribute `ir_names.OUTPUT_NAMES` lists the names of the outputs.
+    Channel gates (`onnx_channel_gate`) come with the model.
+    The module attribute `ir_names.OUTPUT_NAMES` lists the names of the outputs.
 
     Raises InvalidModelError if the model is no valid ONNX, has an unbound dynamic dimension or a
     weight that is not finite; UnsupportedOpError, naming the node, for an operator that is missing.

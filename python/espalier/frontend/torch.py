@@ -36,7 +36,8 @@ def from_torch(module_or_exported_program, example=None) -> tvm.IRModule:
 
     The function `main` takes the inputs under the names of `forward`; weights are constants. Layers are
     named after their weight ("layer1.0.conv1.weight" gives "layer1.0.conv1"), else after their module.
-    Channel gates of `espalier.training` come with the network. The module attribute `ir_names.OUTPUT_NAMES` lists the names of the outputs.
+    Channel gates of `espalier.training` come with the network.
+    The module attribute `ir_names.OUTPUT_NAMES` lists the names of the outputs.
 
     Raises ToolNotFoundError without torch, InvalidInputError without an example, InvalidModelError for
     a module that torch cannot export, a dynamic dimension or weights that are not finite, and

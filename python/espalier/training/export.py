@@ -17,7 +17,7 @@ from ..core.errors import InvalidModelError, ToolNotFoundError
 from ..core.files import write_atomically
 from ..frontend.onnx_channel_gate import DOMAIN, NAME, VERSION
 from ..frontend.torch import exported_program
-from . import gate_operator  # noqa: F401: it registers what is translated
+from . import gate_operator  # noqa: F401  it registers the operator that is translated
 
 try:
     from onnxscript import FLOAT, optimizer, values
