@@ -45,7 +45,7 @@ setup(
         "torch": ["torch"],
         "training": ["torch", "pillow", "onnxscript"],
         "peers": ["onnxruntime", "openvino"],
-        "bench": ["torch", "onnxruntime", "openvino", "onnxscript", "pillow", "matplotlib"],
+        "bench": ["torch", "onnxruntime", "openvino", "onnxscript", "pillow", "matplotlib", "h5py", "tflite"],
         "test": [
             *("pytest", "pytest-xdist", "hypothesis", "setuptools>=77", "wheel"),
             *("onnxruntime", "onnxscript", "pillow", "torch"),
