@@ -215,6 +215,6 @@ def _check_same_gate(spec: Conv2dSpec, settings: LayerPlan, channels: int) -> No
     if (wanted, kept) != (own.granularity, own.count):
         raise InvalidPlanError(
             f"plan, layer {spec.name!r}: density {settings.density} in groups of {wanted}, but its gate came with the "
-            f"model and keeps {own.count} of {channels // own.granularity} groups of {own.granularity}, "
-            "which is accepted, as is a density of 1, which says nothing"
+            f"model and keeps {own.count} of {channels // own.granularity} groups of {own.granularity}; "
+            "accepted are these, or a density of 1, which leaves the gate as it is"
         )
