@@ -43,10 +43,13 @@ setup(
     ],
     extras_require={
         "torch": ["torch"],
-        "training": ["torch", "pillow"],
+        "training": ["torch", "pillow", "onnxscript"],
         "peers": ["onnxruntime", "openvino"],
-        "bench": ["torch", "onnxruntime", "openvino", "onnxscript", "pillow", "matplotlib"],
-        "test": ["pytest", "pytest-xdist", "hypothesis", "onnxruntime", "torch", "pillow", "setuptools>=77", "wheel"],
+        "bench": ["torch", "onnxruntime", "openvino", "onnxscript", "pillow", "matplotlib", "h5py", "tflite"],
+        "test": [
+            *("pytest", "pytest-xdist", "hypothesis", "setuptools>=77", "wheel"),
+            *("onnxruntime", "onnxscript", "pillow", "torch"),
+        ],
         "dev": ["ruff", "mypy"],
     },
     entry_points={

@@ -46,7 +46,7 @@ class GateSite:
 class GateSites:
     """The answer for one module and plan.
 
-    sites: by layer name, in program order.
+    sites: by layer name, in program order. A layer whose gate came with the model has none: it keeps that gate.
     followers: layers that compute only the winners of another layer's gate, name -> that layer: those that are
         only added to a gated sum, and depthwise layers on a gated input (their own bias would fill it up again).
     remarks: one line for each layer that the plan wanted gated (density below one) and is not.
@@ -88,6 +88,9 @@ class _Finder:
             return
         if spec.integer is not None:
             self._remark(spec.name, "it came quantized, and gates are fitted to float32 layers")
+            return
+        if spec.gate != "none":
+            _check_same_gate(spec, settings, shape_of(var)[1])
             return
         if isinstance(spec, Conv2dSpec) and spec.groups == shape_of(call.args[0])[1] == shape_of(var)[1]:
             self._carry(spec, call.args[0])
@@ -206,3 +209,15 @@ class _Finder:
 
     def _note(self, name: str, text: str) -> None:
         self.found.remarks.append(f"{name}: {text}")
+
+
+def _check_same_gate(spec: Conv2dSpec, settings: LayerPlan, channels: int) -> None:
+    """Raise InvalidPlanError if the plan wants another density or granularity than the model's own gate has."""
+    own, wanted = spec.winners, settings.granularity or spec.winners.granularity
+    kept = kept_groups(channels, settings.density, own.granularity)
+    if (wanted, kept) != (own.granularity, own.count):
+        raise InvalidPlanError(
+            f"plan, layer {spec.name!r}: density {settings.density} in groups of {wanted}, but its gate came with the "
+            f"model and keeps {own.count} of {channels // own.granularity} groups of {own.granularity}; "
+            "accepted are these, or a density of 1, which leaves the gate as it is"
+        )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,24 +11,33 @@ import tvm
 from tvm import relax
 from tvm.relax.expr_functor import mutator
 
-from espalier.core.layers import Activation, Conv2dSpec, DenseSpec, LayerSpec
+from espalier.core.layers import Activation, ActiveList, Conv2dSpec, DenseSpec, LayerSpec
 from espalier.ir.dataflow import Dataflow, constant, dtype_of, shape_of
-from espalier.ir.operators import layer_function
+from espalier.ir.operators import channel_gate_function, layer_function, operator_of
 from espalier.ir.rewriting import BindingRewriter
+
+from .gate_scales import PI, WINNERS, GateScale, check_gates_are_fused, gate_scale
 
 
 @tvm.transform.module_pass(opt_level=0, name="FuseLayers")
 class FuseLayers:
-    """conv2d or matmul [+ bias] [+ residual] [-> relu or clip] becomes a call of an Espalier operator.
+    """conv2d or matmul [+ bias] [* pi] [+ residual] [-> relu or clip] [* pi] becomes a call of an Espalier operator.
+
+    pi comes from a channel gate that came with the model; the gate takes the name of the layer that it scales.
+    A mask of a gate's winners may be in the place of the last pi: the layer then computes the winners only.
 
     The layer takes the name of the variable that the product was bound to, which is where the
     frontend put the model's own name. Of two convolutions that meet in an add, the one that is
     defined first takes the other as its residual.
+
+    Raises InvalidModelError for a gate that scales something else.
     """
 
     def transform_module(self, mod: tvm.IRModule, _context) -> tvm.IRModule:
         """Apply to main."""
-        return _LayerFuser(mod).run()
+        fused = _LayerFuser(mod).run()
+        check_gates_are_fused(fused)
+        return fused
 
 
 @dataclass
@@ -37,10 +48,16 @@ class _Chain:
     last: relax.Var
     arguments: dict[str, relax.Expr]
     fused: list[relax.Var] = field(default_factory=list)
+    scale: GateScale | None = None
 
     def extend(self, var: relax.Var) -> None:
         self.fused.append(self.last)
         self.last = var
+
+    def take_scale(self, scale: GateScale, gate: str, var: relax.Var) -> None:
+        self.scale = scale
+        self.spec = self.spec.with_arguments(gate=gate)
+        self.extend(var)
 
 
 @mutator
@@ -48,26 +65,56 @@ class _LayerFuser(BindingRewriter):
     def __init__(self, mod: tvm.IRModule):
         super().__init__(mod)
         self.chains, self.fused, self.taken = {}, set(), set()
+        self.decided: dict[relax.Var, dict[str, relax.Var]] = {}
         for var in self.flow.values:
             chain = _product(self.flow, var)
             if chain is None:
                 continue
             _take_bias(self.flow, chain)
+            _take_branch_scale(self.flow, chain)
             _take_residual(self.flow, chain, self.taken)
             _take_activation(self.flow, chain)
+            _take_output_scale(self.flow, chain)
             self.chains[chain.last] = chain
             self.fused.update(chain.fused)
             self.taken.update(chain.fused, [chain.last])
+        self.leaders = _leaders(self.chains.values())
+
+    def visit_var_binding_(self, binding: relax.VarBinding) -> None:
+        super().visit_var_binding_(binding)
+        if binding.var in self.leaders:
+            self.decided[binding.var] = self._decisions(binding.var)
 
     def rewrite(self, var: relax.Var, value: relax.Expr) -> relax.Expr | None:
         if var in self.fused:
             return None
+        if var in self.leaders:
+            return self._named_gate(value, self.leaders[var])
         chain = self.chains.get(var)
         if chain is None:
             return self.visit_expr(value)
-        arguments = [self.visit_expr(argument) for argument in chain.arguments.values()]
-        function = layer_function(chain.spec, arguments)
-        return self.call_operator(function, chain.spec.name, arguments)
+        given = {role: self.visit_expr(argument) for role, argument in chain.arguments.items()}
+        spec = chain.spec
+        if chain.scale:
+            spec, given = _gated(spec, given, chain.scale, self.decided[chain.scale.gate])
+        return self.call_operator(layer_function(spec, list(given.values())), spec.name, list(given.values()))
+
+    def _named_gate(self, value: relax.Call, name: str) -> relax.Call:
+        spec = dataclasses.replace(operator_of(self.flow.mod[value.op])[1], name=name)
+        arguments = [self.visit_expr(argument) for argument in value.args]
+        return self.call_operator(channel_gate_function(spec, arguments), f"{name}.gate", arguments)
+
+    def _decisions(self, gate: relax.Var) -> dict[str, relax.Var]:
+        both, name = self.visit_expr(gate), self.leaders[gate]
+        items = (("pi", PI), ("winners", WINNERS))
+        return {role: self.builder_.emit(relax.TupleGetItem(both, i), f"{name}.{role}") for role, i in items}
+
+
+def _gated(spec: LayerSpec, given: dict, scale: GateScale, decided: Mapping[str, relax.Var]) -> tuple[LayerSpec, dict]:
+    """The layer with what its gate decided as further arguments."""
+    roles = {"winners": decided["winners"]} if scale.is_mask else dict(decided)
+    winners = ActiveList(scale.spec.kept, scale.spec.granularity)
+    return spec.with_arguments(*roles, winners=winners), {**given, **roles}
 
 
 def _product(flow: Dataflow, var: relax.Var) -> _Chain | None:
@@ -126,6 +173,39 @@ def _take_bias(flow: Dataflow, chain: _Chain) -> None:
             chain.spec = chain.spec.with_arguments("bias")
             chain.extend(user)
             return
+
+
+def _take_branch_scale(flow: Dataflow, chain: _Chain) -> None:
+    """A gate's pi before a residual or an activation."""
+    scale = _scale_behind(flow, chain)
+    if scale and not scale.is_mask:
+        chain.take_scale(scale, "branch", flow.only_user(chain.last))
+
+
+def _take_output_scale(flow: Dataflow, chain: _Chain) -> None:
+    """A gate's pi or the mask of its winners behind everything else."""
+    if chain.scale:
+        if "residual" not in chain.arguments and chain.spec.activation.kind == "none":
+            chain.spec = chain.spec.with_arguments(gate="output")
+        return
+    scale = _scale_behind(flow, chain)
+    if scale:
+        chain.take_scale(scale, "listed" if scale.is_mask else "output", flow.only_user(chain.last))
+
+
+def _scale_behind(flow: Dataflow, chain: _Chain) -> GateScale | None:
+    user = flow.only_user(chain.last)
+    scale = gate_scale(flow, user, chain.last) if isinstance(chain.spec, Conv2dSpec) else None
+    if scale is None or chain.spec.groups == 1:
+        return scale
+    is_depthwise = chain.spec.groups == shape_of(chain.arguments["x"])[1] == shape_of(chain.last)[1]
+    return scale if is_depthwise and scale.is_mask else None
+
+
+def _leaders(chains: Collection[_Chain]) -> dict[relax.Var, str]:
+    """By the variable of a gate, the layer that its pi scales, or one that computes only its winners."""
+    scaled = sorted((chain for chain in chains if chain.scale), key=lambda chain: chain.scale.is_mask)
+    return {chain.scale.gate: chain.spec.name for chain in reversed(scaled)}
 
 
 def _take_residual(flow: Dataflow, chain: _Chain, taken: set) -> None:

@@ -19,7 +19,6 @@ from espalier.training.gates import (  # noqa: E402
     insert_gates,
     mean_saliency,
     set_density,
-    without_gates,
 )
 
 
@@ -60,7 +59,6 @@ def test_a_fresh_gated_network_is_the_pretrained_one(kind, placement):
     gated = insert_gates(plain, Plan(density=0.5, placement=placement), x)
     assert torch.equal(gated(x), plain(x))
     assert set(plain.state_dict()) <= set(gated.state_dict())
-    assert torch.equal(without_gates(draw_gates(gated))(x), plain(x))
 
 
 def test_the_given_network_is_left_alone():

@@ -13,7 +13,6 @@ torch = pytest.importorskip("torch")
 
 from espalier.training.checkpoint import load_checkpoint  # noqa: E402
 from espalier.training.data import Images  # noqa: E402
-from espalier.training.export import export  # noqa: E402
 from espalier.training.finished import load_finished  # noqa: E402
 from espalier.training.loop import CHECKPOINT, WEIGHTS, Training, top1_percent  # noqa: E402
 from espalier.training.recipe import Recipe  # noqa: E402
@@ -83,8 +82,7 @@ def test_a_finished_training_compiles_to_the_same_network(tmp_path):
     assert (tmp_path / WEIGHTS).stat().st_size < 10_000_000
     model = load_finished(tmp_path / WEIGHTS)
     x = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    mod, plan, calibration = export(model, x)
-    got = espalier.build(mod, plan=plan, calibration=calibration)(x.numpy())
+    got = espalier.build(espalier.from_torch(model, x))(x.numpy())
     with torch.no_grad():
         np.testing.assert_allclose(got, model(x), rtol=1e-4, atol=1e-4)
 

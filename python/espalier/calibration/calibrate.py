@@ -29,6 +29,7 @@ import tvm
 from espalier.build import prepare
 from espalier.core.calibration import Calibration, LayerWeights, digest
 from espalier.core.errors import InvalidInputError
+from espalier.core.ir_names import CHANNEL_GATE
 from espalier.core.plan import Plan
 from espalier.ir.dataflow import Dataflow
 from espalier.passes import pipeline
@@ -95,6 +96,7 @@ def calibrate(
         raise InvalidInputError("calibration: no ridges are given, accepted is at least one number above 0")
     prepared = prepare(mod)
     plan.check_layers(layer_names(prepared))
+    _check_no_gates(prepared)
     given = grouped_inputs(prepared, inputs, MIN_SAMPLES)
     found = GateSites.of(prepared, plan)
     fits = bool(found.sites) and gates_from is None
@@ -208,6 +210,16 @@ def _distance(dense: np.ndarray, gated: np.ndarray) -> tuple[str, float]:
 
 def _digest(inputs: Mapping[str, np.ndarray]) -> str:
     return digest({name: flat(array) for name, array in inputs.items()})
+
+
+def _check_no_gates(prepared: tvm.IRModule) -> None:
+    flow = Dataflow.of(prepared)
+    for layer in filter(None, (flow.layer_of(var) for var in flow.values)):
+        if layer[0] == CHANNEL_GATE:
+            raise InvalidInputError(
+                f"calibration: the gate of layer {layer[1].name!r} came with the model, accepted is a model without "
+                "gates; build it without a calibration"
+            )
 
 
 def _check_mode(mode: str) -> None:

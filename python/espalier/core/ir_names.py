@@ -19,6 +19,9 @@ ADD = "espalier.add"
 
 OPERATORS = (*LAYERS, QUANTIZE, DEQUANTIZE, MEAN_POOL, ADD)
 
+WINNERS_MASK = "espalier.winners_mask"
+"""Composite of a function that frontends write: a gate's list as a mask. FuseLayers makes it a layer's argument."""
+
 SPEC = "espalier.spec"
 """Function attribute: the operator's parameters as a JSON text, see `core.layers`."""
 

@@ -15,7 +15,9 @@ from tvm.relax.frontend.onnx.onnx_frontend import ONNXGraphImporter
 
 from ..core import ir_names
 from ..core.errors import EspalierError, InvalidModelError, UnsupportedOpError
+from . import onnx_channel_gate
 from . import onnx_checks as checks
+from .channel_gate import emit_channel_gate
 from .layer_names import CONVOLUTION, MATMUL, layer_name, name_layers
 
 _LAYER_KINDS = {"Conv": CONVOLUTION, "ConvTranspose": CONVOLUTION, "Gemm": MATMUL, "MatMul": MATMUL}
@@ -30,6 +32,7 @@ def from_onnx(model, shapes: Mapping[str, Sequence[int]] | None = None) -> tvm.I
 
     The function `main` takes the model's inputs under their names; weights are constants. Layers are
     named after their weight ("layer1.0.conv1.weight" gives "layer1.0.conv1"), else after their node.
+    Channel gates (`onnx_channel_gate`) come with the model.
     The module attribute `ir_names.OUTPUT_NAMES` lists the names of the outputs.
 
     Raises InvalidModelError if the model is no valid ONNX, has an unbound dynamic dimension or a
@@ -61,7 +64,13 @@ class _ProgramOrderImporter(ONNXGraphImporter):
     Clip and Pad become the operators of these names; the parent writes loops, which no pass recognises.
     """
 
+    def _check_for_unsupported_ops(self, graph):
+        """`checks.check_operators` has done it, which also knows our own operator."""
+
     def _convert_operator(self, op_name, inputs, attrs, opset):
+        if op_name == onnx_channel_gate.NAME:
+            name, numbers = attrs["tvm_custom"]["name"], (attrs.get(key, 0) for key in ("granularity", "kept"))
+            return emit_channel_gate(self.bb, name, list(inputs), *numbers)
         bounds = _clip_bounds(inputs, attrs) if op_name == "Clip" else None
         if bounds is not None:
             return self.bb.normalize(relax.op.clip(inputs[0], *bounds))
@@ -105,9 +114,12 @@ def _pad_widths(inputs, attrs: Mapping) -> list[int] | None:
 
 
 def _prepared(model) -> onnx.ModelProto:
-    """A copy of the model that may be changed, without functions of its own."""
+    """A copy of the model that may be changed, without functions of its own; a channel gate stays one node."""
     model = checks.load(model)
-    return onnx.inliner.inline_local_functions(model) if model.functions else model
+    if not model.functions:
+        return model
+    gate = (onnx_channel_gate.DOMAIN, onnx_channel_gate.NAME)
+    return onnx.inliner.inline_selected_functions(model, [gate], exclude=True)
 
 
 def _remove_initializers_from_inputs(graph: onnx.GraphProto) -> None:

@@ -13,6 +13,7 @@ import onnx.numpy_helper
 from tvm.relax.frontend.onnx import onnx_frontend
 
 from ..core.errors import InvalidInputError, InvalidModelError, UnsupportedOpError
+from .onnx_channel_gate import is_channel_gate
 
 _DOMAINS = ("", "ai.onnx", "com.microsoft")
 _ALSO_SUPPORTED = ("If",)
@@ -47,7 +48,7 @@ def check_operators(model: onnx.ModelProto) -> None:
     supported = sorted({*onnx_frontend._get_convert_map(), *_ALSO_SUPPORTED})
     missing: dict[str, str] = {}
     for node in _nodes(model.graph):
-        if node.op_type not in supported or node.domain not in _DOMAINS:
+        if (node.op_type not in supported or node.domain not in _DOMAINS) and not is_channel_gate(node):
             operator = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
             missing.setdefault(operator, node.name or next(iter(node.output), ""))
     if not missing:

@@ -11,7 +11,8 @@ import tvm
 from tvm import relax
 
 from ..core import ir_names
-from ..core.errors import InvalidInputError, InvalidModelError, ToolNotFoundError, UnsupportedOpError
+from ..core.errors import EspalierError, InvalidInputError, InvalidModelError, ToolNotFoundError, UnsupportedOpError
+from .channel_gate import emit_channel_gate
 from .layer_names import CONVOLUTION, MATMUL, layer_name, name_layers, rename_variables
 
 _WEIGHT_ARGUMENT = {"addmm": 2, "baddbmm": 2}
@@ -19,6 +20,9 @@ _LAYER_KINDS = {
     **dict.fromkeys(("convolution", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d"), CONVOLUTION),
     **dict.fromkeys(("addmm", "baddbmm", "bmm", "linear", "matmul", "mm"), MATMUL),
 }
+_CHANNEL_GATE = "espalier.channel_gate.default"
+"""How torch prints the operator that `espalier.training` exports a gate as."""
+
 _SAME_TENSOR = ("_to_copy", "alias", "clone", "expand", "permute", "t", "transpose", "unsqueeze", "view")
 
 
@@ -32,6 +36,7 @@ def from_torch(module_or_exported_program, example=None) -> tvm.IRModule:
 
     The function `main` takes the inputs under the names of `forward`; weights are constants. Layers are
     named after their weight ("layer1.0.conv1.weight" gives "layer1.0.conv1"), else after their module.
+    Channel gates of `espalier.training` come with the network.
     The module attribute `ir_names.OUTPUT_NAMES` lists the names of the outputs.
 
     Raises ToolNotFoundError without torch, InvalidInputError without an example, InvalidModelError for
@@ -47,9 +52,7 @@ def import_torch(model, example=None) -> tuple[tvm.IRModule, dict]:
     torch = require_torch()
     from tvm.relax.frontend.torch import from_exported_program
 
-    program = model
-    if not isinstance(model, torch.export.ExportedProgram):
-        program = _exported(torch, model, _example_inputs(torch, example))
+    program = model if isinstance(model, torch.export.ExportedProgram) else exported_program(model, example)
     _check_static_inputs(torch, program)
     _check_weights(torch, program)
     outputs = list(program.graph_signature.user_outputs)
@@ -59,8 +62,14 @@ def import_torch(model, example=None) -> tuple[tvm.IRModule, dict]:
     _check_operators(program)
     try:
         mod = from_exported_program(
-            program, keep_params_as_input=True, unwrap_unit_return_tuple=True, run_ep_decomposition=False
+            program,
+            keep_params_as_input=True,
+            unwrap_unit_return_tuple=True,
+            custom_convert_map=_gate_converters(program),
+            run_ep_decomposition=False,
         )
+    except EspalierError:
+        raise
     except Exception as error:
         raise UnsupportedOpError(f"exported program: {_first_line(error)}") from error
     mod, params = _with_parameter_names(*relax.frontend.detach_params(mod), program)
@@ -93,8 +102,10 @@ def _example_inputs(torch, example) -> tuple:
     return tuple(value if isinstance(value, torch.Tensor) else torch.as_tensor(value) for value in examples)
 
 
-def _exported(torch, model, example: tuple):
-    """The exported program of a module in inference mode."""
+def exported_program(model, example):
+    """The torch.export.ExportedProgram of a module in inference mode; see `from_torch`."""
+    torch = require_torch()
+    example = _example_inputs(torch, example)
     if not isinstance(model, torch.nn.Module):
         raise InvalidModelError(
             f"from_torch: got {type(model).__name__}, accepted is an nn.Module (also traced) or an ExportedProgram"
@@ -162,12 +173,30 @@ def _check_operators(program) -> None:
     supported = ExportedProgramImporter().convert_map
     missing: dict[str, str] = {}
     for node in program.graph.nodes:
-        if node.op == "call_function" and node.target.__name__ not in supported:
+        known = node.op != "call_function" or node.target.__name__ in supported or _is_channel_gate(node)
+        if not known:
             missing.setdefault(str(node.target), f"module {_module_path(node) or '(root)'}, node {node.name}")
     if missing:
         shown = ", ".join(f"{operator} ({place})" for operator, place in missing.items())
         names = sorted({name.split(".")[0] for name in supported if not name.startswith("_")})
         raise UnsupportedOpError(f"unsupported operators: {shown}; supported are {', '.join(names)}")
+
+
+def _is_channel_gate(node) -> bool:
+    return str(node.target) == _CHANNEL_GATE
+
+
+def _gate_converters(program) -> dict:
+    """What TVM's importer calls for the gates of this program."""
+    stored = program.graph_signature.inputs_to_parameters
+
+    def convert(node, importer) -> relax.Tuple:
+        phi = node.args[1]
+        name = str(stored.get(phi.name, phi.name)).removesuffix(".phi")
+        arguments = [importer.env[argument] for argument in node.args[:3]]
+        return emit_channel_gate(importer.block_builder, name, arguments, *node.args[3:])
+
+    return {node.target.__name__: convert for node in program.graph.nodes if _is_channel_gate(node)}
 
 
 def _with_parameter_names(mod: tvm.IRModule, values: dict, program) -> tuple[tvm.IRModule, dict]:

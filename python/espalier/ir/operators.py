@@ -85,12 +85,27 @@ def quantization_function(composite: str, spec, arguments: Sequence[relax.Expr])
     return _build(composite, spec, arguments, lambda given: body(spec, given))
 
 
+def winners_mask_function(winners: relax.Expr, granularity: int, channels: int) -> relax.Function:
+    """The function of `winners_mask` for a list of this type."""
+
+    def body(given: dict[str, relax.Var]) -> relax.Expr:
+        return winners_mask(given["winners"], granularity, channels)
+
+    return _function(("winners",), [winners], body).with_attr(ir_names.COMPOSITE, ir_names.WINNERS_MASK)
+
+
 def operator_of(function) -> tuple[str, LayerSpec | ChannelGateSpec] | None:
     """The operator's name and its parameters, if `function` is one of ours."""
+    name = composite_of(function)
+    return (name, SPECS[name].from_json(function.attrs[ir_names.SPEC])) if name in SPECS else None
+
+
+def composite_of(function) -> str | None:
+    """The function's attribute `ir_names.COMPOSITE`."""
     if not isinstance(function, relax.Function) or not function.attrs:
         return None
     name = function.attrs.get(ir_names.COMPOSITE)
-    return (str(name), SPECS[str(name)].from_json(function.attrs[ir_names.SPEC])) if name in SPECS else None
+    return None if name is None else str(name)
 
 
 def activate(activation: Activation, y: relax.Expr) -> relax.Expr:
@@ -121,11 +136,15 @@ def _in_format(value: relax.Expr, name: str) -> relax.Expr:
 
 
 def _build(composite: str, spec, arguments: Sequence[relax.Expr], body) -> relax.Function:
-    params = [relax.Var(role, argument.ty) for role, argument in zip(spec.roles, arguments, strict=True)]
+    function = _function(spec.roles, arguments, body)
+    return function.with_attrs({ir_names.COMPOSITE: composite, ir_names.SPEC: spec.to_json()})
+
+
+def _function(roles: Sequence[str], arguments: Sequence[relax.Expr], body) -> relax.Function:
+    params = [relax.Var(role, argument.ty) for role, argument in zip(roles, arguments, strict=True)]
     builder = relax.BlockBuilder()
     with builder.function("operator", params):
         with builder.dataflow():
-            result = builder.emit_output(body(dict(zip(spec.roles, params))))
+            result = builder.emit_output(body(dict(zip(roles, params))))
         builder.emit_func_output(result)
-    function = builder.get()["operator"].without_attr("global_symbol")
-    return function.with_attrs({ir_names.COMPOSITE: composite, ir_names.SPEC: spec.to_json()})
+    return builder.get()["operator"].without_attr("global_symbol")

@@ -2,7 +2,8 @@
 
     gated = insert_gates(network, plan, example)     # computes what the network does, until it is trained
     set_density(gated, 0.5)                          # lower it step by step while training
-    mod, plan, calibration = export(gated, example)  # what espalier.build compiles to the same network
+    mod = espalier.from_torch(gated, example)        # its gates come with it: espalier.build(mod) needs no plan
+    export_onnx(gated, example, "gated.onnx")        # the same as a file, for espalier.from_onnx and other runtimes
 
 A finished training: `load_finished("mcifarnet-gated/weights.pt")`. Recipes: `python -m espalier.training --help`.
 """
@@ -15,7 +16,7 @@ _HOMES = {
     "ChannelGate": "gates",
     "insert_gates": "gates",
     "set_density": "gates",
-    "export": "export",
+    "export_onnx": "export",
     "load_finished": "finished",
 }
 

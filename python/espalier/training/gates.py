@@ -25,9 +25,6 @@ from .sites import FoundSites, find_sites
 GATES = "gates"
 """The submodule that holds the gates, each under the name of its layer."""
 
-PLAN = "espalier.plan"
-"""The key in a gated network's `meta` of the plan it was made for."""
-
 
 class ChannelGate(nn.Module):
     """pi = wta_k(relu(mean|x| phi + rho)), the meaning of `core.layers.ChannelGateSpec` in mode "boost".
@@ -52,8 +49,12 @@ class ChannelGate(nn.Module):
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """In float32, whatever x is: a choice between close saliencies must not depend on rounding."""
+        if torch.compiler.is_exporting():
+            from .gate_operator import channel_gate  # which is made of this module's functions
+
+            return channel_gate(x, self.phi, self.rho, self.granularity, self.kept)
         with torch.autocast(x.device.type, enabled=False):
-            saliency = torch.relu(x.float().abs().mean((2, 3)) @ self.phi + self.rho)
+            saliency = saliency_of(x, self.phi, self.rho)
             mask = winners_mask(saliency, self.granularity, self.kept)
         if self.training:
             self.saliency = saliency
@@ -61,6 +62,11 @@ class ChannelGate(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.kept} of {self.groups} groups of {self.granularity} channels"
+
+
+def saliency_of(x: torch.Tensor, phi: torch.Tensor, rho: torch.Tensor) -> torch.Tensor:
+    """relu(mean|x| phi + rho), float32 [N, channels_out]."""
+    return torch.relu(x.float().abs().mean((2, 3)) @ phi + rho)
 
 
 def winners_mask(saliency: torch.Tensor, granularity: int, kept: int) -> torch.Tensor:
@@ -91,7 +97,6 @@ def insert_gates(model: nn.Module, plan: Plan, example) -> fx.GraphModule:
         raise InvalidPlanError(f"plan: it gates no layer of this network ({reasons})")
     gated = _traced(copy.deepcopy(model))
     _GateInserter(gated, found, plan).run()
-    gated.meta[PLAN] = plan
     return gated
 
 
@@ -121,18 +126,6 @@ def set_density(model: nn.Module, density: float) -> None:
 def mean_saliency(model: nn.Module) -> torch.Tensor:
     """Sum over the gates of E[|g(x)|_1], of the last batch in training: the paper's penalty without its lambda."""
     return sum(gate.saliency.sum(1).mean() for gate in gates_of(model).values())
-
-
-def without_gates(model: fx.GraphModule) -> fx.GraphModule:
-    """A copy of a gated network without its gates; parameters under their names."""
-    plain = copy.deepcopy(model)
-    for node in list(plain.graph.nodes):
-        if node.op == "call_function" and node.target is scale_channels:
-            node.replace_all_uses_with(node.args[0])
-    plain.graph.eliminate_dead_code()
-    plain.delete_all_unused_submodules()
-    plain.recompile()
-    return plain
 
 
 def _traced(model: nn.Module) -> fx.GraphModule:

@@ -10,6 +10,9 @@ References
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -17,10 +20,21 @@ from torch.nn import functional
 MCIFARNET = ((64, 1, 0), (64, 1, 1), (128, 2, 1), (128, 1, 1), (128, 1, 1), (192, 2, 1), (192, 1, 1), (192, 1, 1))
 """M-CifarNet's 3x3 convolutions: output channels, stride, padding."""
 
+LANES = 16
+"""Channels of a vector of float32 in AVX-512: what a narrower network still fills."""
+
+WIDTHS = (75, 62, 50)
+"""Percent of M-CifarNet's channels in the plain networks that gated ones are compared with."""
+
 
 def conv(c_in: int, c_out: int, size: int, stride: int = 1) -> nn.Conv2d:
     """A convolution without bias that keeps H and W at stride 1."""
     return nn.Conv2d(c_in, c_out, size, stride, size // 2, bias=False)
+
+
+def narrowed(channels: int, width: float) -> int:
+    """`width` times the channels, to the nearest multiple of 16 (of two the larger), at least 16."""
+    return max(LANES, int(channels * width / LANES + 0.5) * LANES)
 
 
 class OptionA(nn.Module):
@@ -69,12 +83,16 @@ class CifarResNet(nn.Module):
 
 
 class MCifarNet(nn.Module):
-    """M-CifarNet: x float32 [N, 3, 32, 32] to logits [N, 10]."""
+    """M-CifarNet: x float32 [N, 3, 32, 32] to logits [N, 10].
 
-    def __init__(self):
+    width: every convolution has this many times the channels, to the nearest multiple of 16.
+    """
+
+    def __init__(self, width: float = 1.0):
         super().__init__()
         c_in = 3
-        for i, (c_out, stride, padding) in enumerate(MCIFARNET):
+        for i, (full, stride, padding) in enumerate(MCIFARNET):
+            c_out = narrowed(full, width)
             self.add_module(f"conv{i}", nn.Conv2d(c_in, c_out, 3, stride, padding, bias=False))
             self.add_module(f"bn{i}", nn.BatchNorm2d(c_out))
             c_in = c_out
@@ -103,5 +121,10 @@ class ResNet8(nn.Module):
         return self.linear(x.mean((2, 3)))
 
 
-NETWORKS = {"mcifarnet": MCifarNet, "resnet8": ResNet8, "resnet20": lambda: CifarResNet(20)}
-"""Networks by the name that a recipe gives them."""
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "mcifarnet": MCifarNet,
+    **{f"mcifarnet-w{percent}": partial(MCifarNet, percent / 100) for percent in WIDTHS},
+    "resnet8": ResNet8,
+    "resnet20": partial(CifarResNet, 20),
+}
+"""Networks by the name that a recipe gives them; "mcifarnet-w50" has half of M-CifarNet's channels."""
