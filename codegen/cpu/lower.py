@@ -11,7 +11,7 @@ from espalier.ir.dataflow import argument, constant, shape_of
 from espalier.ir.rewriting import BindingRewriter, with_remarks
 from espalier.targets.cpu import Isa
 
-from .choose_kernels import choose_kernels, problem_of
+from .choose_kernels import choose_kernels, convolutions_of, problem_of
 from .kernels.bfloat16 import multiplies_pairs, obstacle
 from .kernels.channel_gate import channel_gate
 from .kernels.dense import dense, pack_dense_pairs, pack_dense_weight
@@ -19,6 +19,7 @@ from .kernels.glue import change_layout
 from .kernels.lists import whole_blocks
 from .layout import PLAIN, Layout
 from .lower_stock import StockKernels
+from .timed_families import KnownTimes, TimedFamilies
 
 
 @tvm.transform.module_pass(opt_level=0, name="LowerOnCpu")
@@ -29,25 +30,27 @@ class LowerOnCpu:
     that its readers need, so that most networks change layout only at their input and output.
     """
 
-    def __init__(self, isa: Isa):
-        self.isa = isa
+    def __init__(self, isa: Isa, known: KnownTimes | None = None):
+        self.isa, self.known = isa, known
 
     def transform_module(self, mod: tvm.IRModule, _context) -> tvm.IRModule:
         """Apply to main."""
         lowerer = _CpuLowerer(mod)
-        lowerer.configure(self.isa)
+        lowerer.configure(self.isa, self.known)
         lowered = lowerer.run()
-        return with_remarks(lowered, lowered, lowerer.remarks_on_rounding())
+        return with_remarks(lowered, lowered, [*lowerer.remarks_on_rounding(), *lowerer.remarks_on_times])
 
 
 @mutator
 class _CpuLowerer(BindingRewriter):
-    def configure(self, isa: Isa) -> None:
+    def configure(self, isa: Isa, known: KnownTimes | None = None) -> None:
         self.isa = isa
         self.stored: dict[relax.Var, dict[Layout, relax.Expr]] = {}
         self.stock = StockKernels(self)
         self.coarser: dict[tuple[str, float], list[str]] = {}
-        self.choices = choose_kernels(self.flow, isa)
+        times = known and TimedFamilies(known, convolutions_of(self.flow).values())
+        self.choices = choose_kernels(self.flow, isa, times.families if times else None)
+        self.remarks_on_times = times.remarks(self.flow, self.choices) if times else []
         self.halos = {}
         for var in self.flow.values:
             layer = self.flow.layer_of(var)
