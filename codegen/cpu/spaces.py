@@ -11,16 +11,19 @@ import dataclasses
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+import tvm
 from tvm.target import Target
 
 from espalier.core import ir_names
 from espalier.core.choices import Choice, Option, Task
 from espalier.core.errors import InvalidInputError
 from espalier.core.layers import Activation, ActiveList, Conv2dSpec
+from espalier.ir.dataflow import Dataflow
 from espalier.targets.cpu import Isa, isa_of
 from espalier.targets.resolve import as_dict, resolve_target
 
 from . import select
+from .choose_kernels import convolutions_of
 from .kernels.conv2d_blocked import Tile, legal_tiles
 from .kernels.conv2d_planar import PlanarTile, legal_planar_tiles
 from .kernels.depthwise_blocked import DepthwiseTile, legal_depthwise_tiles
@@ -60,6 +63,14 @@ def task_of(problem: ConvProblem, target: Target) -> Task:
     return Task(ir_names.CONV2D, {**facts, "shapes": shapes}, as_dict(target))
 
 
+def tasks_of(mod: tvm.IRModule, target: Target) -> dict[Task, list[str]]:
+    """The tasks of a module's convolutions in program order, each with the names of its layers."""
+    found: dict[Task, list[str]] = {}
+    for problem in convolutions_of(Dataflow.of(mod)).values():
+        found.setdefault(task_of(problem, target), []).append(problem.spec.name)
+    return found
+
+
 def problem_of_task(task: Task) -> tuple[ConvProblem, Isa]:
     """The convolution and the instruction set behind a task; InvalidInputError if it is no convolution."""
     if task.operator != ir_names.CONV2D:
@@ -89,12 +100,12 @@ def family_of(problem: ConvProblem, isa: Isa, choice: Choice) -> Family:
 
 
 def options(problem: ConvProblem, isa: Isa) -> list[Option]:
-    """Every choice worth measuring, the best predicted first; a rule's own tile comes before its equals."""
-    own = candidates(problem, isa)
+    """Every choice worth measuring: the rule's own first, then the others, the best predicted first."""
+    own = sorted(candidates(problem, isa), key=lambda family: family.cycles)
     others = [other for family in own for other in _retiled(family, problem, isa)]
     limit = HOPELESS * min(family.cycles for family in (*own, *others))
-    kept = [*own, *(family for family in others if family.cycles <= limit)]
-    return sorted((Option(choice_of(family), family.cycles) for family in kept), key=lambda option: option.cycles)
+    kept = [*own[1:], *(family for family in others if family.cycles <= limit)]
+    return [Option(choice_of(one), one.cycles) for one in (own[0], *sorted(kept, key=lambda family: family.cycles))]
 
 
 def _retiled(family: Family, problem: ConvProblem, isa: Isa) -> list[Family]:

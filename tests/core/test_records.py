@@ -125,7 +125,7 @@ def test_a_choice_that_ever_went_wrong_is_not_taken(state):
 def test_the_digest_changes_with_the_answers():
     digests = {RecordedTimes.of(some, "r.db").digest() for some in ([], records(3), records(4), [record(0, 1, 1.5)])}
     assert len(digests) == 4
-    assert RecordedTimes.of(records(4), "a").digest() == RecordedTimes.of(records(4)[::-1], "b").digest()
+    assert RecordedTimes.of(records(4), "a").digest() == RecordedTimes.of(records(4)[::-1], "a").digest()
 
 
 def test_records_of_another_machine_answer_only_where_there_are_no_others():

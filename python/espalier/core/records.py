@@ -200,9 +200,9 @@ class RecordedTimes:
         return {one.choice: known[one.choice].seconds for one in options if one.choice in known}
 
     def digest(self) -> str:
-        """SHA-256 over every answer."""
+        """SHA-256 over every answer, and the name of the file that reports speak of."""
         answers = sorted((task, str(c), r.seconds) for task, found in self.known.items() for c, r in found.items())
-        return hashlib.sha256(json.dumps(answers).encode()).hexdigest()
+        return hashlib.sha256(json.dumps([self.source, answers]).encode()).hexdigest()
 
     def remark(self, task: Task, choice: Choice) -> str:
         """See `KernelTimes`."""
