@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -61,6 +62,14 @@ def test_a_child_that_was_killed_between_calls_is_replaced(child):
     add(child)
     child._process.kill()
     assert add(child) == 3
+
+
+def test_a_call_does_not_outlive_a_close():
+    one = Child()
+    assert add(one) == 3
+    threading.Timer(0.3, one.close).start()
+    with pytest.raises(ChildError, match="the process was closed"):
+        one.call(misbehaving.hang, timeout_s=30)
 
 
 def test_a_worker_that_kills_its_whole_child_is_given_up():

@@ -29,11 +29,11 @@ class Guided(Search):
             return Proposal()
         best_s, prediction = best_seconds(task, space, seen, model), model.predict(task, left)
         promise = prediction.log_seconds - prediction.deviation
-        kept = np.sort(np.argsort(promise, kind="stable")[:LIKELIEST])
+        must = [0] if not seen else []  # the rule's own choice, which comes first in a space
+        kept = np.array(sorted({*must, *np.argsort(promise, kind="stable")[:LIKELIEST].tolist()}))
         part = type(prediction)(prediction.log_seconds[kept], prediction.covariance[np.ix_(kept, kept)])
         gains = np.maximum(0.0, best_s - np.exp(part.draws(DRAWS, random)))
-        forced = [int(np.flatnonzero(kept == 0)[0])] if not seen and 0 in kept else []
-        chosen, gain_s = _greedy(gains, -part.log_seconds, count, forced)
+        chosen, gain_s = _greedy(gains, -part.log_seconds, count, must)
         return Proposal(tuple(left[kept[number]] for number in chosen), gain_s)
 
 

@@ -45,7 +45,7 @@ class Child:
     """
 
     def __init__(self, preload: str = "") -> None:
-        self.preload = preload
+        self.preload, self._is_closed = preload, False
         self._start()
 
     def call(self, function: Callable, *arguments, timeout_s: float):
@@ -80,7 +80,11 @@ class Child:
         return value
 
     def close(self) -> None:
-        """End the process, whatever it does."""
+        """End the process for good, whatever it does; a call that waits for it in another thread fails."""
+        self._is_closed = True
+        self._end()
+
+    def _end(self) -> None:
         self._connection.close()
         for number in filter(None, (self._worker, self._process.pid)):
             with contextlib.suppress(ProcessLookupError):
@@ -109,7 +113,9 @@ class Child:
         self._connection, self._worker = Connection(ours.detach()), None
 
     def _restart(self) -> None:
-        self.close()
+        if self._is_closed:
+            raise ChildError("failed", "the process was closed")
+        self._end()
         self._start()
 
     def _next_worker(self) -> int:
