@@ -31,14 +31,14 @@ def tuned(runner, trials: int, **more) -> Tuner:
     return one
 
 
-def test_every_task_is_measured_first_and_all_come_near_their_best():
+def test_every_task_is_measured_first_and_the_network_comes_near_its_best():
     runner, told = SimulatedRunner(), []
     one = tuner(runner)
     assert one.run(Budget(trials=24), told.append) == "the budget is spent"
     assert len(runner.asked) == len(set(runner.asked)) == 24
     assert {task for task, _ in runner.asked[: 3 * BATCH]} == set(TASKS)
+    assert sum(state.best[1] for state in one.states) <= 1.05 * sum(BEST.values())
     for state in one.states:
-        assert state.best[1] <= 1.03 * BEST[state.work.task]
         assert state.rule_s == pytest.approx(true_seconds(state.work.task, state.work.space[0]))
     assert [progress.trials for progress in told] == list(range(4, 25, 4))
     assert told[-1].share == 1
