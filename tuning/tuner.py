@@ -22,7 +22,7 @@ BATCH = 4
 """Trials that are built and timed together."""
 
 LITTLE = 1e-3
-"""Of the network's time: when no batch is expected to gain as much, tuning ends."""
+"""Of the network's time: when no batch is expected to gain as much, tuning ends, unless it is told another share."""
 
 STALE = 6
 """Steps after which a proposal is made again, for the cost model has learned from other tasks."""
@@ -76,10 +76,11 @@ class Tuner:
         model: CostModel,
         search: Search,
         seed: int = 0,
+        little: float = LITTLE,
     ):
         self.states = [TaskState(task) for task in tasks]
         self.runner, self.notebook, self.environment = runner, notebook, environment
-        self.model, self.search, self.random = model, search, np.random.default_rng(seed)
+        self.model, self.search, self.random, self.little = model, search, np.random.default_rng(seed), little
         self._samples: list[Sample] = []
         self._spaces = {one.work.task: {option.choice: option for option in one.work.space} for one in self.states}
         self._steps = 0
@@ -110,7 +111,7 @@ class Tuner:
                 self._propose(state)
         open_ones = [state for state in self.states if state.proposal.options]
         best = max(open_ones, key=self._worth, default=None)
-        if best is None or (best.seen and self._worth(best)[1] < LITTLE * self._network_s()):
+        if best is None or (best.seen and self._worth(best)[1] < self.little * self._network_s()):
             return None
         return best
 
