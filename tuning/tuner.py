@@ -151,7 +151,8 @@ class Tuner:
             option = self._option(record)
             if record.seconds and option:
                 self._samples.append(Sample(record.task, option, record.seconds))
-        self.model.fit(self._samples)
+        if self._samples:
+            self.model.fit(self._samples)
 
     def _option(self, record: Record) -> Option | None:
         """The choice with the cycles that the rule predicts today; None if it is no longer one."""

@@ -36,22 +36,28 @@ PRIOR_DEVIATION = 0.3
 
 
 class ResidualProcess(CostModel):
-    """scikit-learn's process with a Matern kernel (smoothness 5/2) and noise, over standardised features."""
+    """scikit-learn's process with a Matern kernel (smoothness 5/2) and noise, over standardised features.
+
+    What a loaded model had learned stays when it is fitted again: its residuals come before those of the samples.
+    """
 
     name, suffix = "gp", ".npz"
 
     def __init__(self) -> None:
         self.theta, self.searched, self.log_cycle_s = THETA, 0, NO_CLOCK_LOG_S
         self.rows, self.residuals = np.zeros((0, len(FEATURES))), np.zeros(0)
+        self.inherited = (self.rows, self.residuals)
         self.process = None
 
     def fit(self, samples: Sequence[Sample]) -> None:
         latest = samples[-MOST_POINTS:]
         self.log_cycle_s = fitted_log_cycle_s(latest) if latest else NO_CLOCK_LOG_S
-        self.rows = np.concatenate([feature_rows(one.task, [one.option]) for one in latest] or [self.rows[:0]])
+        old_rows, old_residuals = self.inherited
+        self.rows = np.concatenate([old_rows, *(feature_rows(one.task, [one.option]) for one in latest)])[-MOST_POINTS:]
         measured = np.log([one.seconds for one in latest])
-        self.residuals = measured - log_cycles([one.option for one in latest]) - self.log_cycle_s
-        if len(latest) >= max(8, SEARCH_GROWTH * self.searched):
+        residuals = measured - log_cycles([one.option for one in latest]) - self.log_cycle_s
+        self.residuals = np.concatenate([old_residuals, residuals])[-MOST_POINTS:]
+        if len(self.rows) >= max(8, SEARCH_GROWTH * self.searched):
             self._search()
         self._condition()
 
@@ -78,6 +84,7 @@ class ResidualProcess(CostModel):
         try:
             for name in ("rows", "residuals", "theta", "log_cycle_s", "searched"):
                 setattr(model, name, stored[name])
+            model.inherited = (model.rows, model.residuals)
             model._condition()
         except (KeyError, ValueError):
             raise InvalidInputError(f"cost model {path}: accepted is what `save` wrote") from None

@@ -63,7 +63,7 @@ class CostModel(ABC):
 
     @abstractmethod
     def fit(self, samples: Sequence[Sample]) -> None:
-        """Learn from all these samples, and forget what was learned before."""
+        """Learn from all these samples, and forget those of an earlier call."""
 
     @abstractmethod
     def predict(self, task: Task, options: Sequence[Option]) -> Prediction:

@@ -47,6 +47,17 @@ def test_before_anything_is_measured_it_says_what_the_rule_says():
     assert (prior.deviation > 0.1).all()
 
 
+def test_a_loaded_model_keeps_what_it_had_learned(tmp_path):
+    """Of the differences between choices; how long a cycle takes is learned anew, for the machine may be another."""
+    first, fresh = ResidualProcess(), ResidualProcess()
+    first.fit(exact_samples(24))
+    first.save(tmp_path / "model.npz")
+    loaded = ResidualProcess.load(tmp_path / "model.npz")
+    for model in (loaded, fresh):
+        model.fit(exact_samples(1, seed=1))
+    assert errors(loaded).std() < 0.3 * errors(fresh).std()
+
+
 def test_draws_follow_mean_and_covariance():
     model = ResidualProcess()
     model.fit(exact_samples(12))
