@@ -35,6 +35,7 @@ setup(
         "numpy",
         "onnx",
         "xgboost",
+        "scikit-learn",
         "psutil",
         "cloudpickle",
         "tornado",

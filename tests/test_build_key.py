@@ -12,20 +12,22 @@ import pytest
 import tvm
 from oracles.graphs import Graph, random_calibration
 from oracles.networks import plain
+from oracles.records import records
 from tvm import relax
 
 from espalier import build_key as keys
 from espalier.core.calibration import Calibration, LayerWeights
 from espalier.core.plan import Plan
+from espalier.core.records import RecordedTimes
 from espalier.targets.resolve import resolve_target
 
 HALF = Plan(density=0.5)
 
 
-def key(mod=None, target="llvm", plan=HALF, calibration=None, lower=True) -> str:
+def key(mod=None, target="llvm", plan=HALF, calibration=None, lower=True, times=None) -> str:
     """The key of a build of the plain network unless another is given."""
     calibration = calibration or random_calibration(plain(), HALF)
-    return keys.build_key(mod or plain(), resolve_target(target), plan, calibration, lower)
+    return keys.build_key(mod or plain(), resolve_target(target), plan, calibration, lower, times)
 
 
 def heavier() -> Calibration:
@@ -44,6 +46,7 @@ OTHERS = {
     "a gate's mode": lambda: {"calibration": random_calibration(plain(), HALF, "boost")},
     "a fitted weight": lambda: {"calibration": heavier()},
     "lower": lambda: {"lower": False},
+    "records": lambda: {"times": RecordedTimes.of([], "r.db")},
 }
 
 
@@ -57,6 +60,12 @@ def test_equal_inputs_have_equal_keys_in_every_process():
 @pytest.mark.parametrize("changed", OTHERS)
 def test_another_input_has_another_key(changed):
     assert key(**OTHERS[changed]()) != key()
+
+
+def test_other_records_have_another_key():
+    seen = {key(times=RecordedTimes.of(records(count), source)) for count, source in ((3, "a"), (3, "b"), (4, "a"))}
+    assert len(seen) == 3
+    assert key(times=RecordedTimes.of(records(3), "a")) in seen
 
 
 def test_names_that_differ_in_a_dot_are_different():

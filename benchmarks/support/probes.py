@@ -12,14 +12,12 @@ import tvm
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from espalier.codegen.cpu.kernels.emit import Accumulators, build_kernel, lanes_from, loop, spread, zeros
+from espalier.codegen.cpu.kernels.emit import Accumulators, build_kernel, lanes_from, loop, spread
 from espalier.codegen.cpu.kernels.int8 import QUAD, dot_quads
+from espalier.codegen.cpu.kernels.peak import STEPS, peak_flops_done, peak_kernel, peak_shapes
 from espalier.targets.cpu import Isa
 
 from .kernels import compiled
-
-STEPS = 100_000
-"""Of the loop over multiply-adds: hundreds of microseconds, long against the call."""
 
 CHUNKS, VECTORS = 16, 4
 """A copy is divided among the threads in so many parts, at most; and is unrolled to so many vectors."""
@@ -35,11 +33,9 @@ class Probe:
 
 def peak_probe(isa: Isa, target, threads: int = 1) -> Probe:
     """Independent multiply-adds on registers only, the same on each thread."""
-    count = isa.registers - 8
-    function = compiled(_multiply_adds(isa, count, threads), target)
-    factors = tvm.runtime.tensor(np.full((2, isa.lanes), 0.5, "float32"))
-    out = tvm.runtime.tensor(np.zeros((threads, isa.lanes), "float32"))
-    return Probe(lambda: function(factors, out), 2 * threads * STEPS * count * isa.lanes)
+    function = compiled(peak_kernel(isa, threads), target)
+    arguments = [tvm.runtime.tensor(np.full(shape, 0.5, "float32")) for shape in peak_shapes(isa, threads).values()]
+    return Probe(lambda: function(*arguments), peak_flops_done(isa, threads))
 
 
 def peak_probe_int8(isa: Isa, target, threads: int = 1) -> Probe:
@@ -59,26 +55,6 @@ def copy_probe(isa: Isa, target, read_bytes: int, written_bytes: int, threads: i
     x = tvm.runtime.tensor(np.ones((reads * vectors * isa.lanes,), "float32"))
     out = tvm.runtime.tensor(np.zeros((vectors * isa.lanes,), "float32"))
     return Probe(lambda: function(x, out), 4 * isa.lanes * vectors * (reads + 1))
-
-
-def _multiply_adds(isa: Isa, count: int, threads: int) -> tirx.PrimFunc:
-    lane = lanes_from(0, isa.lanes)
-
-    def body(factors, out) -> None:
-        with loop(threads, threads > 1) as thread:
-            total = Accumulators(count, isa.lanes)
-            factor, term = T.bind(factors[0, lane]), T.bind(factors[1, lane])
-            for i in range(count):
-                total[i] = zeros(isa.lanes)
-            with T.serial(STEPS):
-                for i in range(count):
-                    total[i] = total[i] * factor + term
-            for i in range(1, count):
-                total[0] = total[0] + total[i]
-            T.buffer_store(out, total[0], [thread, lane])
-
-    arguments = [("factors", (2, isa.lanes), "float32"), ("out", (threads, isa.lanes), "float32")]
-    return build_kernel("peak", arguments, body)
 
 
 def _dot_products(isa: Isa, count: int, threads: int) -> tirx.PrimFunc:

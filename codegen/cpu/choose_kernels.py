@@ -8,6 +8,7 @@ layout, so edges run through them. After: NeoCPU (Liu et al., USENIX ATC 2019, s
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,7 +36,7 @@ READING = ("relax.mean", "relax.nn.adaptive_avg_pool2d")
 
 
 @dataclass(frozen=True)
-class Choice:
+class KernelChoice:
     """A kernel family and the channel block in which it reads its input."""
 
     family: Family
@@ -58,25 +59,34 @@ def constants_of(spec: LayerSpec, call: relax.Call) -> dict[str, np.ndarray]:
     return {role: array for role, array in found.items() if array is not None}
 
 
-def choose_kernels(flow: Dataflow, isa: Isa) -> dict[relax.Var, Choice]:
-    """The kernel of each convolution: the fewest predicted cycles, changes of layout included."""
-    return _Network(flow, isa).choose()
+def choose_kernels(
+    flow: Dataflow, isa: Isa, families: Callable[[ConvProblem], list[Family]] | None = None
+) -> dict[relax.Var, KernelChoice]:
+    """The kernel of each convolution: the fewest cycles, changes of layout included.
+
+    families: what can compute a problem, with cycles; by default `candidates`, with predicted ones.
+    """
+    return _Network(flow, isa, families or (lambda problem: candidates(problem, isa))).choose()
+
+
+def convolutions_of(flow: Dataflow, isa: Isa) -> dict[relax.Var, ConvProblem]:
+    """Every convolution of the module, by the variable that it is bound to."""
+    layers = {var: flow.layer_of(var) for var in flow.values}
+    return {var: problem_of(flow, var, isa) for var, layer in layers.items() if layer and layer[0] == ir_names.CONV2D}
 
 
 class _Network:
-    def __init__(self, flow: Dataflow, isa: Isa):
+    def __init__(self, flow: Dataflow, isa: Isa, families: Callable[[ConvProblem], list[Family]]):
         self.flow, self.choices = flow, {}
         self.writers: dict[relax.Var, relax.Var] = {}
         self.costs: dict[relax.Var, np.ndarray] = {}
         self.edges: list[tuple] = []
-        for var in flow.values:
-            layer = flow.layer_of(var)
-            if layer and layer[0] == ir_names.CONV2D:
-                families = candidates(problem_of(flow, var, isa), isa)
-                self.choices[var] = [Choice(family, block) for family in families for block in family.x_blocks]
-                self.costs[var] = np.array([choice.family.cycles for choice in self.choices[var]])
+        for var, problem in convolutions_of(flow, isa).items():
+            found = families(problem)
+            self.choices[var] = [KernelChoice(family, block) for family in found for block in family.x_blocks]
+            self.costs[var] = np.array([choice.family.cycles for choice in self.choices[var]])
 
-    def choose(self) -> dict[relax.Var, Choice]:
+    def choose(self) -> dict[relax.Var, KernelChoice]:
         for var in self.flow.values:
             if var in self.choices:
                 self._read_by_convolution(var)

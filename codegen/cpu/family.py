@@ -14,6 +14,7 @@ from espalier.core.layers import Conv2dSpec
 class Family:
     """A kernel family at one layer.
 
+    tile: how the work is cut, of the family's own type; None where it can be cut in one way only.
     cycles: predicted, of one core. x_blocks: channel blocks in which it can read its input, the preferred one first.
     out_block: of its output and residual. pack: the layer's constants by role as the kernel wants them, given the
     block of x. spec: the layer with the kernel's arguments.
@@ -22,6 +23,7 @@ class Family:
     """
 
     name: str
+    tile: object
     cycles: float
     x_blocks: tuple[int, ...]
     out_block: int

@@ -7,6 +7,7 @@ from tvm import relax, tirx
 from tvm.target import Target
 
 from espalier.core import ir_names
+from espalier.core.choices import KernelTimes
 from espalier.ir.dataflow import Dataflow, constant
 from espalier.ir.rewriting import remarks_of
 from espalier.targets.cpu import Isa, isa_of
@@ -14,14 +15,18 @@ from espalier.targets.cpu import Isa, isa_of
 from .lower import LowerOnCpu
 from .program import CpuProgram
 from .schedule import ScheduleStock
+from .timed_families import KnownTimes
 
 
-def generate(mod: tvm.IRModule, target: Target, lower: bool = True) -> CpuProgram:
-    """Compile `mod`; without `lower` every operator runs as its reference body."""
+def generate(mod: tvm.IRModule, target: Target, lower: bool = True, times: KernelTimes | None = None) -> CpuProgram:
+    """Compile `mod`; without `lower` every operator runs as its reference body.
+
+    times: what is known of the times of kernels, in the place of predicted ones.
+    """
     isa = isa_of(target)
     required, before = _required(mod, isa), remarks_of(mod)
     with target:
-        mod = tvm.transform.Sequential(lowering_phase(isa) if lower else [])(mod)
+        mod = tvm.transform.Sequential(lowering_phase(isa, times and KnownTimes(times, target)) if lower else [])(mod)
         remarks = tuple(remarks_of(mod)[len(before) :])
         mod = tvm.transform.Sequential(stock_phase(isa))(mod)
         constant_outputs = any(constant(output) is not None for output in Dataflow.of(mod).outputs())
@@ -46,9 +51,9 @@ def _required(mod: tvm.IRModule, isa: Isa) -> str:
     return "+".join(needed) or isa.name
 
 
-def lowering_phase(isa) -> list:
+def lowering_phase(isa, known: KnownTimes | None = None) -> list:
     """Operators to kernels."""
-    return [LowerOnCpu(isa)]
+    return [LowerOnCpu(isa, known)]
 
 
 def stock_phase(isa) -> list:

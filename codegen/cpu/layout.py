@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -41,6 +43,26 @@ class Layout:
         """The stored index of row h, column w of a channel block; both count from the inside of the halo."""
         inside = [n, block, h + self.halo, w + self.halo]
         return inside if self.block == 1 else [*inside, lane]
+
+    def pack(self, x: np.ndarray) -> np.ndarray:
+        """float32 [N, C, H, W] as it is stored; values of a bfloat16 layout lose what bfloat16 has no room for."""
+        n, c, h, w = x.shape
+        wide = np.zeros((n, c + -c % self.block, h + 2 * self.halo, w + 2 * self.halo), np.float32)
+        wide[:, :c, self.halo : self.halo + h, self.halo : self.halo + w] = x
+        if self.block > 1:
+            wide = wide.reshape(n, -1, self.block, *wide.shape[2:]).transpose(0, 1, 3, 4, 2)
+        wide = np.ascontiguousarray(wide)
+        return (wide.view(np.uint32) >> 16).astype(np.uint16) if self.dtype == "bfloat16" else wide
+
+    def unpack(self, stored: np.ndarray, channels: int) -> np.ndarray:
+        """What `pack` stored, without its margin: float32 [N, channels, H, W]."""
+        if self.dtype == "bfloat16":
+            stored = (stored.astype(np.uint32) << 16).view(np.float32)
+        if self.block > 1:
+            n, blocks, h, w, _ = stored.shape
+            stored = stored.transpose(0, 1, 4, 2, 3).reshape(n, blocks * self.block, h, w)
+        rows, columns = (slice(self.halo, extent - self.halo) for extent in stored.shape[2:])
+        return stored[:, :channels, rows, columns]
 
 
 PLAIN, PLAIN_BYTES = Layout(), Layout(dtype="uint8")

@@ -12,7 +12,7 @@ from espalier.ir.dataflow import argument, constant, dtype_of, shape_of
 from espalier.ir.rewriting import BindingRewriter, with_remarks
 from espalier.targets.cpu import Isa
 
-from .choose_kernels import choose_kernels, constants_of, problem_of
+from .choose_kernels import choose_kernels, constants_of, convolutions_of, problem_of
 from .kernels.bfloat16 import multiplies_pairs, obstacle
 from .kernels.channel_gate import channel_gate
 from .kernels.channel_gate_int8 import channel_gate_int8, pack_gate
@@ -27,6 +27,7 @@ from .kernels.requantize import packed_constants, rounding_of
 from .layout import PLAIN, PLAIN_BYTES, Layout
 from .lower_quantization import QuantizationKernels
 from .lower_stock import StockKernels
+from .timed_families import KnownTimes, TimedFamilies
 
 
 @tvm.transform.module_pass(opt_level=0, name="LowerOnCpu")
@@ -37,25 +38,27 @@ class LowerOnCpu:
     that its readers need, so that most networks change layout only at their input and output.
     """
 
-    def __init__(self, isa: Isa):
-        self.isa = isa
+    def __init__(self, isa: Isa, known: KnownTimes | None = None):
+        self.isa, self.known = isa, known
 
     def transform_module(self, mod: tvm.IRModule, _context) -> tvm.IRModule:
         """Apply to main."""
         lowerer = _CpuLowerer(mod)
-        lowerer.configure(self.isa)
+        lowerer.configure(self.isa, self.known)
         lowered = lowerer.run()
-        return with_remarks(lowered, lowered, lowerer.remarks_on_rounding())
+        return with_remarks(lowered, lowered, [*lowerer.remarks_on_rounding(), *lowerer.remarks_on_times])
 
 
 @mutator
 class _CpuLowerer(BindingRewriter):
-    def configure(self, isa: Isa) -> None:
+    def configure(self, isa: Isa, known: KnownTimes | None = None) -> None:
         self.isa = isa
         self.stored: dict[relax.Var, dict[Layout, relax.Expr]] = {}
         self.stock, self.between = StockKernels(self), QuantizationKernels(self)
         self.coarser: dict[tuple[str, float], list[str]] = {}
-        self.choices = choose_kernels(self.flow, isa)
+        times = known and TimedFamilies(known, convolutions_of(self.flow, isa).values())
+        self.choices = choose_kernels(self.flow, isa, times.families if times else None)
+        self.remarks_on_times = times.remarks(self.flow, self.choices) if times else []
         self.halos, self.fills, self.readers = {}, {}, {}
         for var in self.flow.values:
             layer = self.flow.layer_of(var)

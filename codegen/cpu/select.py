@@ -1,4 +1,7 @@
-"""Which kernel families can compute a convolution, and in how many cycles."""
+"""Which kernel families can compute a convolution, and in how many cycles.
+
+A maker such as `blocked_family` takes the tile that its analytic rule chooses, unless it is given another one.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,12 @@ from .kernels import conv2d_planar as planar
 from .kernels import winograd_tile
 from .kernels.bfloat16 import PAIR, multiplies_pairs
 from .kernels.cook_toom import ERROR_GROWTH
-from .kernels.depthwise_blocked import depthwise_blocked, pack_depthwise_weight
+from .kernels.depthwise_blocked import (
+    DepthwiseTile,
+    choose_depthwise_tile,
+    depthwise_blocked,
+    pack_depthwise_weight,
+)
 from .kernels.lists import whole_blocks
 from .kernels.problem import ConvProblem
 from .kernels.winograd import conv2d_winograd, pack_winograd_weight
@@ -27,13 +35,13 @@ def candidates(problem: ConvProblem, isa: Isa) -> list[Family]:
     if problem.spec.format == "int8":
         return select_int8.candidates(problem, isa)
     if problem.is_depthwise and _fits_blocks(problem, isa) and problem.channels_in >= isa.lanes:
-        return [_depthwise(problem, isa), _planar(problem, isa)]
+        return [depthwise_family(problem, isa), planar_family(problem, isa)]
     if problem.spec.groups > 1 or not _fits_blocks(problem, isa):
-        return [_planar(problem, isa)]
+        return [planar_family(problem, isa)]
     pairs = multiplies_pairs(problem.spec, isa)
-    families = [_bfloat16(problem, isa) if pairs else _blocked(problem, isa), _planar(problem, isa)]
+    families = [(bfloat16_family if pairs else blocked_family)(problem, isa), planar_family(problem, isa)]
     if _suits_winograd(problem, isa):
-        families.append(_winograd(problem, isa))
+        families.append(winograd_family(problem, isa))
     return sorted(families, key=lambda family: family.cycles)
 
 
@@ -60,23 +68,28 @@ def _fits_blocks(problem: ConvProblem, isa: Isa) -> bool:
     return problem.spec.winners is None or problem.spec.winners.granularity % isa.lanes == 0
 
 
-def _blocked(problem: ConvProblem, isa: Isa) -> Family:
+def blocked_family(problem: ConvProblem, isa: Isa, tile: blocked.Tile | None = None) -> Family:
+    """Direct sums, vectorised over output channels."""
+    tile = tile or blocked.choose_tile(problem, isa)
     blocks = (isa.lanes, 1) if problem.channels_in >= isa.lanes else (1,)
     return Family(
         "blocked",
-        blocked.predicted_cycles(problem, isa),
+        tile,
+        blocked.predicted_cycles(problem, isa, tile),
         blocks,
         isa.lanes,
         _packing(lambda weight, block: blocked.pack_weight(weight, isa.lanes, block), isa.lanes),
         problem.spec,
-        lambda *layouts: blocked.conv2d_blocked(problem, isa, *layouts),
+        lambda *layouts: blocked.conv2d_blocked(problem, isa, *layouts, tile),
     )
 
 
-def _winograd(problem: ConvProblem, isa: Isa) -> Family:
-    tile = winograd_tile.choose_winograd_tile(problem, isa)
+def winograd_family(problem: ConvProblem, isa: Isa, tile: winograd_tile.WinogradTile | None = None) -> Family:
+    """Winograd's transforms."""
+    tile = tile or winograd_tile.choose_winograd_tile(problem, isa)
     return Family(
         "winograd",
+        tile,
         winograd_tile.predicted_cycles(problem, isa, tile),
         (isa.lanes,),
         isa.lanes,
@@ -87,39 +100,48 @@ def _winograd(problem: ConvProblem, isa: Isa) -> Family:
     )
 
 
-def _bfloat16(problem: ConvProblem, isa: Isa) -> Family:
+def bfloat16_family(problem: ConvProblem, isa: Isa, tile: blocked.Tile | None = None) -> Family:
+    """Direct sums of bfloat16 pairs."""
+    tile = tile or blocked.choose_tile(problem, isa, PAIR)
     blocks = (isa.lanes,) if problem.channels_in >= isa.lanes else (PAIR,)
     return Family(
         "bfloat16",
-        blocked.predicted_cycles(problem, isa, PAIR),
+        tile,
+        blocked.predicted_cycles(problem, isa, tile, PAIR),
         blocks,
         isa.lanes,
         _packing(lambda weight, block: bfloat16.pack_pairs(weight, isa.lanes, block), isa.lanes),
         problem.spec,
-        lambda *layouts: bfloat16.conv2d_bfloat16(problem, isa, *layouts),
+        lambda *layouts: bfloat16.conv2d_bfloat16(problem, isa, *layouts, tile),
     )
 
 
-def _planar(problem: ConvProblem, isa: Isa) -> Family:
-    unit = planar.weight_unit(problem, planar.choose_planar_tile(problem, isa))
+def planar_family(problem: ConvProblem, isa: Isa, tile: planar.PlanarTile | None = None) -> Family:
+    """Direct sums, vectorised over pixels."""
+    tile = tile or planar.choose_planar_tile(problem, isa)
+    unit = planar.weight_unit(problem, tile)
     return Family(
         "planar",
-        planar.predicted_cycles(problem, isa),
+        tile,
+        planar.predicted_cycles(problem, isa, tile),
         (1,),
         1,
         _packing(lambda weight, _block: planar.pack_planar_weight(weight, unit), 1),
         problem.spec,
-        lambda *layouts: planar.conv2d_planar(problem, isa, *layouts),
+        lambda *layouts: planar.conv2d_planar(problem, isa, *layouts, tile),
     )
 
 
-def _depthwise(problem: ConvProblem, isa: Isa) -> Family:
+def depthwise_family(problem: ConvProblem, isa: Isa, tile: DepthwiseTile | None = None) -> Family:
+    """A depthwise convolution, vectorised over channels; its predicted cycles are the same for every tile."""
+    tile = tile or choose_depthwise_tile(problem, isa)
     return Family(
         "depthwise",
+        tile,
         problem.macs / isa.lanes,
         (isa.lanes,),
         isa.lanes,
         _packing(lambda weight, _block: pack_depthwise_weight(weight, isa.lanes), isa.lanes),
         problem.spec,
-        lambda *layouts: depthwise_blocked(problem, isa, *layouts),
+        lambda *layouts: depthwise_blocked(problem, isa, *layouts, tile),
     )

@@ -27,14 +27,16 @@ def candidates(problem: ConvProblem, isa: Isa) -> list[Family]:
 
 
 def _quads(problem: ConvProblem, isa: Isa) -> Family:
+    tile = blocked.choose_tile(problem, isa, QUAD)
     return Family(
         "int8",
-        blocked.predicted_cycles(problem, isa, QUAD),
+        tile,
+        blocked.predicted_cycles(problem, isa, tile, QUAD),
         (isa.lanes if problem.channels_in >= isa.lanes else QUAD,),
         isa.lanes,
         _packing(problem, lambda weight, block: quads.pack_quads(weight, isa.lanes, block), isa.lanes),
         problem.spec,
-        lambda *layouts: quads.conv2d_int8(problem, isa, *layouts),
+        lambda *layouts: quads.conv2d_int8(problem, isa, *layouts, tile),
     )
 
 
@@ -46,6 +48,7 @@ def _depthwise(problem: ConvProblem, isa: Isa) -> Family:
 
     return Family(
         "depthwise_int8",
+        None,
         problem.macs / (2 * isa.lanes if permutes else isa.lanes),
         (isa.lanes,),
         isa.lanes,
@@ -56,15 +59,17 @@ def _depthwise(problem: ConvProblem, isa: Isa) -> Family:
 
 
 def _planar(problem: ConvProblem, isa: Isa) -> Family:
-    unit = planar.weight_unit(problem, planar.choose_planar_tile(problem, isa))
+    tile = planar.choose_planar_tile(problem, isa)
+    unit = planar.weight_unit(problem, tile)
     return Family(
         "planar_int8",
-        planar.predicted_cycles(problem, isa),
+        tile,
+        planar.predicted_cycles(problem, isa, tile),
         (1,),
         1,
         _packing(problem, lambda weight, _block: planar.pack_planar_weight(weight, unit), 1),
         problem.spec,
-        lambda *layouts: quads.conv2d_planar_int8(problem, isa, *layouts),
+        lambda *layouts: quads.conv2d_planar_int8(problem, isa, *layouts, tile),
     )
 
 

@@ -22,6 +22,7 @@ _HOMES = {
     "calibrate": ".api",
     "layer_names": ".api",
     "load": ".api",
+    "tune": ".tuning.tune",
     "set_threads": ".measure.threads",
     "PassContext": ".pass_context",
     "Plan": ".core.plan",

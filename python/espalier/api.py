@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 
 import tvm
 
@@ -10,16 +11,29 @@ from . import build as compiler
 from .calibration.calibrate import calibrate
 from .codegen.load import load_artifact
 from .core.artifact import Artifact
+from .core.choices import KernelTimes
+from .core.records import RecordedTimes
+from .measure.environment import record_environment
 from .measure.local import profile
 from .passes.analysis import gate_sites
 
 __all__ = ["build", "calibrate", "layer_names", "load"]
 
 
-def build(mod, target="llvm", plan=None, calibration=None, lower: bool = True) -> Artifact:
-    """Compile a module; see `espalier.build.build`. The artifact can profile itself."""
-    artifact = compiler.build(mod, target, plan, calibration, lower)
+def build(mod, target="llvm", plan=None, calibration=None, lower: bool = True, records=None) -> Artifact:
+    """Compile a module; see `espalier.build.build`. The artifact can profile itself.
+
+    records: the path of tuning records, or another value that answers as `core.choices.KernelTimes` does.
+    """
+    artifact = compiler.build(mod, target, plan, calibration, lower, _times(records))
     return dataclasses.replace(artifact, profiler=profile)
+
+
+def _times(records) -> KernelTimes | None:
+    """What is known of kernels' times; InvalidInputError if a path is no file of records."""
+    if isinstance(records, str | os.PathLike):
+        return RecordedTimes.read(records, record_environment())
+    return records
 
 
 def load(folder) -> Artifact:

@@ -11,6 +11,7 @@ from .codegen.cpu.generate import generate
 from .core import ir_names
 from .core.artifact import Artifact, TensorSpec
 from .core.calibration import Calibration
+from .core.choices import KernelTimes
 from .core.errors import InvalidModelError
 from .core.plan import Plan
 from .ir.rewriting import remarks_of
@@ -27,6 +28,7 @@ def build(
     plan: Plan | None = None,
     calibration: Calibration | None = None,
     lower: bool = True,
+    times: KernelTimes | None = None,
 ) -> Artifact:
     """Compile a module.
 
@@ -34,30 +36,25 @@ def build(
     plan: what to do to each layer; None leaves the network dense.
     calibration: the gates that a plan with densities below one needs.
     lower: False runs every Espalier operator as its reference body, slowly.
+    times: what is known of kernels' times, from records or a cost model; None leaves every choice to analytic rules.
     What was built before from the same is taken from the cache, see `program_cache`.
 
     Raises InvalidPlanError, InvalidModelError, UnsupportedTargetError, InvalidInputError.
     """
     resolved = resolve_target(target)
     _check_main(mod)
-    given = (mod, resolved, plan or Plan(), calibration or Calibration(), lower)
+    given = (mod, resolved, plan or Plan(), calibration or Calibration(), lower, times)
     cache = program_cache()
     if cache is None or not may_be_kept(mod, cache.largest_bytes):
         return _compile(*given)
     return cache.artifact(build_key(*given), lambda: _compile(*given))
 
 
-def _compile(mod: tvm.IRModule, target: Target, plan: Plan, calibration: Calibration, lower: bool) -> Artifact:
-    mod = prepare(mod)
-    plan.check_layers(layer_names(mod))
-    phases = [
-        pipeline.prune_phase(plan, calibration),
-        pipeline.quantize_phase(plan, calibration),
-        pipeline.lower_phase(plan),
-    ]
-    for phase in phases:
-        mod = pipeline.apply(mod, phase)
-    program = generate(mod, target, lower)
+def _compile(
+    mod: tvm.IRModule, target: Target, plan: Plan, calibration: Calibration, lower: bool, times: KernelTimes | None
+) -> Artifact:
+    mod = lowered(mod, plan, calibration)
+    program = generate(mod, target, lower, times)
     return Artifact(
         program=program,
         inputs=_inputs(mod),
@@ -67,6 +64,20 @@ def _compile(mod: tvm.IRModule, target: Target, plan: Plan, calibration: Calibra
         layers=tuple(layer_table(mod)),
         report=(*remarks_of(mod), *program.remarks),
     )
+
+
+def lowered(mod: tvm.IRModule, plan: Plan, calibration: Calibration) -> tvm.IRModule:
+    """The module under a plan as the code generator gets it; errors as from `build`."""
+    mod = prepare(mod)
+    plan.check_layers(layer_names(mod))
+    phases = [
+        pipeline.prune_phase(plan, calibration),
+        pipeline.quantize_phase(plan, calibration),
+        pipeline.lower_phase(plan),
+    ]
+    for phase in phases:
+        mod = pipeline.apply(mod, phase)
+    return mod
 
 
 def prepare(mod: tvm.IRModule) -> tvm.IRModule:

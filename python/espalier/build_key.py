@@ -1,7 +1,8 @@
 """What a build depends on, as one number: equal keys mean equal programs.
 
-The key covers the module with its weights, the plan, the calibration, the target, TVM's pass context, and the
-versions of TVM and of Espalier's own sources. Whatever else a build comes to read has to be added here.
+The key covers the module with its weights, the plan, the calibration, the target, known times of kernels, TVM's pass
+context, and the versions of TVM and of Espalier's own sources. Whatever else a build comes to read has to be added
+here.
 """
 
 from __future__ import annotations
@@ -21,13 +22,21 @@ from tvm.target import Target
 
 from . import codegen, passes
 from .core.calibration import Calibration, digest
+from .core.choices import KernelTimes
 from .core.plan import Plan
 
 NO_SOURCES = (".pyc", ".onnx", ".npz")
 """Files of the package that no build reads: compiled ones and bundled data."""
 
 
-def build_key(mod: tvm.IRModule, target: Target, plan: Plan, calibration: Calibration, lower: bool) -> str:
+def build_key(
+    mod: tvm.IRModule,
+    target: Target,
+    plan: Plan,
+    calibration: Calibration,
+    lower: bool,
+    times: KernelTimes | None = None,
+) -> str:
     """SHA-256 over all that a build depends on, as 64 hexadecimal digits; 0.05 s for 47 MB of weights."""
     context, (fitted, arrays) = tvm.transform.PassContext.current(), calibration.content()
     header = {
@@ -38,6 +47,7 @@ def build_key(mod: tvm.IRModule, target: Target, plan: Plan, calibration: Calibr
         "calibration": [fitted, digest(arrays)],
         "target": str(target),
         "lower": lower,
+        "times": times and times.digest(),
         "context": [
             context.opt_level,
             [str(name) for name in context.required_pass],

@@ -79,6 +79,12 @@ Winograd = Annotated[
         "--winograd/--no-winograd", help="Allow Winograd's transforms, which round more coarsely (default: yes)."
     ),
 ]
+Calibration = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="What `espalier calibrate` wrote, or inputs to calibrate on (.npy, .npz)."),
+]
+TargetText = Annotated[str, typer.Option(help='What to compile for: "llvm" or a JSON object, see `espalier targets`.')]
+RecordPath = Annotated[Path, typer.Argument(metavar="RECORDS", help="A file of tuning records.", show_default=False)]
 Threads = Annotated[int, typer.Option(help="Threads to compute with, at most the cores there are.")]
 
 
@@ -122,9 +128,7 @@ def demo(
 def compile(
     model: Model,
     output: Annotated[Path | None, typer.Option("-o", "--output", metavar="OUT", help="Folder to save in.")] = None,
-    target: Annotated[
-        str, typer.Option(help='What to compile for: "llvm" or a JSON object, see `espalier targets`.')
-    ] = "llvm",
+    target: TargetText = "llvm",
     plan: PlanFile = None,
     density: Density = None,
     granularity: Granularity = None,
@@ -132,9 +136,9 @@ def compile(
     weights: Weights = None,
     activations: Activations = None,
     winograd: Winograd = None,
-    calibration: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="What `espalier calibrate` wrote, or inputs to calibrate on (.npy, .npz)."),
+    calibration: Calibration = None,
+    records: Annotated[
+        Path | None, typer.Option(metavar="RECORDS", help="What `espalier tune` measured: kernels are chosen by it.")
     ] = None,
     shape: Shapes = None,
     list_layers: Annotated[
@@ -151,8 +155,46 @@ def compile(
         return _finish(command.list_layers(model, shape or ()), as_json)
     if output is None:
         raise typer.BadParameter("needed unless --list-layers is given", param_hint="-o")
-    options = PlanOptions(plan, density, granularity, placement, weights, activations, winograd, calibration)
+    options = PlanOptions(plan, density, granularity, placement, weights, activations, winograd, calibration, records)
     return _finish(command.run(model, output, target, options, shape or (), keep_model), as_json)
+
+
+@app.command()
+def tune(
+    model: Model,
+    target: TargetText = "llvm",
+    budget: Annotated[str, typer.Option(metavar="TIME", help="How long: 60s, 10m, 1h or 200trials.")] = "60s",
+    records: Annotated[Path, typer.Option(metavar="RECORDS", help="File to read and to append to.")] = Path(
+        "espalier-records.db"
+    ),
+    plan: PlanFile = None,
+    density: Density = None,
+    granularity: Granularity = None,
+    placement: Placement = None,
+    weights: Weights = None,
+    activations: Activations = None,
+    winograd: Winograd = None,
+    calibration: Calibration = None,
+    shape: Shapes = None,
+    cost_model: Annotated[
+        str, typer.Option(metavar="NAME|FILE", help="gp, xgboost, analytic, random, or a saved one.")
+    ] = "gp",
+    search: Annotated[str, typer.Option(help="guided, exhaustive or random.")] = "guided",
+    tracker: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT/KEY", help="Measure on the machines that wait at TVM's RPC tracker."),
+    ] = None,
+    save_cost_model: Annotated[Path | None, typer.Option(metavar="FILE", help="Save the trained cost model.")] = None,
+    seed: Annotated[int, typer.Option(help="Of what the search draws.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Measure kernels of a model where it gains most, for `espalier compile --records`."""
+    from .commands import tune as command
+    from .commands.models import PlanOptions
+
+    options = PlanOptions(plan, density, granularity, placement, weights, activations, winograd, calibration)
+    how = command.TuneOptions(budget, records, cost_model, search, tracker, save_cost_model, seed)
+    _finish(command.run(model, target, options, shape or (), how), as_json)
 
 
 @app.command()
@@ -258,6 +300,60 @@ def targets(as_json: Json = False) -> None:
     from .commands import targets as command
 
     _finish(command.run(), as_json)
+
+
+records_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look after files of tuning records.")
+app.add_typer(records_app, name="records")
+
+
+@records_app.command("list")
+def list_records(path: RecordPath, as_json: Json = False) -> None:
+    """Show the tasks in a file, and the best choice of each."""
+    from .commands import records as command
+
+    _finish(command.list_tasks(path), as_json)
+
+
+@records_app.command("export")
+def export_records(
+    path: RecordPath, output: Annotated[Path, typer.Argument(metavar="OUT.jsonl")], as_json: Json = False
+) -> None:
+    """Write records as JSON lines."""
+    from .commands import records as command
+
+    _finish(command.export(path, output), as_json)
+
+
+@records_app.command("import")
+def import_records(
+    path: RecordPath, source: Annotated[Path, typer.Argument(metavar="IN.jsonl")], as_json: Json = False
+) -> None:
+    """Add records from JSON lines."""
+    from .commands import records as command
+
+    _finish(command.import_lines(path, source), as_json)
+
+
+@records_app.command("merge")
+def merge_records(
+    path: RecordPath, sources: Annotated[list[Path], typer.Argument(metavar="FROM...")], as_json: Json = False
+) -> None:
+    """Add the records of other files, damaged ones as far as they are readable."""
+    from .commands import records as command
+
+    _finish(command.merge(path, sources), as_json)
+
+
+@records_app.command("prune")
+def prune_records(
+    path: RecordPath,
+    keep: Annotated[int, typer.Option(min=1, help="Latest records of a choice that stay.")] = 3,
+    as_json: Json = False,
+) -> None:
+    """Remove all but the latest records of each choice."""
+    from .commands import records as command
+
+    _finish(command.prune(path, keep), as_json)
 
 
 def main() -> None:

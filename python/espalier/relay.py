@@ -23,7 +23,7 @@ def build(mod, target="llvm", target_host=None, params: Mapping | None = None, m
 
     mod: IRModule with the function `main`, or that function.
     params: values of `main`'s parameters by name, as `relay.frontend` returned them.
-    Plan and calibration come from the innermost `espalier.PassContext`.
+    Plan, calibration and records come from the innermost `espalier.PassContext`.
 
     Raises InvalidInputError for a parameter that `main` does not have or whose shape or type differs.
     """
@@ -39,7 +39,7 @@ def build(mod, target="llvm", target_host=None, params: Mapping | None = None, m
     if calibration is None:
         inputs = context.calibration_inputs()
         calibration = None if inputs is None else api.calibrate(mod, inputs, plan)
-    return Library(api.build(mod, target=target, plan=plan, calibration=calibration), mod_name)
+    return Library(api.build(mod, target, plan, calibration, records=context.records()), mod_name)
 
 
 def _bind(mod: tvm.IRModule, params: Mapping) -> tvm.IRModule:

@@ -9,7 +9,7 @@ After: NeoCPU (Liu et al., USENIX ATC 2019, section 3.1), with the channel loops
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,30 +39,35 @@ class Tile:
     rows: int
     columns: int
 
+    @property
+    def vectors(self) -> int:
+        """How many accumulators there are."""
+        return self.blocks * self.rows * self.columns
+
 
 def choose_tile(problem: ConvProblem, isa: Isa, together: int = 1) -> Tile:
     """The register tile with the fewest predicted cycles, for steps that multiply so many input channels `together`."""
+    summed = problem.computed_in * math.prod(problem.kernel)
+    most = SHORT_TILE if summed <= SHORT_REDUCTION * together else isa.registers
+    fitting = (tile for tile in legal_tiles(problem, isa) if tile.vectors <= most)
+    return min(fitting, key=lambda tile: (predicted_cycles(problem, isa, tile, together), -tile.vectors))
+
+
+def legal_tiles(problem: ConvProblem, isa: Isa) -> Iterator[Tile]:
+    """Every tile whose sums, weights and one input value fit the registers."""
     _, _, rows, columns = problem.out_shape
     blocks = -(-problem.computed_out // isa.lanes)
-    summed = problem.computed_in * math.prod(problem.kernel)
-    most, best = SHORT_TILE if summed <= SHORT_REDUCTION * together else isa.registers, None
     for size in range(1, min(blocks, 6) + 1):
         for height in range(1, min(rows, 4) + 1):
             for width in range(1, min(columns, isa.registers) + 1):
-                if size * height * width > most or size * height * width + size + 1 > isa.registers:
+                tile = Tile(size, height, width)
+                if tile.vectors + size + 1 > isa.registers:
                     break
-                key = (_cycles(problem, isa, Tile(size, height, width), together), -size * height * width)
-                if best is None or key < best[0]:
-                    best = key, Tile(size, height, width)
-    return best[1]
+                yield tile
 
 
-def predicted_cycles(problem: ConvProblem, isa: Isa, together: int = 1) -> float:
-    """Cycles for the whole kernel with the chosen tile."""
-    return _cycles(problem, isa, choose_tile(problem, isa, together), together)
-
-
-def _cycles(problem: ConvProblem, isa: Isa, tile: Tile, together: int) -> float:
+def predicted_cycles(problem: ConvProblem, isa: Isa, tile: Tile, together: int = 1) -> float:
+    """Cycles for the whole kernel with a tile."""
     batch, _, rows, columns = problem.out_shape
     blocks = -(-problem.computed_out // isa.lanes)
     steps = sum(

@@ -8,6 +8,7 @@ one, which narrow layers need; grouped and depthwise convolutions are the same l
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,9 @@ from .emit import lanes_from, spread, tiles
 from .lists import for_each_channel, listed_block
 from .problem import ConvProblem
 from .stored import load
+
+MOST_CHANNELS = 16
+"""Channels of a tile, at most: each is a stream of weights and of outputs of its own."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +49,23 @@ def choose_planar_tile(problem: ConvProblem, isa: Isa) -> PlanarTile:
     return PlanarTile(channels, height, vectors, lanes)
 
 
-def predicted_cycles(problem: ConvProblem, isa: Isa) -> float:
+def legal_planar_tiles(problem: ConvProblem, isa: Isa) -> Iterator[PlanarTile]:
+    """Every tile whose sums fit the registers beside a few values, with as long vectors as the image has."""
+    lanes = choose_planar_tile(problem, isa).lanes
+    _, _, rows, columns = problem.out_shape
+    together = _channels_together(problem)
+    for channels in (size for size in range(1, min(together, MOST_CHANNELS) + 1) if together % size == 0):
+        for height in range(1, min(rows, 4) + 1):
+            for vectors in range(1, min(-(-columns // lanes), 4) + 1):
+                if channels * height * vectors <= isa.registers - 4:
+                    yield PlanarTile(channels, height, vectors, lanes)
+
+
+def predicted_cycles(problem: ConvProblem, isa: Isa, tile: PlanarTile) -> float:
     """Cycles of one core for the whole kernel: multiply-adds or loads, whichever is more, as in `conv2d_blocked`.
 
     Pixels that lie a stride apart are loaded one by one.
     """
-    tile = choose_planar_tile(problem, isa)
     batch, _, rows, columns = problem.out_shape
     pixels = tile.rows * tile.vectors
     loads = pixels * (tile.lanes if problem.spec.strides[1] > 1 else 1) + tile.channels

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import numpy as np
 from tvm.script.ir_builder import tirx as T
 
@@ -21,6 +24,23 @@ def pack_depthwise_weight(weight: np.ndarray, lanes: int) -> np.ndarray:
     return np.ascontiguousarray(padded.reshape(-1, lanes, r, s).transpose(0, 2, 3, 1))
 
 
+@dataclass(frozen=True)
+class DepthwiseTile:
+    """Accumulators held in registers: pixels of a row."""
+
+    columns: int
+
+
+def choose_depthwise_tile(problem: ConvProblem, isa: Isa) -> DepthwiseTile:
+    """Half of the registers, less a few."""
+    return DepthwiseTile(min(problem.out_shape[3], isa.registers // 2 - 4))
+
+
+def legal_depthwise_tiles(problem: ConvProblem, isa: Isa) -> Iterator[DepthwiseTile]:
+    """Every tile that fits the registers beside a weight and a value."""
+    return map(DepthwiseTile, range(1, min(problem.out_shape[3], isa.registers - 4) + 1))
+
+
 def depthwise_blocked(
     problem: ConvProblem,
     isa: Isa,
@@ -28,12 +48,13 @@ def depthwise_blocked(
     out_layout: Layout,
     residual_layout: Layout | None = None,
     clear_losers: bool = True,
+    tile: DepthwiseTile | None = None,
 ):
     """The kernel, with arguments as in `problem.spec.roles` (weight and bias packed) and the output last.
 
     All layouts have blocks of isa.lanes. There is no list of active inputs: the winners are those of the input's gate.
     """
-    return DepthwiseConvolution(problem, isa, x_layout, out_layout, residual_layout, clear_losers).build()
+    return DepthwiseConvolution(problem, isa, x_layout, out_layout, residual_layout, clear_losers, tile).build()
 
 
 class DepthwiseConvolution(DirectConvolution):
@@ -41,9 +62,9 @@ class DepthwiseConvolution(DirectConvolution):
 
     row_size = 1
 
-    def __init__(self, problem, isa, x_layout, out_layout, residual_layout, clear_losers):
+    def __init__(self, problem, isa, x_layout, out_layout, residual_layout, clear_losers, tile=None):
         super().__init__(problem, isa, x_layout, out_layout, residual_layout, clear_losers)
-        self.lanes, self.columns = isa.lanes, min(problem.out_shape[3], isa.registers // 2 - 4)
+        self.lanes, self.columns = isa.lanes, (tile or choose_depthwise_tile(problem, isa)).columns
 
     def weight_shape(self) -> tuple[int, ...]:
         return (-(-self.problem.channels_out // self.lanes), *self.problem.kernel, self.lanes)

@@ -40,12 +40,11 @@ class WinogradTile:
 
 def choose_winograd_tile(problem: ConvProblem, isa: Isa) -> WinogradTile:
     """The cut with the fewest predicted cycles."""
-    return min(_cuts(problem, isa), key=lambda tile: predicted_cycles(problem, isa, tile))
+    return min(legal_winograd_tiles(problem, isa), key=lambda tile: predicted_cycles(problem, isa, tile))
 
 
-def predicted_cycles(problem: ConvProblem, isa: Isa, tile: WinogradTile | None = None) -> float:
-    """Cycles for the whole kernel, cut this way or the best way."""
-    tile = tile or choose_winograd_tile(problem, isa)
+def predicted_cycles(problem: ConvProblem, isa: Isa, tile: WinogradTile) -> float:
+    """Cycles for the whole kernel, cut this way."""
     positions = (tile.outputs + TAPS - 1) ** 2
     total, batch = _tile_count(problem, tile.outputs), problem.out_shape[0]
     into, out = (-(-channels // isa.lanes) for channels in (problem.computed_in, problem.computed_out))
@@ -67,16 +66,17 @@ def predicted_cycles(problem: ConvProblem, isa: Isa, tile: WinogradTile | None =
     return shared_cycles(work, tasks, isa.cores)
 
 
-def _cuts(problem: ConvProblem, isa: Isa) -> Iterator[WinogradTile]:
+def legal_winograd_tiles(problem: ConvProblem, isa: Isa) -> Iterator[WinogradTile]:
+    """Every cut whose sums fit the registers."""
     out = -(-problem.computed_out // isa.lanes)
     for outputs in POINTS:
         total = _tile_count(problem, outputs)
         for columns in range(1, min(total, isa.registers - 4) + 1):
             for blocks in range(1, min(out, MOST_BLOCKS, (isa.registers - 4) // columns) + 1):
-                for times in CHUNKS:
+                for chunk in sorted({min(times * columns, total) for times in CHUNKS}):
                     for parts in sorted({1, min(2, out), min(isa.cores, out)}):
                         if out % parts == 0:
-                            yield WinogradTile(outputs, min(times * columns, total), blocks, columns, parts)
+                            yield WinogradTile(outputs, chunk, blocks, columns, parts)
 
 
 def _tile_count(problem: ConvProblem, outputs: int) -> int:

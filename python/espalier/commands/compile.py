@@ -40,7 +40,7 @@ def run(
         calibration = models.calibrate(mod, context, bar)
         bar.begin("compiling")
         start = time.perf_counter()
-        artifact = api.build(mod, target, context.plan(), calibration)
+        artifact = api.build(mod, target, context.plan(), calibration, records=context.records())
         seconds = time.perf_counter() - start
         bar.begin("saving")
         (with_model(artifact, model) if keep_model else artifact).save(output)

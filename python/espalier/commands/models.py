@@ -25,6 +25,7 @@ class PlanOptions:
     activations: str | None = None
     winograd: bool | None = None
     calibration: Path | None = None
+    records: Path | None = None
 
     def context(self) -> PassContext:
         """The pass context with these flags; it reads and checks the files that they name."""

@@ -78,6 +78,18 @@ def rounds(total: int, name: str) -> Iterator[Callable[[], None]]:
         yield advance
 
 
+@contextmanager
+def shares(name: str) -> Iterator[Callable[[float, str], None]]:
+    """A bar that is filled to a share between 0 and 1, with a text, only when the function it gives is called."""
+    with _progress(auto_refresh=False) as bar:
+        task = bar.add_task(name, total=1.0)
+
+        def show(share: float, text: str) -> None:
+            bar.update(task, completed=share, description=text, refresh=True)
+
+        yield show
+
+
 def _progress(**options) -> Progress:
     console = Console(stderr=True)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())

@@ -1,0 +1,120 @@
+"""The choices of a task on a CPU: kernel families and their tiles, as values that a tuner can store and compare.
+
+What cannot run is never listed: sums that do not fit the registers, families that do not suit the shapes. What the
+analytic rule expects to take more than `HOPELESS` times as long as the best is left out too, except each family's own
+tile: the layouts around a layer may want the family, and its time shows how far the rule is off.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import tvm
+from tvm.target import Target
+
+from espalier.core import ir_names
+from espalier.core.choices import Choice, Option, Task
+from espalier.core.errors import InvalidInputError
+from espalier.core.layers import Activation, ActiveList, Conv2dSpec
+from espalier.ir.dataflow import Dataflow
+from espalier.targets.cpu import Isa, isa_of
+from espalier.targets.resolve import as_dict, resolve_target
+
+from . import select
+from .choose_kernels import convolutions_of
+from .kernels.conv2d_blocked import Tile, legal_tiles
+from .kernels.conv2d_planar import PlanarTile, legal_planar_tiles
+from .kernels.depthwise_blocked import DepthwiseTile, legal_depthwise_tiles
+from .kernels.problem import ConvProblem
+from .kernels.winograd_tile import WinogradTile, legal_winograd_tiles
+from .select import Family, candidates
+
+HOPELESS = 1.5
+
+ANY_NAME = "layer"
+
+
+@dataclass(frozen=True)
+class _Tiling:
+    """The tiles of a kernel family. make: the family with one of them. legal: all that can run."""
+
+    tile: type
+    make: Callable[..., Family]
+    legal: Callable[[ConvProblem, Isa], Iterable]
+
+
+TILINGS = {
+    "blocked": _Tiling(Tile, select.blocked_family, legal_tiles),
+    "bfloat16": _Tiling(Tile, select.bfloat16_family, legal_tiles),
+    "winograd": _Tiling(WinogradTile, select.winograd_family, legal_winograd_tiles),
+    "planar": _Tiling(PlanarTile, select.planar_family, legal_planar_tiles),
+    "depthwise": _Tiling(DepthwiseTile, select.depthwise_family, legal_depthwise_tiles),
+}
+
+
+def task_of(problem: ConvProblem, target: Target) -> Task:
+    """The task of a convolution; parameters with their default values are left out: keys outlive new ones."""
+    plain = dataclasses.asdict(dataclasses.replace(problem.spec, name=ANY_NAME))
+    default = dataclasses.asdict(Conv2dSpec(ANY_NAME))
+    facts = {name: value for name, value in plain.items() if value != default[name]}
+    shapes = {"x": problem.x_shape, "weight": problem.weight_shape, "out": problem.out_shape}
+    return Task(ir_names.CONV2D, {**facts, "shapes": shapes}, as_dict(target))
+
+
+def is_tunable(problem: ConvProblem) -> bool:
+    """Whether its kernels have tiles to choose from; those of bytes take the analytic rule's."""
+    return problem.spec.format != "int8"
+
+
+def tasks_of(mod: tvm.IRModule, target: Target) -> dict[Task, list[str]]:
+    """The tasks of a module's convolutions in program order, each with the names of its layers."""
+    found: dict[Task, list[str]] = {}
+    for problem in convolutions_of(Dataflow.of(mod), isa_of(target)).values():
+        if is_tunable(problem):
+            found.setdefault(task_of(problem, target), []).append(problem.spec.name)
+    return found
+
+
+def problem_of_task(task: Task) -> tuple[ConvProblem, Isa]:
+    """The convolution and the instruction set behind a task; InvalidInputError if it is no convolution."""
+    if task.operator != ir_names.CONV2D:
+        raise InvalidInputError(f"task: got the operator {task.operator!r}, accepted is {ir_names.CONV2D!r}")
+    facts = dict(task.facts)
+    shapes = {role: tuple(shape) for role, shape in facts.pop("shapes").items()}
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()}
+    for name, kind in (("activation", Activation), ("winners", ActiveList), ("active", ActiveList)):
+        if given.get(name):
+            given[name] = kind(**given[name])
+    spec = Conv2dSpec(ANY_NAME, **given)
+    return ConvProblem(spec, shapes["x"], shapes["weight"], shapes["out"]), isa_of(resolve_target(task.device))
+
+
+def choice_of(family: Family) -> Choice:
+    """The family with its tile, as plain values."""
+    return Choice(family.name, tuple(dataclasses.asdict(family.tile).items()))
+
+
+def family_of(problem: ConvProblem, isa: Isa, choice: Choice) -> Family:
+    """The family with the tile that a choice names; InvalidInputError if there is none such."""
+    tiling = TILINGS.get(choice.family)
+    try:
+        return tiling.make(problem, isa, tiling.tile(**dict(choice.sizes)))
+    except (AttributeError, TypeError):
+        raise InvalidInputError(f"choice: got {choice}, accepted are families {', '.join(TILINGS)}") from None
+
+
+def options(problem: ConvProblem, isa: Isa) -> list[Option]:
+    """Every choice worth measuring: the rule's own first, then the others, the best predicted first."""
+    own = sorted(candidates(problem, isa), key=lambda family: family.cycles)
+    others = [other for family in own for other in _retiled(family, problem, isa)]
+    limit = HOPELESS * min(family.cycles for family in (*own, *others))
+    kept = [*own[1:], *(family for family in others if family.cycles <= limit)]
+    return [Option(choice_of(one), one.cycles) for one in (own[0], *sorted(kept, key=lambda family: family.cycles))]
+
+
+def _retiled(family: Family, problem: ConvProblem, isa: Isa) -> list[Family]:
+    """The family with every other tile."""
+    tiling = TILINGS[family.name]
+    return [tiling.make(problem, isa, tile) for tile in tiling.legal(problem, isa) if tile != family.tile]

@@ -1,0 +1,34 @@
+"""Cost models by name, and back from their files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from espalier.core.errors import InvalidInputError
+
+from .analytic import Analytic, read_header
+from .gaussian_process import ResidualProcess
+from .gradient_boosting import BoostedTrees
+from .interface import CostModel
+from .random_order import RandomOrder
+
+MODELS = {model.name: model for model in (Analytic, BoostedTrees, ResidualProcess, RandomOrder)}
+
+
+def new_model(name: str) -> CostModel:
+    """A model that has learned nothing; InvalidInputError for an unknown name."""
+    if name not in MODELS:
+        raise InvalidInputError(f"cost model: got {name!r}, accepted are {', '.join(MODELS)}")
+    return MODELS[name]()
+
+
+def load_model(path) -> CostModel:
+    """What a model's `save` wrote; InvalidInputError for anything else."""
+    path = Path(path)
+    if path.suffix == Analytic.suffix:
+        return MODELS.get(read_header(path).get("model"), Analytic).load(path)
+    by_suffix = {model.suffix: model for model in (BoostedTrees, ResidualProcess)}
+    if path.suffix not in by_suffix:
+        accepted = ", ".join(sorted({model.suffix for model in MODELS.values()}))
+        raise InvalidInputError(f"cost model {path}: got the ending {path.suffix!r}, accepted are {accepted}")
+    return by_suffix[path.suffix].load(path)

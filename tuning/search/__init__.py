@@ -1,0 +1,1 @@
+"""Which choice to measure next: one interface, a file for each way to search."""

@@ -1,0 +1,136 @@
+"""`espalier.tune`: a network and a budget to records, and what they are worth."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import tvm
+
+from espalier.core.calibration import Calibration
+from espalier.core.errors import InvalidInputError
+from espalier.core.plan import Plan
+from espalier.core.records import RecordFile
+from espalier.measure.devices import Local, Remote
+from espalier.measure.environment import record_environment
+from espalier.measure.threads import cores
+from espalier.measure.trial_runner import TrialRunner
+from espalier.targets.cpu import isa_of
+from espalier.targets.resolve import resolve_target
+
+from .budget import Budget
+from .cost_model.choose import load_model, new_model
+from .cost_model.interface import CostModel
+from .network_tasks import network_tasks
+from .records import Notebook
+from .search.exhaustive import Exhaustive
+from .search.guided import Guided
+from .search.interface import Search
+from .search.random_search import RandomSearch
+from .tuner import Progress, TaskState, Tuner
+
+SEARCHES = {search.name: search for search in (Guided, Exhaustive, RandomSearch)}
+
+
+@dataclass(frozen=True)
+class TuningOptions:
+    """How to tune.
+
+    model: a cost model's name, or the path of a saved one. search: one of SEARCHES. seed: of what is drawn.
+    where: the device. save_model: the path to save the trained cost model at, None to forget it.
+    """
+
+    model: str = "gp"
+    search: str = Guided.name
+    seed: int = 0
+    where: Local | Remote = Local()
+    save_model: str | None = None
+
+
+@dataclass(frozen=True)
+class TuningResult:
+    """What tuning found. tasks: their states. trials: that were run now. seconds: that it took. end: why it ended."""
+
+    tasks: tuple[TaskState, ...]
+    trials: int
+    seconds: float
+    end: str
+
+    @property
+    def rule_s(self) -> float:
+        """Seconds of the network's convolutions as the analytic rule computes them, of the tasks that were measured."""
+        return sum(len(one.work.layers) * one.rule_s for one in self._measured)
+
+    @property
+    def best_s(self) -> float:
+        """The same with the best choices that are known."""
+        return sum(len(one.work.layers) * one.best[1] for one in self._measured)
+
+    @property
+    def _measured(self) -> list[TaskState]:
+        return [one for one in self.tasks if one.rule_s and one.best]
+
+
+def tune(
+    mod: tvm.IRModule,
+    target="llvm",
+    plan: Plan | None = None,
+    calibration: Calibration | None = None,
+    records=None,
+    budget: Budget | str = "60s",
+    options: TuningOptions | None = None,
+    tell: Callable[[Progress], None] = lambda progress: None,
+    warn: Callable[[str], None] = lambda line: None,
+) -> TuningResult:
+    """Measure kernels of a network where it is expected to gain most.
+
+    mod, target, plan, calibration: as `build` takes them; kernels run on as many threads as the target has cores.
+    records: the file to read and to append to; None keeps what is measured only in the result.
+    budget: such as "60s" or "200trials". tell: is told of every batch. warn: is told what went wrong with the file.
+    Ctrl-C (KeyboardInterrupt) ends it in the middle of a batch; all batches before are in the file, and a later call
+    goes on from there.
+
+    Raises InvalidInputError, ToolNotFoundError, and what `build` raises.
+    """
+    options = options or TuningOptions()
+    budget = Budget.parse(budget) if isinstance(budget, str) else budget
+    budget.start()
+    resolved, model, search = resolve_target(target), _model(options.model), _search(options.search)
+    _check_threads(isa_of(resolved).cores, options.where)
+    with _opened(records) as file, TrialRunner(options.where) as runner:
+        tasks = network_tasks(mod, resolved, plan, calibration)
+        environment = record_environment(options.where.name)
+        tuner = Tuner(tasks, runner, Notebook(file, warn), environment, model, search, options.seed)
+        end = tuner.run(budget, tell)
+    if options.save_model:
+        model.save(options.save_model)
+    return TuningResult(tuple(tuner.states), budget.spent_trials, budget.seconds_spent(), end)
+
+
+@contextlib.contextmanager
+def _opened(records) -> Iterator[RecordFile | None]:
+    if records is None:
+        yield None
+        return
+    with RecordFile(records, write=True) as file:
+        yield file
+
+
+def _model(name: str) -> CostModel:
+    return load_model(name) if "." in name else new_model(name)
+
+
+def _search(name: str) -> Search:
+    if name not in SEARCHES:
+        raise InvalidInputError(f"search: got {name!r}, accepted are {', '.join(SEARCHES)}")
+    return SEARCHES[name]()
+
+
+def _check_threads(wanted: int, where: Local | Remote) -> None:
+    """Refuse a target of more cores than this machine lends."""
+    if isinstance(where, Local) and wanted > len(cores()):
+        raise InvalidInputError(
+            f"tuning: the target has {wanted} cores, this machine lends {len(cores())}; accepted is such as "
+            f'{{"kind": "llvm", "num-cores": {len(cores())}}}'
+        )
