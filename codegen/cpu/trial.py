@@ -67,13 +67,10 @@ class Trial:
 
     def arguments(self, arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """The kernel's arguments in order, the output last, filled with what is no result."""
-        pack = {
-            "x": self.x_layout.pack,
-            "weight": lambda weight: self.family.pack_weight(weight, self.x_layout.block),
-            "bias": self.family.pack_bias,
-            "residual": Layout(self.family.out_block).pack,
-        }
-        inputs = [pack.get(role, np.ascontiguousarray)(arrays[role]) for role in self.problem.spec.roles]
+        constants = {role: array for role, array in arrays.items() if role in ("weight", "bias")}
+        given = {**arrays, **self.family.pack(constants, self.x_layout.block)}
+        stored = {"x": self.x_layout.pack, "residual": Layout(self.family.out_block).pack}
+        inputs = [stored.get(role, np.ascontiguousarray)(given[role]) for role in self.problem.spec.roles]
         return [*inputs, self.out_layout.pack(np.full(self.problem.out_shape, np.nan, "float32"))]
 
     def is_cold(self, arguments: Sequence[np.ndarray]) -> bool:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from oracles.convolutions import check, depthwise_problems, problem_of, problems
 from oracles.stored import store
 
+from espalier.codegen.cpu.kernels.lists import whole_blocks
 from espalier.codegen.cpu.layout import Layout
 from espalier.codegen.cpu.select import candidates
 from espalier.codegen.cpu.spaces import HOPELESS, choice_of, family_of, options, problem_of_task, task_of
@@ -104,7 +105,7 @@ def check_family(problem, isa, family) -> None:
     x_layout = Layout(family.x_blocks[0], problem.halo_needed)
     packed = {
         "x": lambda x: store(x, x_layout.block, x_layout.halo),
-        "weight": lambda weight: family.pack_weight(weight, x_layout.block),
-        "bias": family.pack_bias,
+        "weight": lambda weight: family.pack({"weight": weight}, x_layout.block)["weight"],
+        "bias": lambda bias: whole_blocks(bias, family.out_block),
     }
     check(problem, isa, family.build(x_layout, Layout(family.out_block), None, True), packed, 0, family.out_block)
