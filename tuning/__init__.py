@@ -1,1 +1,1 @@
-"""Search: measurements to plans."""
+"""Measurements to choices: records, cost models, searches, and the tuner that joins them."""
