@@ -92,6 +92,17 @@ def test_calibrate(folder, tmp_path):
     assert (tmp_path / "g.npz").is_file()
 
 
+def test_calibrate_and_compile_quantized(folder, tmp_path):
+    formats = ("--weights", "focused<5>", "--density", 0.5)
+    calibrate = ("calibrate", folder / "net.onnx", "--inputs", folder / "x16.npy", *formats)
+    data = json_of(*calibrate, "--gates-from", folder / "gates.npz", "--ranges", "minmax", "-o", tmp_path / "r.npz")
+    assert {"x", "conv0", "conv1.gate/pi"} <= data["ranges"].keys()
+    compile = ("compile", folder / "net.onnx", *formats, "--calibration", tmp_path / "r.npz", "-o")
+    layers = {one["name"]: one for one in json_of(*compile, tmp_path / "out")["layers"]}
+    assert (layers["conv1"]["weights"], layers["conv1"]["activation_bits"]) == ("focused<5>", 8)
+    assert "focused<5>" in output_of("profile", tmp_path / "out", "--repeats", 1)
+
+
 def test_run(folder, tmp_path):
     assert "[1, 10]" in output_of("run", folder / "dense", "--input", folder / "x.npy")
     data = json_of("run", folder / "dense", "--input", folder / "x.npy", "-o", tmp_path / "y.npz")

@@ -122,6 +122,13 @@ def test_calibrating_for_a_dense_plan_is_refused(folder, tmp_path):
     assert_refused(arguments, "gates no layer and quantizes none", "--density 0.5", kept=tmp_path)
 
 
+def test_quantizing_without_ranges_is_refused(folder, tmp_path):
+    arguments = ("compile", folder / "net.onnx", "-o", tmp_path / "out", "--weights", "uniform<8>")
+    assert_refused(arguments, "range of the activations", "--calibration", kept=tmp_path)
+    calibrate = ("calibrate", folder / "net.onnx", "--inputs", folder / "x16.npy", "--weights", "uniform<8>")
+    assert_refused((*calibrate, "--ranges", "max", "-o", tmp_path / "r.npz"), "mse, percentile, minmax", kept=tmp_path)
+
+
 @pytest.mark.parametrize("damage", ["truncated", "no program", "no manifest", "other version", "no folder"])
 @pytest.mark.parametrize("command", ["run", "profile", "bench"])
 def test_artifacts_that_are_refused(command, damage, folder, tmp_path):

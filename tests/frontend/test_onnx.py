@@ -23,6 +23,15 @@ def layer_names(mod: tvm.IRModule) -> list[str]:
     return [name for name in variable_names(mod) if not name.startswith(("lv", "gv"))]
 
 
+def test_pads_with_zeros_are_the_operator_of_that_name():
+    b = ModelBuilder()
+    b.weights |= {"widths": np.array([0, 1, 2, 0, 0, 0, 1, 3]), "value": np.float32(1)}
+    zeros = from_onnx(b.model([1, 3, 8, 8], b.node("Pad", "x", "widths")))
+    assert "R.nn.pad(" in zeros.script()
+    ones = from_onnx(b.model([1, 3, 8, 8], b.node("Pad", "x", "widths", "value")))
+    assert "R.nn.pad(" not in ones.script()
+
+
 def run(mod: tvm.IRModule, *inputs: np.ndarray):
     machine = relax.VirtualMachine(tvm.compile(mod, "llvm"), tvm.cpu())
     return machine["main"](*map(tvm.runtime.tensor, inputs)).numpy()
