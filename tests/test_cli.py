@@ -177,8 +177,8 @@ def test_targets():
 
 
 def test_demo_in_miniature(monkeypatch):
-    """The dense network only; the whole demo is a test marked slow."""
-    monkeypatch.setattr(demo_command, "DENSITIES", (1.0,))
+    """Without calibration; the whole demo is a test marked slow."""
+    monkeypatch.setattr(demo_command, "CALIBRATED", ())
     text = output_of("demo", "--rounds", 1)
     for word in ("onnxruntime", "espalier, dense", "accuracy", "speed-up", "174 M", "1,000 CIFAR-10 test images"):
         assert word in text

@@ -7,6 +7,7 @@ import onnx
 import onnxruntime
 import pytest
 
+import espalier
 from espalier.frontend import bundled
 
 
@@ -59,3 +60,10 @@ def test_accuracy_on_the_sample(model, sample):
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     logits = [session.run(["logits"], {"image": sample.images[i : i + 1]})[0][0] for i in range(200)]
     assert np.mean(np.argmax(logits, axis=1) == sample.labels[:200]) > 0.88
+
+
+def test_the_model_with_gates_computes_a_quarter_and_is_right_as_often(sample):
+    artifact = espalier.build(espalier.from_onnx(bundled.gated_model_path()))
+    outputs = [artifact(sample.images[i : i + 1]).argmax() for i in range(200)]
+    assert np.mean(np.array(outputs) == sample.labels[:200]) > 0.86
+    assert sum(one.macs for one in artifact.layers) < 0.3 * sum(one.macs_dense for one in artifact.layers)

@@ -42,6 +42,11 @@ def model_path() -> Path:
     return FOLDER / "mcifarnet.onnx"
 
 
+def gated_model_path() -> Path:
+    """The same network trained with channel gates that keep half of its channels; inputs and outputs as above."""
+    return FOLDER / "mcifarnet_gated.onnx"
+
+
 def sample() -> Sample:
     """The bundled images, ready for the bundled network."""
     with np.load(FOLDER / "cifar10_sample.npz") as stored:
