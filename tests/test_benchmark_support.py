@@ -122,14 +122,25 @@ def test_a_gated_kernel_runs_on_changing_lists():
     assert len({one.tobytes() for one in lists}) > 1
 
 
+def test_a_kernel_of_bytes_runs_on_sums_that_fit_16_bits():
+    target = resolve_target("llvm")
+    isa = isa_of(target)
+    for one in (kernels.problem(16, 32, 6, 3, 1), kernels.at_density(kernels.problem(16, 32, 6, 3, 1), 0.5)):
+        quantized = kernels.in_int8(one, isa)
+        assert quantized.rounding == ("narrow" if isa.name == "avx512" else quantized.rounding)
+        kernels.runner(quantized, candidates(quantized, isa)[0], target)()
+
+
 def test_probes_do_the_work_that_they_claim():
     target = resolve_target("llvm")
     isa = isa_of(target)
     copy, peak = probes.copy_probe(isa, target, 4 << 12, 1 << 12), probes.peak_probe(isa, target)
     assert copy.work == 5 << 12
     assert peak.work == 2 * probes.STEPS * (isa.registers - 8) * isa.lanes
-    copy.run()
-    peak.run()
+    products = probes.peak_probe_int8(isa, target)
+    assert products.work == 4 * peak.work
+    for probe in (copy, peak, products):
+        probe.run()
 
 
 def test_winograd_is_reported_beside_the_best_direct_family():

@@ -28,11 +28,11 @@ TOGETHER = 4
 def pack_dense_quads(weight: np.ndarray, lanes: int, codes: Codes | None = None) -> np.ndarray:
     """int8 [C_out, C_in] to [C_out/lanes, C_in/4, 4 lanes]; or uint8 codes, see `Codes.pack`.
 
-    It is filled up with a value that it holds anyway: it meets inputs of zero, or outputs that nobody reads.
+    It is filled up with zeros; codes with a value that they have anyway, which meets inputs of zero.
     """
     steps = codes.group if codes else 1
     width = ((0, -len(weight) % lanes), (0, -weight.shape[1] % (QUAD * steps)))
-    padded = np.pad(weight, width, constant_values=weight.min())
+    padded = np.pad(weight, width, constant_values=weight.min() if codes else 0)
     quads = padded.reshape(len(padded) // lanes, lanes, -1, QUAD).transpose(0, 2, 1, 3)
     quads = np.ascontiguousarray(quads).reshape(*quads.shape[:2], lanes * QUAD)
     return codes.pack(quads) if codes else quads

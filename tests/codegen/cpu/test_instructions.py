@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 
 import pytest
+from oracles.integer_networks import IntegerNetwork
 from oracles.networks import plain
 
 from espalier.build import build
+from espalier.codegen.cpu.generate import generate
+from espalier.targets.cpu import cpu_target
 
 TARGETS = {
     "neon": ({"mtriple": "aarch64-linux-gnu", "mattr": ["+neon"]}, r"\bfmla\s+v\d+\.4s", r"\bz\d+\.s"),
@@ -26,6 +29,28 @@ def test_inner_loops(isa):
     assert not re.search(too_wide, text)
     counts = [len(re.findall(multiply_add, loop)) for loop in inner_loops(text, "conv1")]
     assert max(counts) >= 6, counts
+
+
+BYTES = {
+    "cascadelake": r"\bvpdpbusd\s.*%zmm",
+    "alderlake": r"\bvpdpbusd\s.*%ymm",
+    "skylake-avx512": r"\bvpmaddwd\s.*%zmm",
+    "haswell": r"\bvpmaddwd\s.*%ymm",
+}
+
+
+@pytest.mark.parametrize("mcpu", BYTES)
+def test_inner_loops_of_bytes(mcpu):
+    """Products of bytes in the widest vectors; sums are rescaled by one fused multiply-add."""
+    g = IntegerNetwork(1, 64, 16, 16)
+    mod = g.module(g.dequantize(g.conv(g.quantize(g.x), 64)))
+    program = generate(mod, cpu_target({"kind": "llvm", "mtriple": "x86_64-linux-gnu", "mcpu": mcpu}))
+    (module,) = program.executable.mod._collect_dso_modules()
+    text = module.inspect_source("asm")
+    counts = [len(re.findall(BYTES[mcpu], loop)) for loop in inner_loops(text, "conv0")]
+    assert max(counts) >= 6, counts
+    assert re.search(r"\bvfmadd\w+ps\b", text)
+    assert not re.search(r"\bfmaf?\b", text)
 
 
 def inner_loops(text: str, layer: str) -> list[str]:
