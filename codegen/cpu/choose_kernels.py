@@ -28,7 +28,15 @@ from .select import Family, candidates
 CHANGE_CYCLES = 1.7
 """Cycles for each value of a tensor whose layout is changed: measured."""
 
-KEEPING = ("relax.nn.max_pool2d", "relax.nn.avg_pool2d", "relax.nn.relu", "relax.add", "relax.concat")
+KEEPING = (
+    "relax.nn.max_pool2d",
+    "relax.nn.avg_pool2d",
+    "relax.nn.relu",
+    "relax.add",
+    "relax.concat",
+    "relax.strided_slice",
+    "relax.nn.pad",
+)
 """Stock operators with kernels that read any layout and write the same; the others of four dimensions read NCHW."""
 
 READING = ("relax.mean", "relax.nn.adaptive_avg_pool2d")

@@ -8,11 +8,12 @@ from espalier.ir.dataflow import dtype_of, shape_of
 
 from .kernels import glue
 from .kernels.glue import Pool
+from .kernels.shortcut import padded_channels, strided_pixels
 from .layout import Layout
 
 
 class StockKernels:
-    """Lowers pooling, spatial means, adds, relu and concatenation where their input already lies in blocks.
+    """Lowers pooling, spatial means, adds, relu, concatenation and strided slices where the input lies in blocks.
 
     lowering: the pass at work; it knows which tensor is stored how.
     """
@@ -32,6 +33,8 @@ class StockKernels:
             "relax.add": self._add,
             "relax.nn.relu": self._relu,
             "relax.concat": self._concat,
+            "relax.strided_slice": self._strided_slice,
+            "relax.nn.pad": self._pad,
         }.get(call.op.name)
         return bool(handler and handler(var, call))
 
@@ -100,6 +103,37 @@ class StockKernels:
     def _relu(self, var: relax.Var, call: relax.Call) -> bool:
         x = call.args[0]
         return self._is_stored(x) and self._pointwise(var, [x], glue.relu, "relu", self.lowering.stored_dtype(x))
+
+    def _strided_slice(self, var: relax.Var, call: relax.Call) -> bool:
+        """Pixels a stride apart; a slice of channels is left to TVM."""
+        source, shape = call.args[0], shape_of(var)
+        if not self._is_stored(source, "float32", "uint8") or len(shape) != 4 or len(call.args) < 5:
+            return False
+        axes, begin, _, strides = ([int(one) for one in field] for field in call.args[1:5])
+        if not set(axes) <= {2, 3} or min(begin) < 0 or min(strides) < 1:
+            return False
+        first, steps = dict(zip(axes, begin)), dict(zip(axes, strides))
+        corner, apart = (first.get(2, 0), first.get(3, 0)), (steps.get(2, 1), steps.get(3, 1))
+        x, source_layout = self._any(source)
+        layout = self.lowering.layout_for(var, source_layout.block, source_layout.dtype)
+        function = strided_pixels(shape_of(source), shape, corner, apart, source_layout, layout)
+        return self._finish(var, layout, function, "strided_slice", [x])
+
+    def _pad(self, var: relax.Var, call: relax.Call) -> bool:
+        """Constant channels around the others; other paddings are left to TVM."""
+        source, shape = call.args[0], shape_of(var)
+        if not self._is_stored(source, "float32", "uint8") or len(shape) != 4:
+            return False
+        width = [int(one) for one in call.attrs.pad_width]
+        if str(call.attrs.pad_mode) != "constant" or any(width[:2] + width[4:]) or min(width[2:4]) < 0:
+            return False
+        value = float(call.attrs.pad_value)
+        x, source_layout = self._any(source)
+        is_exact = source_layout.dtype != "bfloat16" or value == 0
+        layout = self.lowering.layout_for(var, source_layout.block, source_layout.dtype if is_exact else "float32")
+        number = int(value) if layout.dtype == "uint8" else value
+        function = padded_channels(shape_of(source), shape, width[2], number, source_layout, layout)
+        return self._finish(var, layout, function, "pad", [x])
 
     def _pointwise(self, var: relax.Var, sources: list[relax.Var], function, name: str, dtype: str) -> bool:
         block = self._any(sources[0])[1].block

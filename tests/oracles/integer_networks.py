@@ -157,6 +157,15 @@ def residual_network(channels: int, size: int = 17, batch: int = 2) -> tvm.IRMod
     return g.module(g.dense(g.dense(z, 33, False, levels=8), 10))
 
 
+def option_a_network(channels: int, batch: int = 2) -> tvm.IRModule:
+    """A shortcut of every second pixel, with channels of the zero point on both sides."""
+    g = IntegerNetwork(batch, 3, 9, 8)
+    y = g.conv(g.quantize(g.x), channels)
+    short = g.emit(relax.op.strided_slice(y, [2, 3], [0, 0], [9, 8], [2, 2]))
+    short = g.emit(relax.op.nn.pad(short, [0, 0, channels // 2, channels // 2, 0, 0, 0, 0], "constant", ZERO))
+    return g.module(g.dequantize(g.conv(y, 2 * channels, stride=2, residual=short)))
+
+
 def gated_network(channels: int, granularity: int, kind: str, boosts: bool, batch: int = 2) -> tvm.IRModule:
     """Gates on inner layers and, with the kind "branch", before an add; lists on both sides."""
     g = IntegerNetwork(batch, 3, 9, 8, boosts=boosts)

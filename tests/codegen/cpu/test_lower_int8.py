@@ -6,16 +6,18 @@ import platform
 
 import numpy as np
 import pytest
-from oracles.integer_networks import IntegerNetwork, gated_network, residual_network
+from oracles.integer_networks import IntegerNetwork, gated_network, option_a_network, residual_network
 from oracles.running import run_stock
 from tvm import relax
 
 from espalier.codegen.cpu.generate import generate
+from espalier.codegen.cpu.lower import LowerOnCpu
 from espalier.core.errors import InvalidModelError
 from espalier.core.integer import LayerArithmetic
 from espalier.core.layers import DenseSpec
+from espalier.ir.dataflow import Dataflow
 from espalier.ir.operators import layer_function
-from espalier.targets.cpu import cpu_target
+from espalier.targets.cpu import cpu_target, isa_of
 from espalier.targets.resolve import resolve_target
 
 IS_X86 = platform.machine() in ("x86_64", "AMD64")
@@ -32,6 +34,15 @@ def check(mod, target="llvm") -> None:
 @pytest.mark.parametrize("channels", [8, 17, 32])
 def test_residual_networks(channels):
     check(residual_network(channels))
+
+
+@pytest.mark.parametrize("channels", [6, 16])
+def test_shortcuts_without_projections(channels):
+    mod = option_a_network(channels)
+    check(mod)
+    lowered = LowerOnCpu(isa_of(resolve_target("llvm")))(mod)
+    called = [str(value) for value in Dataflow.of(lowered).values.values()]
+    assert not [text for text in called if "R.strided_slice" in text or "R.nn.pad" in text]
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def test_what_is_added_has_one_scale():
     assert found["stem"] == found["stem/max_pool2d"]
     assert found["stem"].scale == found["block1.conv2"].scale == pytest.approx(3 / 255)
     assert found["block1.conv1"].scale == pytest.approx(2 / 255)
-    assert found["block1.conv1"].zero == 128
+    assert found["block1.conv1"].zero in (127, 128)
     assert found["stem"].zero == 0
 
 
