@@ -6,8 +6,6 @@ import tvm
 from tvm import relax
 
 from espalier.core.calibration import Calibration
-from espalier.core.errors import InvalidPlanError
-from espalier.core.formats import parse_format
 from espalier.core.plan import Plan
 
 from .lower.refuse_winograd import RefuseWinograd
@@ -16,12 +14,18 @@ from .prepare.fuse_layers import FuseLayers
 from .prune.insert_channel_gates import InsertChannelGates
 from .prune.propagate_activity import PropagateActivity
 from .prune.replace_weights import ReplaceWeights
+from .quantize.fuse_qdq import FuseQdq
+from .quantize.rewrite_to_integer import RewriteToInteger
 from .quantize.round_to_bfloat16 import RoundToBfloat16
 
 
 def prepare_phase() -> list:
     """From what a frontend gives to layers with names."""
     return [
+        relax.transform.CanonicalizeBindings(),
+        relax.transform.ConvertToDataflow(min_size=1),
+        relax.transform.DeadCodeElimination(["main"]),
+        FuseQdq(),  # before FoldConstant, which would make float32 weights of quantized ones
         relax.transform.FoldConstant(),
         relax.transform.CanonicalizeBindings(),
         relax.transform.ConvertToDataflow(min_size=1),
@@ -40,12 +44,12 @@ def prune_phase(plan: Plan, calibration: Calibration) -> list:
     ]
 
 
-def quantize_phase(plan: Plan) -> list:
+def quantize_phase(plan: Plan, calibration: Calibration) -> list:
     """Number formats; last of all, because what reads a tensor decides how it is rounded."""
-    for layer in (plan.default, *map(plan.layer, plan.layers)):
-        if parse_format(layer.weights).is_quantized:
-            raise InvalidPlanError(f"weights: {layer.weights} cannot be compiled yet, accepted are float32, bfloat16")
-    return [RoundToBfloat16(plan)]
+    return [
+        RewriteToInteger(plan, calibration.ranges),  # first: it leaves float32 at its borders, which is not rounded
+        RoundToBfloat16(plan),
+    ]
 
 
 def lower_phase(plan: Plan) -> list:

@@ -73,7 +73,7 @@ class _LayerFuser(BindingRewriter):
 def _product(flow: Dataflow, var: relax.Var) -> _Chain | None:
     convolution = flow.call_of(var, "relax.nn.conv2d")
     if convolution is not None and _is_plain_conv2d(convolution):
-        return _Chain(_conv2d_spec(var.name, convolution), var, dict(zip(("x", "weight"), convolution.args)))
+        return _Chain(conv2d_spec(var.name, convolution), var, dict(zip(("x", "weight"), convolution.args)))
     matmul = flow.call_of(var, "relax.matmul")
     weight = None if matmul is None else _dense_weight(flow, matmul)
     if weight is None:
@@ -87,7 +87,8 @@ def _is_plain_conv2d(call: relax.Call) -> bool:
     return layouts == ("NCHW", "OIHW") and dtype_of(x) == "float32" and constant(call.args[1]) is not None
 
 
-def _conv2d_spec(name: str, call: relax.Call) -> Conv2dSpec:
+def conv2d_spec(name: str, call: relax.Call) -> Conv2dSpec:
+    """The parameters of a stock convolution."""
     attrs = call.attrs
     return Conv2dSpec(
         name,
@@ -143,13 +144,14 @@ def _take_residual(flow: Dataflow, chain: _Chain, taken: set) -> None:
 
 def _take_activation(flow: Dataflow, chain: _Chain) -> None:
     user = flow.only_user(chain.last)
-    activation = _activation(flow.call_of(user, "relax.nn.relu", "relax.clip", "relax.nn.relu6"))
+    activation = activation_of(flow.call_of(user, "relax.nn.relu", "relax.clip", "relax.nn.relu6"))
     if activation is not None:
         chain.spec = chain.spec.with_arguments(activation=activation)
         chain.extend(user)
 
 
-def _activation(call: relax.Call | None) -> Activation | None:
+def activation_of(call: relax.Call | None) -> Activation | None:
+    """The activation that a call of relu, relu6 or clip is; None for None."""
     if call is None:
         return None
     if call.op.name == "relax.nn.relu":

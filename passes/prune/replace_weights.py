@@ -28,7 +28,8 @@ class ReplaceWeights:
 
     def transform_module(self, mod: tvm.IRModule, _context) -> tvm.IRModule:
         """Apply to main, before gates and lists become arguments of the layers."""
-        if not self.calibration.weights:
+        made_for_weights = self.calibration.ranges and self.calibration.model_digest
+        if not self.calibration.weights and not made_for_weights:
             return mod
         if self.calibration.model_digest != model_digest(mod):
             raise InvalidInputError("calibration: it was made for a network with other weights; calibrate again")

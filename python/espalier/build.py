@@ -50,7 +50,11 @@ def build(
 def _compile(mod: tvm.IRModule, target: Target, plan: Plan, calibration: Calibration, lower: bool) -> Artifact:
     mod = prepare(mod)
     plan.check_layers(layer_names(mod))
-    phases = [pipeline.prune_phase(plan, calibration), pipeline.quantize_phase(plan), pipeline.lower_phase(plan)]
+    phases = [
+        pipeline.prune_phase(plan, calibration),
+        pipeline.quantize_phase(plan, calibration),
+        pipeline.lower_phase(plan),
+    ]
     for phase in phases:
         mod = pipeline.apply(mod, phase)
     program = generate(mod, target, lower)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from espalier.core.calibration import MODES, Calibration, Gate, LayerWeights, digest
+from espalier.core.calibration import MODES, Calibration, Gate, LayerWeights, Range, digest
 from espalier.core.errors import InvalidInputError
 
 finite = st.floats(-1e6, 1e6, width=32)
@@ -30,6 +32,8 @@ def layer_weights(draw) -> LayerWeights:
     return LayerWeights(weight, draw(arrays.arrays(np.float32, shape[0], elements=finite)))
 
 
+ranges = st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=2, max_size=2).map(sorted)
+
 calibrations = st.builds(
     Calibration,
     gates=st.dictionaries(names, gates(), max_size=3),
@@ -37,6 +41,7 @@ calibrations = st.builds(
     model_digest=st.text(),
     inputs_digest=st.text(),
     remarks=st.lists(st.text(), max_size=3).map(tuple),
+    ranges=st.dictionaries(names, ranges.map(lambda ends: Range(*ends)), max_size=3),
 )
 
 
@@ -60,7 +65,7 @@ def test_file_round_trip(tmp_path_factory, calibration):
     for name, one in calibration.weights.items():
         np.testing.assert_array_equal(back.weights[name].weight, one.weight, strict=True)
         np.testing.assert_array_equal(back.weights[name].bias, one.bias, strict=True)
-    for name in ("model_digest", "inputs_digest", "remarks"):
+    for name in ("model_digest", "inputs_digest", "remarks", "ranges"):
         assert getattr(back, name) == getattr(calibration, name)
 
 
@@ -122,15 +127,37 @@ def test_a_missing_array_is_refused(tmp_path):
         Calibration.load(path)
 
 
-def test_another_version_is_refused(tmp_path):
-    path = tmp_path / "gates.npz"
+def with_header(path, change) -> None:
+    """Save the small calibration with a header that `change` was called on."""
     small().save(path)
     with np.load(path) as stored:
         kept = {name: stored[name] for name in stored.files}
-    header = kept["header"].tobytes().replace(b'"espalier_calibration": 1', b'"espalier_calibration": 2')
-    np.savez(path, **{**kept, "header": np.frombuffer(header, np.uint8)})
-    with pytest.raises(InvalidInputError, match="version 2, accepted is 1"):
-        Calibration.load(path)
+    header = json.loads(kept["header"].tobytes())
+    change(header)
+    np.savez(path, **{**kept, "header": np.frombuffer(json.dumps(header).encode(), np.uint8)})
+
+
+def test_another_version_is_refused(tmp_path):
+    with_header(tmp_path / "gates.npz", lambda header: header.update(espalier_calibration=3))
+    with pytest.raises(InvalidInputError, match="version 3, accepted are 1 and 2"):
+        Calibration.load(tmp_path / "gates.npz")
+
+
+def test_a_file_from_before_there_were_ranges(tmp_path):
+    def as_in_version_1(header):
+        header["espalier_calibration"] = 1
+        del header["ranges"]
+
+    with_header(tmp_path / "gates.npz", as_in_version_1)
+    back = Calibration.load(tmp_path / "gates.npz")
+    assert back.ranges == {}
+    assert back.gates.keys() == small().gates.keys()
+
+
+@pytest.mark.parametrize("ends", [(1.0, 0.0), (float("nan"), 1.0), (0.0, float("inf"))])
+def test_malformed_range(ends):
+    with pytest.raises(InvalidInputError, match="range: got .* accepted are finite ends in order"):
+        Range(*ends)
 
 
 @given(arrays.arrays(np.float32, (2, 3), elements=finite))

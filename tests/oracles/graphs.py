@@ -108,7 +108,7 @@ def pruned(mod: tvm.IRModule, plan: Plan, mode: str = "select") -> tvm.IRModule:
 
 def planned(mod: tvm.IRModule, plan: Plan, mode: str = "select") -> tvm.IRModule:
     """The prepared module after every phase of the plan, with random gates."""
-    return pipeline.apply(pruned(mod, plan, mode), pipeline.quantize_phase(plan))
+    return pipeline.apply(pruned(mod, plan, mode), pipeline.quantize_phase(plan, Calibration()))
 
 
 def random_calibration(mod: tvm.IRModule, plan: Plan, mode: str = "select", seed: int = 0) -> Calibration:

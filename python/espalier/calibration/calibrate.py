@@ -1,4 +1,5 @@
-"""Gates for a network that was trained without any, and weights that make up for what the gates leave out.
+"""Gates for a network that was trained without any, weights that make up for what the gates leave out, and the ranges
+of activations under these gates and weights, where the plan quantizes layers.
 
 From a few hundred inputs without labels, in this order:
 
@@ -18,6 +19,7 @@ References
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -28,14 +30,18 @@ from espalier.build import prepare
 from espalier.core.calibration import Calibration, LayerWeights, digest
 from espalier.core.errors import InvalidInputError
 from espalier.core.plan import Plan
+from espalier.ir.dataflow import Dataflow
 from espalier.passes import pipeline
 from espalier.passes.analysis.gate_sites import GateSites, layer_names
 from espalier.passes.prune.replace_weights import ReplaceWeights, model_digest
+from espalier.passes.quantize.integer_tensors import quantized_layers
 
 from .fit import mean_divergence, mean_squared_error
 from .fitting_run import FittingRun, mean_contributions
+from .histogram import checked_method
 from .inputs import grouped_inputs
 from .interpreter import Interpreter, flat
+from .observe import observed_ranges
 from .permute import can_reorder, reordered_weights
 from .selection import Predicted, Selection
 
@@ -61,8 +67,10 @@ def calibrate(
     selection: Selection | None = None,
     seed: int = 0,
     progress: Progress | None = None,
+    ranges: str = "mse",
+    gates_from: Calibration | None = None,
 ) -> Calibration:
-    """Fit gates, and weights under these gates, to unlabelled inputs.
+    """Fit gates, and weights under these gates, to unlabelled inputs; and observe ranges of activations.
 
     mod: what a frontend returns. plan: the densities, granularities and placements to fit for.
     inputs: array [S, ...], or name -> array; S is at least 16 and a multiple of the model's batch.
@@ -73,10 +81,15 @@ def calibrate(
     selection: another way to choose channels, see `selection`; ridges are then not used.
     seed: of the random pixels that weights are fitted to.
     progress: called with (done, total, what).
+    ranges: for a plan that quantizes layers: the range that has the least squared error ("mse"), all but the largest
+        values ("percentile") or all that was seen ("minmax").
+    gates_from: a calibration whose gates and weights are taken as they are (those of a training, say); only ranges are
+        then observed.
 
     Raises InvalidInputError, InvalidPlanError, InvalidModelError.
     """
     _check_mode(mode)
+    checked_method(ranges)
     selections = [selection] if selection else [Predicted(_checked_ridge(ridge)) for ridge in ridges]
     if not selections:
         raise InvalidInputError("calibration: no ridges are given, accepted is at least one number above 0")
@@ -84,10 +97,28 @@ def calibrate(
     plan.check_layers(layer_names(prepared))
     given = grouped_inputs(prepared, inputs, MIN_SAMPLES)
     found = GateSites.of(prepared, plan)
-    if not found.sites:
+    fits = bool(found.sites) and gates_from is None
+    layers = len(layer_names(prepared))
+    observes = bool(quantized_layers(Dataflow.of(prepared), plan))
+    report = _Reporter(progress, layers * (_runs(len(selections)) + reorder) * fits + observes)
+    if gates_from is not None:
+        calibration = dataclasses.replace(gates_from, inputs_digest=_digest(given))
+    elif fits:
+        calibration = _fitted(prepared, found, given, selections, reconstruct, reorder, seed, report)
+    else:
         remark = "no gate was fitted: the plan asks for none" if plan == Plan() else "no gate was fitted"
-        return Calibration(inputs_digest=_digest(given), remarks=(remark, *found.remarks))
-    report = _Reporter(progress, layers=len(layer_names(prepared)), runs=_runs(len(selections)) + reorder)
+        calibration = Calibration(inputs_digest=_digest(given), remarks=(remark, *found.remarks))
+    if not observes:
+        return calibration
+    report.named("ranges")("activations")
+    observed = observed_ranges(prepared, given, plan, calibration, ranges)
+    remark = f"ranges of {len(observed)} tensors were observed ({ranges})"
+    own = {"ranges": observed, "model_digest": model_digest(prepared), "remarks": (*calibration.remarks, remark)}
+    return dataclasses.replace(calibration, **own)
+
+
+def _fitted(prepared, found: GateSites, given, selections, reconstruct, reorder, seed, report) -> Calibration:
+    """Gates, and weights under them."""
     weights = _reordered(prepared, found.sites, given, reconstruct, selections[0], report) if reorder else {}
     ordered = pipeline.apply(prepared, [ReplaceWeights(Calibration({}, weights, model_digest(prepared)))])
     fitter = _Fitter(Interpreter(ordered), found, given, reconstruct, seed, report)
@@ -136,8 +167,8 @@ class _Fitter:
 class _Reporter:
     """Counts layers through all runs."""
 
-    def __init__(self, progress: Progress | None, layers: int, runs: int):
-        self.progress, self.total, self.done = progress, layers * runs, 0
+    def __init__(self, progress: Progress | None, total: int):
+        self.progress, self.total, self.done = progress, total, 0
 
     def named(self, label: str) -> Callable[[str], None]:
         """A callback for the layers of one run."""

@@ -66,11 +66,12 @@ class Interpreter:
         """The start of a walk: the inputs [G, *shape] by parameter name."""
         return {param: inputs[param.name] for param in self.params}
 
-    def walk(self, lanes: Sequence[Lane], on_layer: Callable) -> list[np.ndarray]:
+    def walk(self, lanes: Sequence[Lane], on_layer: Callable, on_value: Callable | None = None) -> list[np.ndarray]:
         """Evaluate every binding in all lanes; a value dies with its last reader.
 
         on_layer(layer, lanes) returns the layer's output [S, ...] for each lane. Lanes may share a value
         (the same array); what is computed from shared values alone is computed once and shared again.
+        on_value(var, value) is told what every binding gives in the first lane.
         Returns the model's first output [G, *shape] of each lane.
         """
         groups = len(next(iter(lanes[0].values())))
@@ -79,6 +80,8 @@ class Interpreter:
                 results = _grouped(on_layer(step.layer, lanes), groups)
             else:
                 results = self._other(step, lanes, groups)
+            if on_value:
+                on_value(step.var, results[0])
             for lane, result in zip(lanes, results):
                 lane[step.var] = result
                 for var in step.dead:

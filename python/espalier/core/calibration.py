@@ -1,10 +1,11 @@
-"""What calibration found: gates fitted to a network, and weights fitted to the gates."""
+"""What calibration found: gates fitted to a network, weights fitted to the gates, and ranges of activations."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,9 @@ import numpy as np
 from .errors import EspalierError, InvalidInputError
 from .files import write_atomically
 
-VERSION = 1
+VERSION = 2
+READABLE = (1, 2)
+"""Version 1 had no ranges."""
 MODES = ("select", "boost")
 
 
@@ -64,6 +67,22 @@ class LayerWeights:
 
 
 @dataclass(frozen=True)
+class Range:
+    """The values of a tensor that are worth a number of their own; what lies outside becomes one of the ends.
+
+    Zero always has a number, so the range is taken to reach to it. Raises InvalidInputError for an end that is no
+    finite number, or a low end above the high one.
+    """
+
+    low: float
+    high: float
+
+    def __post_init__(self):
+        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low <= self.high):
+            raise InvalidInputError(f"range: got {self.low!r} to {self.high!r}, accepted are finite ends in order")
+
+
+@dataclass(frozen=True)
 class Calibration:
     """What was fitted to a network on unlabelled inputs.
 
@@ -71,7 +90,9 @@ class Calibration:
     weights: by layer name, weights and biases that take the place of the network's own: fitted so that
         the layer still gives what it gave before its inputs were skipped, channels reordered so that
         those of like importance share a group.
-    model_digest: of the weights that they replace (`passes.prune.replace_weights.model_digest`).
+    ranges: of the activations, by the names of `passes.quantize.tensor_names`: layers (their output) and inputs of
+        the model by their own names.
+    model_digest: of the weights that were there before (`passes.prune.replace_weights.model_digest`).
     inputs_digest: of the inputs it was fitted on.
     remarks: what the fit found, one line each.
     """
@@ -81,6 +102,7 @@ class Calibration:
     model_digest: str = ""
     inputs_digest: str = ""
     remarks: tuple[str, ...] = ()
+    ranges: Mapping[str, Range] = field(default_factory=dict)
 
     def content(self) -> tuple[dict, dict[str, np.ndarray]]:
         """Everything in it: JSON-able values, and the arrays by a name of their own."""
@@ -96,6 +118,7 @@ class Calibration:
             "model_digest": self.model_digest,
             "inputs_digest": self.inputs_digest,
             "remarks": list(self.remarks),
+            "ranges": {name: [one.low, one.high] for name, one in self.ranges.items()},
         }
         return header, arrays
 
@@ -111,9 +134,10 @@ class Calibration:
         """Read what `save` wrote; InvalidInputError if the file is something else, damaged, or of another version."""
         try:
             header, arrays = _read(Path(path).read_bytes())
-            if header["espalier_calibration"] != VERSION:
-                version = header["espalier_calibration"]
-                raise InvalidInputError(f"calibration {path}: version {version!r}, accepted is {VERSION}")
+            version = header["espalier_calibration"]
+            if version not in READABLE:
+                accepted = " and ".join(map(str, READABLE))
+                raise InvalidInputError(f"calibration {path}: version {version!r}, accepted are {accepted}")
             return Calibration(
                 {
                     name: Gate(arrays[f"phi/{name}"], arrays[f"rho/{name}"], mode)
@@ -123,6 +147,7 @@ class Calibration:
                 header["model_digest"],
                 header["inputs_digest"],
                 tuple(header["remarks"]),
+                {name: Range(*ends) for name, ends in header.get("ranges", {}).items()},
             )
         except EspalierError:
             raise

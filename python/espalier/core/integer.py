@@ -55,13 +55,16 @@ class LayerArithmetic:
     """The integers of a quantized layer besides its arrays.
 
         t = sums of (x - x_zero) * weight + bias
-        t = RNE(t, multiplier * pi, shift)      pi only under a gate that boosts and where no residual is inside of it
+        t = RNE(t, multiplier * pi, shift)      pi where no residual is inside of the gate
         t = with the residual, see ResidualArithmetic
-        t = RNE(max(t, 0), pi, pi_shift)        under a gate "output" that boosts a layer with a residual
+        t = RNE(max(t, 0), pi, pi_shift)        under a gate "output" of a layer with a residual
         y = clip(t + zero, low, high)
 
     Channels that lose under a gate "output" or "listed" are `zero`; under a gate "branch" their t before the residual
-    is 0. A list of active inputs asks for x_zero 0. With the role "scale" instead of "multiplier" the layer gives real
+    is 0. Gates "branch" and "output" have a pi, which is 0 for losers; a gate that only selects is "listed", which has
+    none, or "branch" with a pi of 0 and 1.
+
+    A list of active inputs asks for x_zero 0. With the role "scale" instead of "multiplier" the layer gives real
     numbers, y = t * scale in float32, and has neither gate nor residual.
     """
 
@@ -123,7 +126,10 @@ class _Spec:
 
 @dataclass(frozen=True)
 class QuantizeSpec(_Spec):
-    """x float32 to uint8 of any shape: clip(round(x / scale) + zero, low, high), ties to even; NaN is undefined."""
+    """x float32 to uint8 of any shape: clip(round(x / scale) + zero, low, high), ties to even; NaN is undefined.
+
+    The quotient is rounded to float32 first, as IEEE 754 division gives it.
+    """
 
     name: str
     scale: float

@@ -58,13 +58,16 @@ def import_onnx(model, shapes: Mapping[str, Sequence[int]] | None = None) -> tup
 class _ProgramOrderImporter(ONNXGraphImporter):
     """Binds each layer when its node is reached; the parent binds it at its first use, in another order.
 
-    Clip becomes the operator of that name; the parent writes loops, which no pass recognises.
+    Clip and Pad become the operators of these names; the parent writes loops, which no pass recognises.
     """
 
     def _convert_operator(self, op_name, inputs, attrs, opset):
         bounds = _clip_bounds(inputs, attrs) if op_name == "Clip" else None
         if bounds is not None:
             return self.bb.normalize(relax.op.clip(inputs[0], *bounds))
+        widths = _pad_widths(inputs, attrs) if op_name == "Pad" else None
+        if widths is not None:
+            return self.bb.normalize(relax.op.nn.pad(inputs[0], widths, "constant", 0))
         try:
             result = super()._convert_operator(op_name, inputs, attrs, opset)
         except EspalierError:
@@ -86,6 +89,19 @@ def _clip_bounds(inputs, attrs: Mapping) -> tuple[float, float] | None:
             return None
         bounds.append(float(attrs.get(key, default)) if given is None else float(given.value.numpy()))
     return bounds[0], bounds[1]
+
+
+def _pad_widths(inputs, attrs: Mapping) -> list[int] | None:
+    """Constant widths before and after each axis of a Pad with zeros; None if it is something else."""
+    widths, value, axes = [*inputs[1:4], None, None, None][:3]
+    mode = attrs.get("mode", b"constant")
+    if mode not in ("constant", b"constant") or axes is not None or not isinstance(widths, tvm.ir.GenericConst):
+        return None
+    if value is not None and not (isinstance(value, tvm.ir.GenericConst) and float(value.value.numpy()) == 0):
+        return None
+    given = [int(one) for one in widths.value.numpy()]
+    half = len(given) // 2
+    return [one for pair in zip(given[:half], given[half:]) for one in pair] if min(given) >= 0 else None
 
 
 def _prepared(model) -> onnx.ModelProto:
@@ -124,7 +140,7 @@ def _weight_name(node: onnx.NodeProto, stored: set[str], makers: Mapping[str, on
         if maker is None or maker.op_type not in _SAME_TENSOR:
             return None
         name = maker.input[0]
-    return name
+    return name.removesuffix("_quantized")  # as ONNX Runtime calls the weights that it quantizes
 
 
 def _check_static_outputs(main: relax.Function, graph: onnx.GraphProto) -> None:

@@ -1,0 +1,77 @@
+"""The ranges of activations over calibration data, under the gates that will run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import tvm
+
+from espalier.core.calibration import Calibration, Range
+from espalier.core.plan import Plan
+from espalier.passes import pipeline
+from espalier.passes.analysis.gate_sites import GateSites
+from espalier.passes.prune.replace_weights import ReplaceWeights
+from espalier.passes.quantize.integer_tensors import IntegerTensors
+from espalier.passes.quantize.tensor_names import gate_names, tensor_names
+
+from .gated_layers import GatedLayers
+from .histogram import Histogram
+from .interpreter import Interpreter
+
+SAMPLES = 64
+"""So many samples go through the network at a time."""
+
+
+def observed_ranges(
+    prepared: tvm.IRModule, inputs: Mapping[str, np.ndarray], plan: Plan, calibration: Calibration, method: str
+) -> dict[str, Range]:
+    """A range for every tensor that the plan has in integers, and for what the gates of quantized layers compute.
+
+    prepared: a module before the prune phase; inputs: [G, N, ...] by input name; calibration: its gates and weights
+    are those that will run; method: one of `histogram.RANGES`.
+    """
+    prepared = pipeline.apply(prepared, [ReplaceWeights(calibration)])
+    found = IntegerTensors.of(prepared, plan)
+    if not found.layers:
+        return {}
+    watch = _Watch(found)
+    interpreter = Interpreter(prepared)
+    sites = GateSites.of(prepared, plan)
+    first = next(iter(inputs.values()))
+    step = max(1, SAMPLES // first.shape[1])
+    for start in range(0, len(first), step):
+        lane = interpreter.lane({name: array[start : start + step] for name, array in inputs.items()})
+        for var, value in lane.items():
+            watch.on_value(var, value)
+        interpreter.walk([lane], GatedLayers(sites, calibration.gates, on_gate=watch.on_gate), watch.on_value)
+    return watch.ranges(method)
+
+
+class _Watch:
+    """Counts the values of what goes by."""
+
+    def __init__(self, found: IntegerTensors):
+        names = tensor_names(found.flow)
+        self.found, self.names = found, {var: names[var] for var in found.wanted}
+        self.seen: dict[str, Histogram] = {}
+
+    def on_value(self, var, value: np.ndarray) -> None:
+        if var in self.names:
+            self._count(self.names[var], value)
+
+    def on_gate(self, layer: str, features: np.ndarray, saliencies: np.ndarray) -> None:
+        if layer in self.found.layers:
+            for name, values in zip(gate_names(layer), (features, saliencies)):
+                self._count(name, values)
+
+    def _count(self, name: str, values: np.ndarray) -> None:
+        self.seen.setdefault(name, Histogram()).add(values)
+
+    def ranges(self, method: str) -> dict[str, Range]:
+        """A gate's values are not clipped: their largest ones are what it is about."""
+        bits = {self.names[var]: self.found.bits(var) for var in self.names}
+        return {
+            name: seen.range(method, bits[name]) if name in bits else seen.range("minmax", 8)
+            for name, seen in self.seen.items()
+        }
