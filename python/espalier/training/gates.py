@@ -21,13 +21,10 @@ from ..core.errors import InvalidInputError, InvalidModelError, InvalidPlanError
 from ..core.plan import Plan, kept_groups
 from .layer_ends import LayerEnds, scale_channels
 from .sites import FoundSites, find_sites
-from .tracing import traced
+from .tracing import PLAN, traced
 
 GATES = "gates"
 """The submodule that holds the gates, each under the name of its layer."""
-
-PLAN = "espalier.plan"
-"""The key in a gated network's `meta` of the plan it was made for."""
 
 
 class ChannelGate(nn.Module):

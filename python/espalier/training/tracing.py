@@ -11,6 +11,12 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from ..core.errors import InvalidModelError
 from .layer_ends import LayerEnds
 
+PLAN = "espalier.plan"
+"""The key in the `meta` of a network with gates or quantizers of the plan it was made for."""
+
+RANGES = "espalier.ranges"
+"""The key in the `meta` of a network with quantizers of the ranges of its activations."""
+
 
 def traced(model: nn.Module) -> fx.GraphModule:
     """A copy of the network as a graph; InvalidModelError if torch.fx cannot trace it."""

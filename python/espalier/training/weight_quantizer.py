@@ -18,6 +18,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 from ..core.formats import Format
 from ..core.quantized_weights import QuantizedWeights
@@ -110,3 +111,14 @@ class WeightQuantizer(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.format}, {float(self.settled.float().mean()):.0%} fixed"
+
+
+def weight_quantizers(model: nn.Module) -> dict[str, tuple[WeightQuantizer, nn.Parameter]]:
+    """Quantizer and latent weight of each quantized layer, by its name."""
+    found = {}
+    for name, module in model.named_modules():
+        if parametrize.is_parametrized(module, "weight"):
+            chain = module.parametrizations.weight
+            if isinstance(chain[0], WeightQuantizer):
+                found[name] = chain[0], chain.original
+    return found
