@@ -1,8 +1,9 @@
-"""Training networks with channel gates, in torch; needs torch, which is imported with the function that is asked for.
+"""Training networks with channel gates and quantizers, in torch; needs torch, which is imported with the function that is asked for.
 
     gated = insert_gates(network, plan, example)     # computes what the network does, until it is trained
     set_density(gated, 0.5)                          # lower it step by step while training
-    mod, plan, calibration = export(gated, example)  # what espalier.build compiles to the same network
+    quantized = insert_quantizers(gated, plan, inputs)  # the same for the plan's number formats
+    mod, plan, calibration = export(quantized, example)  # what espalier.build compiles to the same network
 
 A finished training: `load_finished("mcifarnet-gated/weights.pt")`. Recipes: `python -m espalier.training --help`.
 """
@@ -15,6 +16,8 @@ _HOMES = {
     "ChannelGate": "gates",
     "insert_gates": "gates",
     "set_density": "gates",
+    "insert_quantizers": "quantizers",
+    "IntegerNetwork": "integer_eval",
     "export": "export",
     "load_finished": "finished",
 }

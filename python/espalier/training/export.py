@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 
 import numpy as np
 import tvm
 from torch import fx
-from torch.nn.utils import parametrize
 
 from ..build import prepare
 from ..core.calibration import Calibration, Gate
@@ -18,6 +16,7 @@ from ..frontend.torch import from_torch
 from ..passes.prune.replace_weights import model_digest
 from .activation_quantizers import ActivationQuantizer
 from .gates import ChannelGate, found_gates, without_gates
+from .plain_layers import with_plain_layers
 from .tracing import PLAN, RANGES
 from .weight_quantizer import weight_quantizers
 
@@ -53,9 +52,7 @@ def export_float(model: fx.GraphModule, plan: Plan, example) -> tuple[tvm.IRModu
 
 def _without_quantizers(model: fx.GraphModule) -> fx.GraphModule:
     """A copy of the network whose weights have their quantized values and whose activations are not rounded."""
-    plain = copy.deepcopy(model).eval()
-    for name in weight_quantizers(plain):
-        parametrize.remove_parametrizations(plain.get_submodule(name), "weight")
+    plain = with_plain_layers(model)
     for node in list(plain.graph.nodes):
         if node.op == "call_module" and isinstance(plain.get_submodule(node.target), ActivationQuantizer):
             node.replace_all_uses_with(node.args[0])

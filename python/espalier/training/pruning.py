@@ -6,8 +6,6 @@ References
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
@@ -52,12 +50,3 @@ def update_masks(model: nn.Module, deviations: float) -> None:
         if parametrize.is_parametrized(module, "weight"):
             chain = module.parametrizations.weight
             chain[0].update(chain.original, deviations)
-
-
-def without_masks(model: nn.Module) -> nn.Module:
-    """A copy of the network whose weights are plain ones again, zeros included."""
-    plain = copy.deepcopy(model)
-    for module in list(plain.modules()):
-        if parametrize.is_parametrized(module, "weight"):
-            parametrize.remove_parametrizations(module, "weight")
-    return plain
