@@ -43,7 +43,7 @@ def export(model: fx.GraphModule, example) -> tuple[tvm.IRModule, Plan, Calibrat
 def export_float(model: fx.GraphModule, plan: Plan, example) -> tuple[tvm.IRModule, Plan, Calibration]:
     """The same for a network without quantizers, with gates or without, under a plan that may quantize it."""
     gates = found_gates(model)
-    mod = from_torch(without_gates(model), example)
+    mod = from_torch(without_gates(model).cpu(), example)
     calibration = Calibration(
         {name: _exported(gate) for name, gate in gates.items()}, model_digest=model_digest(prepare(mod))
     )
