@@ -23,9 +23,9 @@ from support.networks import mcifarnet
 
 from espalier.core.files import write_atomically
 from espalier.frontend import bundled
-from espalier.training.export import export_onnx
 from espalier.training.finished import EXAMPLE
 from espalier.training.networks import MCIFARNET
+from espalier.training.onnx_export import export_onnx
 
 SAMPLE, CALIBRATION = 1000, 512
 EXPECTED_TOP1, TOLERANCE = 91.92, 0.05

@@ -47,7 +47,8 @@ def prune_phase(plan: Plan, calibration: Calibration) -> list:
 def quantize_phase(plan: Plan, calibration: Calibration) -> list:
     """Number formats; last of all, because what reads a tensor decides how it is rounded."""
     return [
-        RewriteToInteger(plan, calibration.ranges),  # first: it leaves float32 at its borders, which is not rounded
+        # first: it leaves float32 at its borders, which is not rounded
+        RewriteToInteger(plan, calibration.ranges, calibration.quantized),
         RoundToBfloat16(plan),
     ]
 

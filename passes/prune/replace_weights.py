@@ -28,7 +28,8 @@ class ReplaceWeights:
 
     def transform_module(self, mod: tvm.IRModule, _context) -> tvm.IRModule:
         """Apply to main, before gates and lists become arguments of the layers."""
-        made_for_weights = self.calibration.ranges and self.calibration.model_digest
+        holds_numbers = self.calibration.ranges or self.calibration.quantized
+        made_for_weights = holds_numbers and self.calibration.model_digest
         if not self.calibration.weights and not made_for_weights:
             return mod
         if self.calibration.model_digest != model_digest(mod):

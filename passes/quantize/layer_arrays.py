@@ -9,6 +9,7 @@ import numpy as np
 from espalier.core.errors import EspalierError, InvalidPlanError
 from espalier.core.formats import Format
 from espalier.core.integer import MULTIPLIER_BITS, multipliers
+from espalier.core.quantized_weights import QuantizedWeights
 
 from .fitting.fit import fit
 from .scales import Numbers
@@ -36,18 +37,18 @@ class LayerArrays:
         return multipliers(self.scale / out_scale, bits)
 
 
-def layer_arrays(name: str, weight: np.ndarray, bias, fmt: Format, x: Numbers, out_scale: float | None) -> LayerArrays:
+def layer_arrays(
+    name: str, weight: np.ndarray | QuantizedWeights, bias, fmt: Format, x: Numbers, out_scale: float | None
+) -> LayerArrays:
     """Fit the weight to its format and count the bias in steps of the sums.
 
-    bias: float32 [C_out] or None; out_scale: of the output in integers, None where it is float32.
+    weight: float32, or codes that a training settled on, which are taken as they are. bias: float32 [C_out] or None.
+    out_scale: of the output in integers, None where it is float32.
     Raises InvalidPlanError if the format cannot have the weights, or if int32 may not hold the sums.
     """
-    try:
-        fitted = fit(weight, fmt)
-    except EspalierError as error:
-        raise InvalidPlanError(f"layer {name!r}, weights {fmt}: {error}") from None
+    fitted = weight if isinstance(weight, QuantizedWeights) else _fitted(name, weight, fmt)
     integers, scale = fitted.integers, fitted.scale.astype(np.float64) * x.scale
-    bias = np.zeros(len(weight)) if bias is None else bias.astype(np.float64)
+    bias = np.zeros(len(scale)) if bias is None else bias.astype(np.float64)
     if 0 in fitted.table:
         integers, scale = _without_silent(integers, scale, bias, out_scale or 0.0)
     counted = np.rint(bias / scale)
@@ -56,6 +57,13 @@ def layer_arrays(name: str, weight: np.ndarray, bias, fmt: Format, x: Numbers, o
     arrays = LayerArrays(integers, counted.astype(np.int32), scale)
     check_sums(name, arrays, x.zero)
     return arrays
+
+
+def _fitted(name: str, weight: np.ndarray, fmt: Format) -> QuantizedWeights:
+    try:
+        return fit(weight, fmt)
+    except EspalierError as error:
+        raise InvalidPlanError(f"layer {name!r}, weights {fmt}: {error}") from None
 
 
 def _without_silent(integers: np.ndarray, scale: np.ndarray, bias: np.ndarray, out_scale: float):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import numpy as np
 import tvm
@@ -12,10 +13,12 @@ from tvm.relax.expr_functor import mutator
 
 from espalier.core import ir_names
 from espalier.core.calibration import Range
+from espalier.core.errors import InvalidInputError
 from espalier.core.formats import Format, parse_format
 from espalier.core.integer import LayerArithmetic
 from espalier.core.layers import Activation, ChannelGateSpec, LayerSpec
 from espalier.core.plan import Plan
+from espalier.core.quantized_weights import QuantizedWeights
 from espalier.ir.dataflow import constant, shape_of
 from espalier.ir.operators import activate, channel_gate_function, layer_function
 from espalier.ir.rewriting import BindingRewriter
@@ -37,14 +40,16 @@ class RewriteToInteger:
     Tensors are quantized where integers are read and none are made: at the network's inputs, and behind what stays in
     float32. A layer that only float32 operators read gives float32 itself.
 
-    ranges: of the activations, by the names of `tensor_names`.
+    ranges: of the activations, by the names of `tensor_names`. quantized: codes of layers that are not fitted any more.
 
     Raises InvalidPlanError if a range is missing, if a format cannot have a layer's weights, or if int32 may not hold
-    a layer's sums.
+    a layer's sums; InvalidInputError for codes of another format or shape than the layer's.
     """
 
-    def __init__(self, plan: Plan, ranges: Mapping[str, Range]):
-        self.plan, self.ranges = plan, ranges
+    def __init__(
+        self, plan: Plan, ranges: Mapping[str, Range], quantized: Mapping[str, QuantizedWeights] = MappingProxyType({})
+    ):
+        self.plan, self.ranges, self.quantized = plan, ranges, quantized
 
     def transform_module(self, mod: tvm.IRModule, _context) -> tvm.IRModule:
         """Apply to main, after the prune phase."""
@@ -52,14 +57,20 @@ class RewriteToInteger:
         if not found.layers and not found.left:
             return mod
         rewriter = _Rewriter(mod)
-        rewriter.configure(self.plan, self.ranges, found)
+        rewriter.configure(self.plan, self.ranges, self.quantized, found)
         return rewriter.run()
 
 
 @mutator
 class _Rewriter(BindingRewriter):
-    def configure(self, plan: Plan, ranges: Mapping[str, Range], found: IntegerTensors) -> None:
-        self.plan, self.ranges, self.found = plan, ranges, found
+    def configure(
+        self,
+        plan: Plan,
+        ranges: Mapping[str, Range],
+        quantized: Mapping[str, QuantizedWeights],
+        found: IntegerTensors,
+    ) -> None:
+        self.plan, self.ranges, self.quantized, self.found = plan, ranges, quantized, found
         self.names = tensor_names(found.flow)
         self.numbers: dict[relax.Var, Numbers] = numbers_of(found, self.names, ranges)
         self.stock = StockOnIntegers(self)
@@ -95,7 +106,7 @@ class _Rewriter(BindingRewriter):
         fmt = parse_format(self.plan.layer(spec.name).weights)
         bias = None if "bias" not in given else constant(given["bias"])
         least_step = y and y.scale / boost.most
-        arrays = layer_arrays(spec.name, constant(given["weight"]), bias, fmt, x, least_step)
+        arrays = layer_arrays(spec.name, self._weight(spec.name, given, fmt), bias, fmt, x, least_step)
         roles = self._arguments(spec, given, arrays)
         if y is None:
             self._real_layer(var, spec, fmt, roles, arrays.scale, LayerArithmetic(x.zero))
@@ -106,6 +117,15 @@ class _Rewriter(BindingRewriter):
         residual = residual_arithmetic(self.numbers[given["residual"]], y) if "residual" in given else None
         arithmetic = LayerArithmetic(x.zero, shift, y.zero, low, high, residual, boost.shift or 0)
         self.stock.store(var, self._call(spec, fmt, roles, arithmetic, "uint8"))
+
+    def _weight(self, name: str, given: dict, fmt: Format) -> np.ndarray | QuantizedWeights:
+        weight, codes = constant(given["weight"]), self.quantized.get(name)
+        if codes is not None and (codes.format != fmt or codes.codes.shape != weight.shape):
+            raise InvalidInputError(
+                f"calibration, layer {name!r}: its codes are {codes.format} {list(codes.codes.shape)}, "
+                f"accepted is {fmt} {list(weight.shape)}"
+            )
+        return weight if codes is None else codes
 
     def _real_layer(self, var, spec: LayerSpec, fmt: Format, roles: dict, scale: np.ndarray, arithmetic) -> None:
         """A layer whose output nobody reads as integers; its activation follows in float32."""

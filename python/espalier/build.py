@@ -68,16 +68,7 @@ def _compile(
 
 def lowered(mod: tvm.IRModule, plan: Plan, calibration: Calibration) -> tvm.IRModule:
     """The module under a plan as the code generator gets it; errors as from `build`."""
-    mod = prepare(mod)
-    plan.check_layers(layer_names(mod))
-    phases = [
-        pipeline.prune_phase(plan, calibration),
-        pipeline.quantize_phase(plan, calibration),
-        pipeline.lower_phase(plan),
-    ]
-    for phase in phases:
-        mod = pipeline.apply(mod, phase)
-    return mod
+    return pipeline.apply(planned(mod, plan, calibration), pipeline.lower_phase(plan))
 
 
 def prepare(mod: tvm.IRModule) -> tvm.IRModule:
@@ -87,6 +78,18 @@ def prepare(mod: tvm.IRModule) -> tvm.IRModule:
     """
     _check_main(mod)
     return pipeline.apply(mod, pipeline.prepare_phase())
+
+
+def planned(mod: tvm.IRModule, plan: Plan, calibration: Calibration) -> tvm.IRModule:
+    """The module with all that the plan asks for, before a target is known: what a program is to compute, exactly.
+
+    Raises what `build` does.
+    """
+    mod = prepare(mod)
+    plan.check_layers(layer_names(mod))
+    for phase in (pipeline.prune_phase(plan, calibration), pipeline.quantize_phase(plan, calibration)):
+        mod = pipeline.apply(mod, phase)
+    return mod
 
 
 def _check_main(mod) -> None:

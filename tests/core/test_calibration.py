@@ -12,6 +12,8 @@ from hypothesis.extra import numpy as arrays
 
 from espalier.core.calibration import MODES, Calibration, Gate, LayerWeights, Range, digest
 from espalier.core.errors import InvalidInputError
+from espalier.core.formats import Focused
+from espalier.core.quantized_weights import QuantizedWeights
 
 finite = st.floats(-1e6, 1e6, width=32)
 names = st.text("abcdefgh0123456789./_-:", min_size=1, max_size=12)
@@ -32,6 +34,15 @@ def layer_weights(draw) -> LayerWeights:
     return LayerWeights(weight, draw(arrays.arrays(np.float32, shape[0], elements=finite)))
 
 
+@st.composite
+def codes(draw) -> QuantizedWeights:
+    levels, components = draw(st.sampled_from([([-4, -1, 0, 1, 4], ((-3, 1), (2, 2))), ([-2, 0, 1], ())]))
+    shape = draw(arrays.array_shapes(min_dims=2, max_dims=4, max_side=4))
+    chosen = draw(arrays.arrays(np.uint8, shape, elements=st.integers(0, len(levels) - 1)))
+    scale = draw(arrays.arrays(np.float32, shape[0], elements=st.floats(0.125, 8, width=32)))
+    return QuantizedWeights(Focused(4), chosen, np.array(levels, np.int8), scale, components=components)
+
+
 ranges = st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=2, max_size=2).map(sorted)
 
 calibrations = st.builds(
@@ -42,6 +53,7 @@ calibrations = st.builds(
     inputs_digest=st.text(),
     remarks=st.lists(st.text(), max_size=3).map(tuple),
     ranges=st.dictionaries(names, ranges.map(lambda ends: Range(*ends)), max_size=3),
+    quantized=st.dictionaries(names, codes(), max_size=3),
 )
 
 
@@ -65,6 +77,11 @@ def test_file_round_trip(tmp_path_factory, calibration):
     for name, one in calibration.weights.items():
         np.testing.assert_array_equal(back.weights[name].weight, one.weight, strict=True)
         np.testing.assert_array_equal(back.weights[name].bias, one.bias, strict=True)
+    assert back.quantized.keys() == calibration.quantized.keys()
+    for name, one in calibration.quantized.items():
+        for array in ("codes", "table", "scale"):
+            np.testing.assert_array_equal(getattr(back.quantized[name], array), getattr(one, array), strict=True)
+        assert (back.quantized[name].format, back.quantized[name].components) == (one.format, one.components)
     for name in ("model_digest", "inputs_digest", "remarks", "ranges"):
         assert getattr(back, name) == getattr(calibration, name)
 
@@ -138,8 +155,8 @@ def with_header(path, change) -> None:
 
 
 def test_another_version_is_refused(tmp_path):
-    with_header(tmp_path / "gates.npz", lambda header: header.update(espalier_calibration=3))
-    with pytest.raises(InvalidInputError, match="version 3, accepted are 1 and 2"):
+    with_header(tmp_path / "gates.npz", lambda header: header.update(espalier_calibration=4))
+    with pytest.raises(InvalidInputError, match="version 4, accepted are 1 and 2 and 3"):
         Calibration.load(tmp_path / "gates.npz")
 
 

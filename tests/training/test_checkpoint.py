@@ -9,6 +9,7 @@ torch = pytest.importorskip("torch")
 from training_networks import Chain, Residual, network  # noqa: E402
 
 from espalier.training import checkpoint  # noqa: E402
+from espalier.training.stored import stored_state  # noqa: E402
 
 
 @pytest.mark.parametrize("wrap", [lambda state: state, lambda state: {"state_dict": state, "epochs": 3}])
@@ -22,7 +23,7 @@ def test_weights_in_the_usual_forms(tmp_path, wrap):
 
 def test_weights_are_stored_in_half_precision(tmp_path):
     source = network(Chain)
-    checkpoint.save_weights(tmp_path / "w.pt", source, {"epochs": 2})
+    checkpoint.save_weights(tmp_path / "w.pt", stored_state(source), {"epochs": 2})
     state, facts = checkpoint.read_weights(tmp_path / "w.pt")
     assert facts == {"epochs": 2}
     assert state["conv1.weight"].dtype == torch.float16
@@ -33,7 +34,7 @@ def test_weights_are_stored_in_half_precision(tmp_path):
 
 def test_weights_that_are_too_large(tmp_path):
     with pytest.raises(InvalidInputError, match="bytes of weights, accepted are 10000000"):
-        checkpoint.save_weights(tmp_path / "w.pt", torch.nn.Linear(3000, 2000), {})
+        checkpoint.save_weights(tmp_path / "w.pt", {"weight": torch.zeros(3000, 2000)}, {})
     assert not (tmp_path / "w.pt").exists()
 
 

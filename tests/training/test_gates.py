@@ -148,7 +148,7 @@ class Branching(Chain):
 
 
 def test_a_layer_that_is_called_twice():
-    with pytest.raises(InvalidModelError, match="'conv1': its nn.Conv2d is called 2 times"):
+    with pytest.raises(InvalidModelError, match="'conv1': its nn.Conv2d or nn.Linear is called 2 times"):
         insert_gates(network(Twice), Plan(layers={"conv1": {"density": 0.5}}), example())
 
 

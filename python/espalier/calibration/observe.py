@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import tvm
+from tvm import relax
 
 from espalier.core.calibration import Calibration, Range
 from espalier.core.plan import Plan
@@ -31,12 +32,13 @@ def observed_ranges(
     prepared: a module before the prune phase; inputs: [G, N, ...] by input name; calibration: its gates and weights
     are those that will run; method: one of `histogram.RANGES`.
     """
-    prepared = pipeline.apply(prepared, [ReplaceWeights(calibration)])
-    found = IntegerTensors.of(prepared, plan)
+    # asked of the network with its gates: a gated layer gives integers to whoever reads it
+    found = IntegerTensors.of(pipeline.apply(prepared, pipeline.prune_phase(plan, calibration)), plan)
     if not found.layers:
         return {}
-    watch = _Watch(found)
+    prepared = pipeline.apply(prepared, [ReplaceWeights(calibration)])
     interpreter = Interpreter(prepared)
+    watch = _Watch(found, tensor_names(interpreter.flow))
     sites = GateSites.of(prepared, plan)
     first = next(iter(inputs.values()))
     step = max(1, SAMPLES // first.shape[1])
@@ -49,11 +51,12 @@ def observed_ranges(
 
 
 class _Watch:
-    """Counts the values of what goes by."""
+    """Counts the values of what goes by; names: of the tensors of the network that runs."""
 
-    def __init__(self, found: IntegerTensors):
-        names = tensor_names(found.flow)
-        self.found, self.names = found, {var: names[var] for var in found.wanted}
+    def __init__(self, found: IntegerTensors, names: Mapping[relax.Var, str]):
+        own = tensor_names(found.flow)
+        self.layers, self.bits = found.layers, {own[var]: found.bits(var) for var in found.wanted}
+        self.names = {var: name for var, name in names.items() if name in self.bits}
         self.seen: dict[str, Histogram] = {}
 
     def on_value(self, var, value: np.ndarray) -> None:
@@ -61,7 +64,7 @@ class _Watch:
             self._count(self.names[var], value)
 
     def on_gate(self, layer: str, features: np.ndarray, saliencies: np.ndarray) -> None:
-        if layer in self.found.layers:
+        if layer in self.layers:
             for name, values in zip(gate_names(layer), (features, saliencies)):
                 self._count(name, values)
 
@@ -70,8 +73,7 @@ class _Watch:
 
     def ranges(self, method: str) -> dict[str, Range]:
         """A gate's values are not clipped: their largest ones are what it is about."""
-        bits = {self.names[var]: self.found.bits(var) for var in self.names}
         return {
-            name: seen.range(method, bits[name]) if name in bits else seen.range("minmax", 8)
+            name: seen.range(method, self.bits[name]) if name in self.bits else seen.range("minmax", 8)
             for name, seen in self.seen.items()
         }

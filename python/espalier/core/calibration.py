@@ -1,4 +1,4 @@
-"""What calibration found: gates fitted to a network, weights fitted to the gates, and ranges of activations."""
+"""What calibration or training found: gates, weights fitted to the gates, codes of weights, ranges of activations."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ import numpy as np
 
 from .errors import EspalierError, InvalidInputError
 from .files import write_atomically
+from .formats import parse_format
+from .quantized_weights import QuantizedWeights
 
-VERSION = 2
-READABLE = (1, 2)
-"""Version 1 had no ranges."""
+VERSION = 3
+READABLE = (1, 2, 3)
+"""Version 1 had no ranges, version 2 no codes."""
 MODES = ("select", "boost")
 
 
@@ -92,6 +94,7 @@ class Calibration:
         those of like importance share a group.
     ranges: of the activations, by the names of `passes.quantize.tensor_names`: layers (their output) and inputs of
         the model by their own names.
+    quantized: by layer name, codes that a training has settled on; other layers of the plan are fitted to its formats.
     model_digest: of the weights that were there before (`passes.prune.replace_weights.model_digest`).
     inputs_digest: of the inputs it was fitted on.
     remarks: what the fit found, one line each.
@@ -103,6 +106,7 @@ class Calibration:
     inputs_digest: str = ""
     remarks: tuple[str, ...] = ()
     ranges: Mapping[str, Range] = field(default_factory=dict)
+    quantized: Mapping[str, QuantizedWeights] = field(default_factory=dict)
 
     def content(self) -> tuple[dict, dict[str, np.ndarray]]:
         """Everything in it: JSON-able values, and the arrays by a name of their own."""
@@ -111,6 +115,8 @@ class Calibration:
             arrays[f"phi/{name}"], arrays[f"rho/{name}"] = gate.phi, gate.rho
         for name, one in self.weights.items():
             arrays[f"weight/{name}"], arrays[f"bias/{name}"] = one.weight, one.bias
+        for name, one in self.quantized.items():
+            arrays[f"codes/{name}"], arrays[f"table/{name}"], arrays[f"scale/{name}"] = one.codes, one.table, one.scale
         header = {
             "espalier_calibration": VERSION,
             "modes": {name: gate.mode for name, gate in self.gates.items()},
@@ -119,6 +125,7 @@ class Calibration:
             "inputs_digest": self.inputs_digest,
             "remarks": list(self.remarks),
             "ranges": {name: [one.low, one.high] for name, one in self.ranges.items()},
+            "formats": {name: [str(one.format), one.components] for name, one in self.quantized.items()},
         }
         return header, arrays
 
@@ -148,12 +155,18 @@ class Calibration:
                 header["inputs_digest"],
                 tuple(header["remarks"]),
                 {name: Range(*ends) for name, ends in header.get("ranges", {}).items()},
+                {name: _codes(name, *about, arrays) for name, about in header.get("formats", {}).items()},
             )
         except EspalierError:
             raise
         except Exception as error:  # a damaged archive raises nearly anything, from zlib.error to RuntimeError
             reason = type(error).__name__
             raise InvalidInputError(f"calibration {path}: not a file written by Calibration.save ({reason})") from None
+
+
+def _codes(name: str, fmt: str, components: list, arrays: Mapping[str, np.ndarray]) -> QuantizedWeights:
+    codes, table, scale = (arrays[f"{what}/{name}"] for what in ("codes", "table", "scale"))
+    return QuantizedWeights(parse_format(fmt), codes, table, scale, components=tuple(map(tuple, components)))
 
 
 def _read(content: bytes) -> tuple[dict, dict[str, np.ndarray]]:

@@ -1,9 +1,11 @@
-"""Training networks with channel gates, in torch; needs torch, which is imported with the function that is asked for.
+"""Training networks with channel gates and quantizers, in torch; needs torch, which is imported with the function that is asked for.
 
     gated = insert_gates(network, plan, example)     # computes what the network does, until it is trained
     set_density(gated, 0.5)                          # lower it step by step while training
     mod = espalier.from_torch(gated, example)        # its gates come with it: espalier.build(mod) needs no plan
     export_onnx(gated, example, "gated.onnx")        # the same as a file, for espalier.from_onnx and other runtimes
+    quantized = insert_quantizers(gated, plan, inputs)  # the same for the plan's number formats
+    mod, plan, calibration = export(quantized, example)  # what espalier.build compiles to the same network
 
 A finished training: `load_finished("mcifarnet-gated/weights.pt")`. Recipes: `python -m espalier.training --help`.
 """
@@ -16,7 +18,10 @@ _HOMES = {
     "ChannelGate": "gates",
     "insert_gates": "gates",
     "set_density": "gates",
-    "export_onnx": "export",
+    "export_onnx": "onnx_export",
+    "insert_quantizers": "quantizers",
+    "IntegerNetwork": "integer_eval",
+    "export": "export",
     "load_finished": "finished",
 }
 

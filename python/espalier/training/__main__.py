@@ -11,24 +11,28 @@ from typing import Annotated
 import typer
 
 from ..core.errors import EspalierError
+from .recipe import RECIPES
 
 LINE_EVERY_S = 60
 """How often progress is written where there is no terminal."""
 
 
 def main(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="mcifarnet-gated, resnet20-gated or resnet8.")],
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help=", ".join(RECIPES))],
     data: Annotated[
         Path, typer.Option(help="CIFAR-10: cifar-10-python.tar.gz, or a folder with it or with sheets of WebP.")
     ],
     output: Annotated[
         Path | None, typer.Option(help="Where to keep the checkpoint (default: the recipe's name).")
     ] = None,
-    start: Annotated[Path | None, typer.Option(help="The folder of the pretrained weights (default: --data).")] = None,
+    start: Annotated[Path | None, typer.Option(help="The weights to begin with, or their folder (default: --data).")] = None,
     epochs: Annotated[int | None, typer.Option(help="How long to train.")] = None,
     density: Annotated[float | None, typer.Option(help="Kept fraction of the channels, in (0, 1].")] = None,
     granularity: Annotated[int | None, typer.Option(help="Channels kept or dropped together: 1, 4, 8 or 16.")] = None,
     placement: Annotated[str | None, typer.Option(help="What to gate at a residual add.")] = None,
+    weights: Annotated[str | None, typer.Option(help="Number format of the weights, such as focused<5>.")] = None,
+    activations: Annotated[str | None, typer.Option(help="Number format of quantized layers' inputs.")] = None,
+    pruning: Annotated[float | None, typer.Option(help="Threshold of pruned weights, in standard deviations.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="The highest one.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything that is drawn.")] = None,
     bfloat16: Annotated[bool | None, typer.Option(help="Compute products in bfloat16.")] = None,
@@ -37,7 +41,9 @@ def main(
     """Train a network; a second call continues where the first was stopped."""
     try:
         plan = {"density": density, "granularity": granularity, "placement": placement}
+        plan |= {"weights": weights, "activations": activations}
         settings = {"epochs": epochs, "learning_rate": learning_rate, "seed": seed, "bfloat16": bfloat16}
+        settings["pruning"] = pruning
         _train(recipe, _given(plan), _given(settings), data, start or data, output, threads)
     except EspalierError as error:
         sys.stderr.write(f"espalier.training: error: {' '.join(str(error).split())}\n")

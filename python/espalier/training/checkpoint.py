@@ -29,9 +29,8 @@ def load_checkpoint(path: Path) -> dict:
     return state
 
 
-def save_weights(path: Path, model: nn.Module, facts: dict) -> None:
-    """Write parameters and buffers, floats as float16, with plain values `facts`; at most 10 MB."""
-    state = {name: one.half() if one.is_floating_point() else one for name, one in model.state_dict().items()}
+def save_weights(path: Path, state: dict, facts: dict) -> None:
+    """Write parameters and buffers with plain values `facts`; at most 10 MB."""
     content = _bytes_of({"espalier_weights": VERSION, "state_dict": state, "facts": facts})
     if len(content) > LARGEST_BYTES:
         raise InvalidInputError(f"{path}: {len(content)} bytes of weights, accepted are {LARGEST_BYTES}")
@@ -44,6 +43,11 @@ def read_weights(path: Path) -> tuple[dict, dict]:
     if stored.get("espalier_weights") != VERSION:
         raise InvalidInputError(f"weights {path}: not those of a finished training of this version")
     return stored["state_dict"], stored["facts"]
+
+
+def is_finished(path: Path) -> bool:
+    """Whether a file is one of `save_weights`; InvalidInputError if it is damaged or no checkpoint at all."""
+    return "espalier_weights" in _read(path)
 
 
 def load_weights(model: nn.Module, path) -> nn.Module:

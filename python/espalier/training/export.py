@@ -1,116 +1,79 @@
-"""A network with gates as an ONNX file, in which every gate stays one operator that `espalier.from_onnx` reads.
-
-The operator is `frontend.onnx_channel_gate.OPERATOR`. The file says in standard operators what it means, as a function
-of the model, so that other runtimes compute the same network.
-"""
+"""A trained network with gates or quantizers as what `espalier.build` takes."""
 
 from __future__ import annotations
 
-import warnings
-from pathlib import Path
+import dataclasses
 
-import onnx.parser
-import torch
-from onnx import defs
+import numpy as np
+import tvm
+from torch import fx
 
-from ..core.errors import InvalidModelError, ToolNotFoundError
-from ..core.files import write_atomically
-from ..frontend.onnx_channel_gate import DOMAIN, NAME, VERSION
-from ..frontend.torch import exported_program
-from . import gate_operator  # noqa: F401  it registers the operator that is translated
-
-try:
-    from onnxscript import FLOAT, optimizer, values
-except ImportError:
-    raise ToolNotFoundError(
-        'writing ONNX files from torch needs onnxscript; install it with: pip install "espalier[training]"'
-    ) from None
-
-OPSET = 20
-"""Version of ONNX's standard operators."""
-
-FUNCTION = f"""
-<domain: "{DOMAIN}", opset_import: ["": {OPSET}]>
-{NAME} <granularity, kept> (x, phi, rho) => (pi, mask)
-{{
-    pixels = Constant <value_ints: ints = [2, 3]> ()
-    magnitude = Abs (x)
-    subsampled = ReduceMean <keepdims: int = 0> (magnitude, pixels)
-    product = MatMul (subsampled, phi)
-    sum = Add (product, rho)
-    saliency = Relu (sum)
-
-    same = Constant <value_ints: ints = [0]> ()
-    one = Constant <value_ints: ints = [1]> ()
-    rest = Constant <value_ints: ints = [-1]> ()
-    lanes = Constant <value_ints: ints = [2]> ()
-    g = Constant <value_int: int = @granularity> ()
-    size = Reshape (g, one)
-    groups = Concat <axis: int = 0> (same, rest, size)
-    grouped = Reshape (saliency, groups)
-    score = ReduceSum <keepdims: int = 0> (grouped, lanes)
-
-    k = Constant <value_int: int = @kept> ()
-    count = Reshape (k, one)
-    best, winners = TopK (score, count)
-    shape = Shape (score)
-    zeros = ConstantOfShape <value: tensor = float[1] {{0}}> (shape)
-    listed = Shape (winners)
-    ones = ConstantOfShape <value: tensor = float[1] {{1}}> (listed)
-    wins = ScatterElements <axis: int = 1> (zeros, winners, ones)
-    column = Unsqueeze (wins, lanes)
-    widths = Concat <axis: int = 0> (one, one, size)
-    spread = Expand (column, widths)
-    flat = Concat <axis: int = 0> (same, rest)
-    mask = Reshape (spread, flat)
-    pi = Mul (saliency, mask)
-}}
-"""
-"""Of equal scores TopK takes the first, which is the lowest group."""
-
-_FLOAT = "tensor(float)"
-_SCHEMA = defs.OpSchema(
-    NAME,
-    DOMAIN,
-    VERSION,
-    inputs=[defs.OpSchema.FormalParameter(name, _FLOAT) for name in ("x", "phi", "rho")],
-    outputs=[defs.OpSchema.FormalParameter(name, _FLOAT) for name in ("pi", "mask")],
-    attributes=[
-        defs.OpSchema.Attribute(name, defs.OpSchema.AttrType.INT, required=True) for name in ("granularity", "kept")
-    ],
-)
-_OPERATOR = values.Op(values.Opset(DOMAIN, VERSION), NAME, _SCHEMA)
+from ..build import prepare
+from ..core.calibration import Calibration, Gate
+from ..core.errors import InvalidModelError, InvalidPlanError
+from ..core.plan import Plan
+from ..frontend.torch import from_torch
+from ..passes.prune.replace_weights import model_digest
+from .activation_quantizers import ActivationQuantizer
+from .gates import ChannelGate, found_gates, without_gates
+from .plain_layers import with_plain_layers
+from .tracing import PLAN, RANGES
+from .weight_quantizer import weight_quantizers
 
 
-def export_onnx(model: torch.nn.Module, example, path) -> None:
-    """Write a network, with or without gates, as for inference and at its present densities.
+def export(model: fx.GraphModule, example) -> tuple[tvm.IRModule, Plan, Calibration]:
+    """(mod, plan, calibration): `espalier.build(mod, target, plan, calibration)` computes what the network does.
 
-    model: from `insert_gates`, or any other. example: a tensor, or a tuple of them, with the shapes of the inputs.
+    model: from `insert_gates` or `insert_quantizers`; it is exported as for inference, at its present densities. One
+        with quantizers becomes the integers of its codes and ranges, see `integer_eval`.
+    example: a tensor, or a tuple of them, with the shapes of the inputs.
 
-    Raises InvalidModelError for a network that torch cannot export.
+    Raises InvalidModelError for a network without either, InvalidPlanError for one whose gates keep all channels.
     """
-    program = exported_program(model, example)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            written = torch.onnx.export(
-                program,
-                dynamo=True,
-                opset_version=OPSET,
-                optimize=False,  # it would fold batch norms, and round otherwise than the compiler does
-                custom_translation_table={torch.ops.espalier.channel_gate.default: _translated},
-                verbose=False,
+    codes = {name: one.exported(weight) for name, (one, weight) in weight_quantizers(model).items()}
+    if not codes and not found_gates(model):
+        raise InvalidModelError(
+            "the network has no channel gates and no quantizers; insert them with espalier.training.insert_gates or "
+            "espalier.training.insert_quantizers"
+        )
+    mod, plan, calibration = export_float(_without_quantizers(model), model.meta[PLAN], example)
+    return mod, plan, dataclasses.replace(calibration, ranges=model.meta.get(RANGES, {}), quantized=codes)
+
+
+def export_float(model: fx.GraphModule, plan: Plan, example) -> tuple[tvm.IRModule, Plan, Calibration]:
+    """The same for a network without quantizers, with gates or without, under a plan that may quantize it."""
+    gates = found_gates(model)
+    mod = from_torch(without_gates(model).cpu(), example)
+    calibration = Calibration(
+        {name: _exported(gate) for name, gate in gates.items()}, model_digest=model_digest(prepare(mod))
+    )
+    return mod, _plan_of(plan, gates), calibration
+
+
+def _without_quantizers(model: fx.GraphModule) -> fx.GraphModule:
+    """A copy of the network whose weights have their quantized values and whose activations are not rounded."""
+    plain = with_plain_layers(model)
+    for node in list(plain.graph.nodes):
+        if node.op == "call_module" and isinstance(plain.get_submodule(node.target), ActivationQuantizer):
+            node.replace_all_uses_with(node.args[0])
+            plain.graph.erase_node(node)
+    plain.recompile()
+    return plain
+
+
+def _exported(gate: ChannelGate) -> Gate:
+    phi, rho = (np.ascontiguousarray(one.detach().float().cpu().numpy()) for one in (gate.phi, gate.rho))
+    return Gate(phi, rho, "boost")
+
+
+def _plan_of(plan: Plan, gates: dict[str, ChannelGate]) -> Plan:
+    """The plan with the densities and granularities that the gates have now."""
+    layers = {name: dict(settings) for name, settings in plan.layers.items()}
+    for name, gate in gates.items():
+        if gate.kept == gate.groups:
+            raise InvalidPlanError(
+                f"layer {name!r}: its gate keeps all {gate.groups} groups, which the compiler has no gate for; "
+                "lower it with espalier.training.set_density first"
             )
-        except Exception as error:
-            reason = str(error).strip().splitlines()[0][:200]
-            raise InvalidModelError(f"export_onnx: torch cannot write the network ({reason})") from error
-    optimizer.fold_constants(written.model)
-    optimizer.remove_unused_nodes(written.model)
-    proto = written.model_proto
-    if any(node.domain == DOMAIN for node in proto.graph.node):
-        proto.functions.append(onnx.parser.parse_function(FUNCTION))
-    write_atomically(Path(path), proto.SerializeToString())
-
-
-def _translated(x: FLOAT, phi: FLOAT, rho: FLOAT, granularity: int, kept: int) -> tuple[FLOAT, FLOAT]:
-    return _OPERATOR(x, phi, rho, granularity=granularity, kept=kept)
+        layers.setdefault(name, {}).update(density=gate.kept / gate.groups, granularity=gate.granularity)
+    return dataclasses.replace(plan, layers=layers)

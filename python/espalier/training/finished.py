@@ -7,11 +7,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from ..core.calibration import Range
 from ..core.errors import InvalidInputError
-from .checkpoint import read_weights, with_state
-from .gates import insert_gates, set_density
+from .checkpoint import is_finished, load_weights, read_weights, with_state
+from .gates import found_gates, insert_gates, set_density
 from .networks import NETWORKS
+from .quantizers import unfitted
 from .recipe import Recipe
+from .stored import restored_state
 
 EXAMPLE = torch.zeros(1, 3, 32, 32)
 """An input of every network in `NETWORKS`."""
@@ -26,9 +29,29 @@ def drawn_network(recipe: Recipe) -> nn.Module:
         return NETWORKS[recipe.network]()
 
 
+def starting_network(recipe: Recipe, start: Path) -> nn.Module:
+    """What the recipe begins with: drawn weights, those of a state dict, or a finished training, with its gates.
+
+    start: the file, or the folder in which the recipe's own is. Raises InvalidInputError for another network's file.
+    """
+    network = drawn_network(recipe)
+    if recipe.start is None:
+        return network
+    path = start if start.is_file() else start / recipe.start
+    if not is_finished(path):
+        return load_weights(network, path)
+    _, facts = read_weights(path)
+    found = Recipe.from_dict(facts["recipe"]).network
+    if found != recipe.network:
+        raise InvalidInputError(f"start {path}: holds the network {found}, accepted is {recipe.network}")
+    return load_finished(path)
+
+
 def with_gates(network: nn.Module, recipe: Recipe) -> nn.Module:
-    """The network with the gates that the recipe gives it, if any."""
-    return insert_gates(network, recipe.plan, EXAMPLE) if recipe.is_gated else network
+    """The network with the gates that the recipe gives it, if any and if it has none."""
+    if not recipe.is_gated or found_gates(network):
+        return network
+    return insert_gates(network, recipe.plan, EXAMPLE)
 
 
 def load_finished(path) -> nn.Module:
@@ -38,7 +61,10 @@ def load_finished(path) -> nn.Module:
     """
     state, facts = read_weights(Path(path))
     recipe = Recipe.from_dict(facts["recipe"])
-    model = with_state(with_gates(drawn_network(recipe), recipe), state, path)
+    model = with_gates(drawn_network(recipe), recipe)
     if recipe.is_gated:
         set_density(model, recipe.lowest_density)
-    return model.eval()
+    if recipe.is_quantized:
+        ranges = {name: Range(*ends) for name, ends in facts["ranges"].items()}
+        model = unfitted(model, recipe.plan, EXAMPLE, ranges, is_incremental=False)
+    return with_state(model, restored_state(state), path).eval()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 
-from .gates import saliency_of, winners_mask
+from .gates import mean_magnitude, saliency_of, winners_mask
 
 
 @torch.library.custom_op("espalier::channel_gate", mutates_args=())
@@ -15,7 +15,7 @@ def channel_gate(
     x: torch.Tensor, phi: torch.Tensor, rho: torch.Tensor, granularity: int, kept: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """(pi, mask) of a `gates.ChannelGate`, both float32 [N, channels_out]; for inference, it has no gradient."""
-    saliency = saliency_of(x, phi, rho)
+    saliency = saliency_of(mean_magnitude(x), phi, rho)
     mask = winners_mask(saliency, granularity, kept)
     return saliency * mask, mask
 

@@ -19,8 +19,9 @@ from torch import fx, nn
 
 from ..core.errors import InvalidInputError, InvalidModelError, InvalidPlanError
 from ..core.plan import Plan, kept_groups
-from .layer_ends import LayerEnds
+from .layer_ends import LayerEnds, scale_channels
 from .sites import FoundSites, find_sites
+from .tracing import traced
 
 GATES = "gates"
 """The submodule that holds the gates, each under the name of its layer."""
@@ -54,19 +55,33 @@ class ChannelGate(nn.Module):
 
             return channel_gate(x, self.phi, self.rho, self.granularity, self.kept)
         with torch.autocast(x.device.type, enabled=False):
-            saliency = saliency_of(x, self.phi, self.rho)
+            saliency = self.saliencies(mean_magnitude(x))
             mask = winners_mask(saliency, self.granularity, self.kept)
+            pi = self.boosts(saliency) * mask
         if self.training:
             self.saliency = saliency
-        return saliency * mask, mask
+        return pi, mask
+
+    def saliencies(self, mean: torch.Tensor) -> torch.Tensor:
+        """[N, channels_out] from the means of |x| [N, channels_in]."""
+        return saliency_of(mean, self.phi, self.rho)
+
+    def boosts(self, saliency: torch.Tensor) -> torch.Tensor:
+        """What pi is where a channel wins."""
+        return saliency
 
     def extra_repr(self) -> str:
         return f"{self.kept} of {self.groups} groups of {self.granularity} channels"
 
 
-def saliency_of(x: torch.Tensor, phi: torch.Tensor, rho: torch.Tensor) -> torch.Tensor:
-    """relu(mean|x| phi + rho), float32 [N, channels_out]."""
-    return torch.relu(x.float().abs().mean((2, 3)) @ phi + rho)
+def mean_magnitude(x: torch.Tensor) -> torch.Tensor:
+    """float32 [N, C]: the mean of |x| over H and W."""
+    return x.float().abs().mean((2, 3))
+
+
+def saliency_of(mean: torch.Tensor, phi: torch.Tensor, rho: torch.Tensor) -> torch.Tensor:
+    """relu(mean phi + rho), float32 [N, channels_out]."""
+    return torch.relu(mean @ phi + rho)
 
 
 def winners_mask(saliency: torch.Tensor, granularity: int, kept: int) -> torch.Tensor:
@@ -74,11 +89,6 @@ def winners_mask(saliency: torch.Tensor, granularity: int, kept: int) -> torch.T
     scores = saliency.detach().unflatten(1, (-1, granularity)).sum(2)
     winners = scores.sort(dim=1, descending=True, stable=True).indices[:, :kept]
     return torch.zeros_like(scores).scatter(1, winners, 1.0).repeat_interleave(granularity, 1)
-
-
-def scale_channels(y: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
-    """y [N, C, H, W] times factor [N, C], in the type of y."""
-    return y * factor.to(y.dtype)[:, :, None, None]
 
 
 def insert_gates(model: nn.Module, plan: Plan, example) -> fx.GraphModule:
@@ -95,18 +105,23 @@ def insert_gates(model: nn.Module, plan: Plan, example) -> fx.GraphModule:
     if not found.sites:
         reasons = "; ".join(found.remarks) or "every density is 1"
         raise InvalidPlanError(f"plan: it gates no layer of this network ({reasons})")
-    gated = _traced(copy.deepcopy(model))
+    gated = traced(model)
     _GateInserter(gated, found, plan).run()
     return gated
 
 
-def gates_of(model: nn.Module) -> dict[str, ChannelGate]:
-    """The gates by the name of their layer; InvalidModelError if there are none."""
-    found = {
+def found_gates(model: nn.Module) -> dict[str, ChannelGate]:
+    """The gates by the name of their layer, if there are any."""
+    return {
         name.removeprefix(f"{GATES}."): module
         for name, module in model.named_modules()
         if isinstance(module, ChannelGate)
     }
+
+
+def gates_of(model: nn.Module) -> dict[str, ChannelGate]:
+    """The gates by the name of their layer; InvalidModelError if there are none."""
+    found = found_gates(model)
     if not found:
         raise InvalidModelError("the network has no channel gates; insert them with espalier.training.insert_gates")
     return found
@@ -128,12 +143,16 @@ def mean_saliency(model: nn.Module) -> torch.Tensor:
     return sum(gate.saliency.sum(1).mean() for gate in gates_of(model).values())
 
 
-def _traced(model: nn.Module) -> fx.GraphModule:
-    try:
-        return fx.symbolic_trace(model)
-    except Exception as error:
-        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-        raise InvalidModelError(f"insert_gates: torch.fx cannot trace the network ({reason})") from None
+def without_gates(model: fx.GraphModule) -> fx.GraphModule:
+    """A copy of a gated network without its gates; parameters under their names."""
+    plain = copy.deepcopy(model)
+    for node in list(plain.graph.nodes):
+        if node.op == "call_function" and node.target is scale_channels:
+            node.replace_all_uses_with(node.args[0])
+    plain.graph.eliminate_dead_code()
+    plain.delete_all_unused_submodules()
+    plain.recompile()
+    return plain
 
 
 class _GateInserter:
@@ -155,7 +174,7 @@ class _GateInserter:
         self.model.recompile()
 
     def _insert_gate(self, site) -> None:
-        source = self.ends.convolution(site.name).args[0]
+        source = self.ends.call(site.name).args[0]
         density = self.plan.layer(site.name).density
         gate = ChannelGate(site.channels_in, site.channels_out, site.granularity, density)
         self.model.add_submodule(f"{GATES}.{site.name}", gate.train(self.model.training))
@@ -169,8 +188,8 @@ class _GateInserter:
 
     def _is_late_enough(self, follower: str, leader: str) -> bool:
         """Whether the leader's gate can be computed before the follower, as the compiler asks for."""
-        source = self.ends.convolution(leader).args[0]
-        return self.order[source] < self.order[self.ends.convolution(follower)]
+        source = self.ends.call(leader).args[0]
+        return self.order[source] < self.order[self.ends.call(follower)]
 
     def _scale(self, end: fx.Node, factor: fx.Node) -> None:
         graph = self.model.graph

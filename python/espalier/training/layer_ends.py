@@ -27,29 +27,34 @@ _ACTIVATION_METHODS = ("relu", "relu_", "clamp", "clip")
 _ADDS = (operator.add, operator.iadd, torch.add)
 
 
+def scale_channels(y: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
+    """y [N, C, H, W] times factor [N, C], in the type of y: what a gate does to a layer, a call in the graph."""
+    return y * factor.to(y.dtype)[:, :, None, None]
+
+
 class LayerEnds:
-    """The layers of a traced network by the name of their nn.Conv2d."""
+    """The layers of a traced network, with gates or without, by the name of their nn.Conv2d or nn.Linear."""
 
     def __init__(self, model: fx.GraphModule):
         self.modules = dict(model.named_modules())
         self.calls: dict[str, list[fx.Node]] = {}
         for node in model.graph.nodes:
-            if node.op == "call_module" and isinstance(self.modules[node.target], nn.Conv2d):
+            if node.op == "call_module" and isinstance(self.modules[node.target], (nn.Conv2d, nn.Linear)):
                 self.calls.setdefault(node.target, []).append(node)
 
-    def convolution(self, name: str) -> fx.Node:
-        """The call of the layer's convolution; InvalidModelError unless it is an nn.Conv2d that is called once."""
+    def call(self, name: str) -> fx.Node:
+        """The call of the layer's module; InvalidModelError unless it is a module that is called once."""
         calls = self.calls.get(name, [])
         if len(calls) != 1:
             raise InvalidModelError(
-                f"layer {name!r}: its nn.Conv2d is called {len(calls)} times, accepted for a gated layer is once; "
-                "give it density 1 in the plan"
+                f"layer {name!r}: its nn.Conv2d or nn.Linear is called {len(calls)} times, accepted for a layer with "
+                "a gate or quantizers is once; give it density 1 and weights float32 in the plan"
             )
         return calls[0]
 
     def end(self, name: str, spec: LayerSpec, gate: str) -> fx.Node:
-        """The node whose value a gate of this kind ("branch", "output" or "listed") scales."""
-        node = self._through(self.convolution(name), (nn.BatchNorm2d,))
+        """The node whose value a gate of this kind ("branch", "output" or "listed") scales, or has scaled."""
+        node = self._through(self.call(name), (nn.BatchNorm2d,))
         if gate == "branch":
             return node
         if "residual" in spec.roles:
@@ -60,7 +65,7 @@ class LayerEnds:
 
     def norm(self, name: str) -> nn.BatchNorm2d | None:
         """The batch norm behind the layer's convolution, if there is one."""
-        node = self.convolution(name)
+        node = self.call(name)
         while len(node.users) == 1 and (node := next(iter(node.users))).op == "call_module":
             module = self.modules[node.target]
             if isinstance(module, nn.BatchNorm2d):
@@ -70,9 +75,12 @@ class LayerEnds:
         return None
 
     def _through(self, node: fx.Node, once: tuple[type[nn.Module], ...] = ()) -> fx.Node:
-        """The last of the modules behind the node that vanish when compiled; one of the types `once` may be there."""
+        """Behind modules that vanish when compiled, and a gate's scaling; one of the types `once` may be there."""
         while len(node.users) == 1:
             user = next(iter(node.users))
+            if user.op == "call_function" and user.target is scale_channels and user.args[0] is node:
+                node = user
+                continue
             if user.op != "call_module" or not isinstance(self.modules[user.target], (*_ABSENT_WHEN_COMPILED, *once)):
                 break
             if isinstance(self.modules[user.target], once):

@@ -18,18 +18,27 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from ..core.calibration import Range
 from ..core.errors import InvalidInputError, TrainingStoppedError
-from .checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights, with_state
+from .checkpoint import load_checkpoint, save_checkpoint, save_weights, with_state
 from .data import Images, batches_of
-from .finished import EXAMPLE, drawn_network, with_gates
+from .finished import EXAMPLE, starting_network, with_gates
 from .gates import mean_saliency, set_density
+from .integer_eval import IntegerNetwork
+from .pruning import insert_masks, update_masks
+from .quantizers import insert_quantizers, refit, settle, unfitted
 from .recipe import Recipe
 from .sites import find_sites
 from .start import start_gates
+from .stored import stored_state
+from .tracing import RANGES
+from .weight_quantizer import weight_quantizers
 
 CHECKPOINT = "checkpoint.pt"
 WEIGHTS = "weights.pt"
 TEST_BATCH = 500
+RANGE_SAMPLES = 256
+"""Images over which the ranges of activations are observed before a quantized training."""
 
 
 @dataclass(frozen=True)
@@ -58,27 +67,27 @@ class Progress:
 class Training:
     """A recipe at work.
 
-    data_folder: where the recipe's starting weights are. output: the folder of the checkpoint and the weights.
+    start: where the recipe's starting weights are: a folder, or the file. output: the folder of the checkpoint and the
+        weights.
     Continues from the checkpoint in `output` if there is one.
 
     Raises InvalidInputError for weights or a checkpoint that do not fit the recipe.
     """
 
-    def __init__(self, recipe: Recipe, train: Images, test: Images, data_folder, output):
+    def __init__(self, recipe: Recipe, train: Images, test: Images, start, output):
         self.recipe, self.train, self.test, self.output = recipe, train, test, Path(output)
         self.device = train.images.device
-        dense = drawn_network(recipe)
-        if recipe.start is not None:
-            load_weights(dense, Path(data_folder) / recipe.start)
-        self.teacher = copy.deepcopy(dense).eval() if recipe.distillation else None
-        self.model = with_gates(dense, recipe)
-        if recipe.is_gated and recipe.follow is not None and not (self.output / CHECKPOINT).exists():
-            start_gates(self.model, find_sites(dense, recipe.plan, EXAMPLE), train, recipe.follow)
+        path = self.output / CHECKPOINT
+        state = load_checkpoint(path) if path.exists() else None
+        network = starting_network(recipe, Path(start))
+        self.teacher = copy.deepcopy(network).eval() if recipe.distillation else None
+        self.model = self._model(network, state)
         for one in filter(None, (self.model, self.teacher)):
             one.to(self.device, memory_format=torch.channels_last)
         self.optimizer = _optimizer(self.model, recipe)
         self.done: list[Epoch] = []
-        self._resume()
+        if state is not None:
+            self._resume(state, path)
 
     def run(self, on_batch: Callable[[Progress], None] | None = None) -> Iterator[Epoch]:
         """Train what is left, yielding each epoch after its checkpoint is written; then write the weights.
@@ -93,15 +102,44 @@ class Training:
             self.done.append(Epoch(number + 1, density, loss, top1, time.perf_counter() - start))
             self._save()
             yield self.done[-1]
-        save_weights(self.output / WEIGHTS, self.model, {"recipe": self.recipe.to_dict(), "epochs": self._history()})
+        facts = {"recipe": self.recipe.to_dict(), "epochs": self._history(), "ranges": self._ranges()}
+        save_weights(self.output / WEIGHTS, stored_state(self.model), facts)
+
+    def _model(self, network: nn.Module, state: dict | None) -> nn.Module:
+        """The network with what the recipe gives it; with a checkpoint's state to come, nothing is fitted."""
+        recipe, gated = self.recipe, with_gates(network, self.recipe)
+        if gated is not network and recipe.follow is not None and state is None:
+            start_gates(gated, find_sites(network, recipe.plan, EXAMPLE), self.train, recipe.follow)
+        if recipe.pruning is not None:
+            insert_masks(gated)
+        if not recipe.is_quantized:
+            return gated
+        if recipe.is_gated:
+            set_density(gated, recipe.density(0))
+        inputs, is_incremental = next(self.train.plain_batches(RANGE_SAMPLES))[0], bool(recipe.incremental)
+        if state is None:
+            return insert_quantizers(gated, recipe.plan, inputs, is_incremental=is_incremental)
+        ranges = {name: Range(*ends) for name, ends in state["ranges"].items()}
+        return unfitted(gated, recipe.plan, inputs, ranges, is_incremental)
+
+    def _begin(self, number: int) -> None:
+        """What changes at the beginning of an epoch (from 0)."""
+        recipe = self.recipe
+        if recipe.is_gated:
+            set_density(self.model, recipe.density(number))
+        if recipe.prunes(number):
+            update_masks(self.model, recipe.pruning)
+        if recipe.incremental:
+            settle(self.model, recipe.fixed_share(number))
+        elif recipe.is_quantized and recipe.refits(number):
+            refit(self.model)
+        self.model.train()
 
     def _epoch(self, number: int, on_batch: Callable[[Progress], None]) -> float:
         recipe = self.recipe
         generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + number)
         torch.manual_seed(generator.initial_seed())  # what the network itself draws, such as dropout
-        if recipe.is_gated:
-            set_density(self.model, recipe.density(number))
-        self.model.train()
+        self._begin(number)
         batches, total, start = batches_of(len(self.train), recipe.batch), 0.0, time.perf_counter()
         for index, (images, labels) in enumerate(self.train.batches(recipe.batch, generator)):
             factor = recipe.learning_rate_factor(number * batches + index, batches)
@@ -144,11 +182,7 @@ class Training:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16)
 
-    def _resume(self) -> None:
-        path = self.output / CHECKPOINT
-        if not path.exists():
-            return
-        state = load_checkpoint(path)
+    def _resume(self, state: dict, path: Path) -> None:
         with_state(self.model, state["model"], path)
         _check_same_recipe(state["recipe"], self.recipe.to_dict(), path)
         self.optimizer.load_state_dict(state["optimizer"])
@@ -158,11 +192,16 @@ class Training:
 
     def _save(self) -> None:
         state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
-        state.update(recipe=self.recipe.to_dict(), epochs=self._history())
+        state.update(recipe=self.recipe.to_dict(), epochs=self._history(), ranges=self._ranges())
         save_checkpoint(self.output / CHECKPOINT, state)
 
     def _history(self) -> list[dict]:
         return [vars(epoch) for epoch in self.done]
+
+    def _ranges(self) -> dict[str, list[float]]:
+        """Of the activations of a quantized network, by the compiler's names."""
+        ranges = self.model.meta.get(RANGES, {}) if self.recipe.is_quantized else {}
+        return {name: [one.low, one.high] for name, one in ranges.items()}
 
     def _last_good(self) -> str:
         path = self.output / CHECKPOINT
@@ -171,9 +210,14 @@ class Training:
 
 @torch.no_grad()
 def top1_percent(model: nn.Module, images: Images) -> float:
-    """Share of images that the model, put into inference mode, gives the highest score at their label; float32."""
+    """Share of images that the model, put into inference mode, gives the highest score at their label.
+
+    In float32; a network with quantizers by its integer program.
+    """
     model.eval()
-    right = sum(int((model(x).argmax(1) == y).sum()) for x, y in images.plain_batches(TEST_BATCH))
+    example = next(images.plain_batches(1))[0]
+    network = IntegerNetwork.of(model, example.cpu()) if weight_quantizers(model) else model
+    right = sum(int((network(x).argmax(1) == y).sum()) for x, y in images.plain_batches(TEST_BATCH))
     return 100 * right / len(images)
 
 

@@ -7,16 +7,22 @@ import math
 from dataclasses import dataclass
 
 from ..core.errors import InvalidInputError
-from ..core.plan import Plan
+from ..core.formats import parse_format
+from ..core.plan import LayerPlan, Plan
+
+PRUNING = 0.5
+"""The share of the epochs in which it may change which weights are pruned."""
 
 
 @dataclass(frozen=True)
 class Recipe:
     """How a network is trained.
 
-    network: a name in `networks.NETWORKS`. start: its weights to begin with, a path in the data folder; None draws
-        them. With gates the network that is started from is the teacher too.
-    plan: the densities to reach; without any below 1 the network gets no gates.
+    network: a name in `networks.NETWORKS`. start: its weights to begin with, a path in the data folder: a state dict, or
+        what another recipe has finished, with its gates; None draws them. The network that is started from is the
+        teacher too.
+    plan: the densities to reach; without any below 1 the network gets no gates. With quantized formats the weights are
+        trained under them, batch norms folded.
     epochs, batch, seed: seed decides the drawn weights, the order of the images and how they are augmented.
     learning_rate: falls to 0 over all epochs as a cosine, after `warm_up` epochs in which it rises.
     momentum (Nesterov's), weight_decay: of tensors of two and more dimensions; vectors do not decay.
@@ -26,6 +32,12 @@ class Recipe:
     follow: how much the gates follow the input when they begin, 0 to 1, see `start.start_gates`; None begins as the
         paper does, with all channels worth the same.
     lowering: the share of the epochs in which the density falls from 1 to the plan's, in steps of 0.1.
+    pruning: how many standard deviations above the mean magnitude of a layer's weights are the threshold below which
+        they become 0 (`pruning`), for good after half of the epochs; None keeps all. Not together with quantized
+        formats: those keep the zeros that they find.
+    incremental: with quantized formats, the shares of each layer's weights that are fixed, one after the other for as
+        many epochs each, the others being trained in float32 meanwhile; empty: all weights are quantized at once and
+        trained straight through.
     clip: largest norm of a gradient, which is scaled down to it.
     bfloat16: compute products in bfloat16 (weights and gates stay float32); twice as fast where the processor can.
     """
@@ -47,6 +59,8 @@ class Recipe:
     sparsity: float = 1e-8
     follow: float | None = 0.25
     lowering: float = 0.0
+    pruning: float | None = None
+    incremental: tuple[float, ...] = ()
     clip: float = 5.0
     bfloat16: bool = False
 
@@ -54,6 +68,18 @@ class Recipe:
         for name in ("epochs", "batch"):
             if getattr(self, name) < 1:
                 raise InvalidInputError(f"{name}: got {getattr(self, name)}, accepted are whole numbers from 1")
+        if self.pruning is not None and self.is_quantized:
+            raise InvalidInputError(f"pruning: got {self.pruning} for quantized weights, accepted is to prune first")
+        shares = self.incremental
+        if shares and not (self.is_quantized and 0 < shares[0] and shares[-1] == 1 and list(shares) == sorted(shares)):
+            raise InvalidInputError(
+                f"incremental: got {shares}, accepted are rising shares up to 1, for a plan with quantized weights"
+            )
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether the network gets quantizers."""
+        return any(parse_format(one.weights).is_quantized for one in self._layers)
 
     @property
     def is_gated(self) -> bool:
@@ -63,7 +89,23 @@ class Recipe:
     @property
     def lowest_density(self) -> float:
         """Of the plan's layers."""
-        return min(one.density for one in (self.plan.default, *map(self.plan.layer, self.plan.layers)))
+        return min(one.density for one in self._layers)
+
+    @property
+    def _layers(self) -> tuple[LayerPlan, ...]:
+        return self.plan.default, *map(self.plan.layer, self.plan.layers)
+
+    def refits(self, epoch: int) -> bool:
+        """Whether formats are fitted again before an epoch (from 0): after 1, 2, 4, ... epochs without a fit."""
+        return epoch > 0 and (epoch + 1).bit_count() == 1
+
+    def fixed_share(self, epoch: int) -> float:
+        """How much of the weights is fixed in an epoch (from 0), where the recipe is incremental."""
+        return self.incremental[min(epoch * len(self.incremental) // self.epochs, len(self.incremental) - 1)]
+
+    def prunes(self, epoch: int) -> bool:
+        """Whether it is decided again before an epoch (from 0) which weights are 0."""
+        return self.pruning is not None and epoch < math.ceil(self.epochs * PRUNING)
 
     def density(self, epoch: int) -> float:
         """What `set_density` is given in an epoch (from 0); the plan's densities hold from below, and in the last."""
@@ -89,6 +131,9 @@ class Recipe:
         return Recipe(**{**data, "plan": Plan.from_dict(data["plan"])})
 
 
+INCREMENTS = (0.25, 0.5, 0.75, 0.875, 1.0)
+"""Of incremental quantization (Zhou et al., ICLR 2017; Zhao et al., NeurIPS 2019)."""
+
 RECIPES = {
     one.name: one
     for one in (
@@ -109,6 +154,46 @@ RECIPES = {
             distillation=0.7,
         ),
         Recipe("resnet8", "resnet8", epochs=100, learning_rate=0.1, label_smoothing=0.05),
+        Recipe(
+            "mcifarnet-pruned",
+            "mcifarnet",
+            "models-cifar10/mcifarnet.pt",
+            epochs=20,
+            learning_rate=0.02,
+            distillation=0.7,
+            pruning=1.4,
+        ),
+        Recipe(
+            "mcifarnet-quantized",
+            "mcifarnet",
+            "mcifarnet-pruned/weights.pt",
+            Plan(weights="focused<5>"),
+            epochs=20,
+            learning_rate=0.005,
+            weight_decay=1e-4,
+            distillation=0.7,
+            incremental=INCREMENTS,
+        ),
+        Recipe(
+            "resnet20-quantized",
+            "resnet20",
+            "resnet20-gated/weights.pt",
+            Plan(density=0.7, placement="branch", weights="focused<5>"),
+            epochs=15,
+            learning_rate=0.01,
+            weight_decay=1e-4,
+            distillation=0.7,
+        ),
+        Recipe(
+            "resnet8-int8",
+            "resnet8",
+            "resnet8/weights.pt",
+            Plan(weights="uniform<8>"),
+            epochs=10,
+            learning_rate=0.005,
+            weight_decay=1e-4,
+            distillation=0.5,
+        ),
     )
 }
 """The recipes by name."""

@@ -46,9 +46,7 @@ def chosen(flow, known):
     """The choice of each convolution, and the remarks."""
     times = TimedFamilies(KnownTimes(Known(known), TARGET), convolutions_of(flow, ISA).values())
     kernels = choose_kernels(flow, ISA, times.families)
-    return [choice_of(kernels[var].family) for var in convolutions_of(flow, ISA)], times.remarks(
-        flow, kernels
-    )
+    return [choice_of(kernels[var].family) for var in convolutions_of(flow, ISA)], times.remarks(flow, kernels)
 
 
 def test_without_known_times_the_rule_decides():

@@ -25,8 +25,8 @@ pytest.importorskip("onnxscript")
 
 from training_networks import Chain, Mobile, Residual, draw_gates, example, network  # noqa: E402
 
-from espalier.training.export import export_onnx  # noqa: E402
 from espalier.training.gates import gates_of, insert_gates, set_density  # noqa: E402
+from espalier.training.onnx_export import export_onnx  # noqa: E402
 
 HALF = Plan(density=0.5)
 

@@ -1,0 +1,124 @@
+"""Weights that are trained while the network computes with their quantized values.
+
+The forward pass has the levels that the compiler would store, the backward pass the gradient as if nothing had been
+rounded (the straight-through estimator). Fitting a format is slow and its result moves slowly, so that between two fits
+each weight only takes the nearest of the levels there are.
+
+In incremental quantization the largest weights of a layer are fixed at their levels, a part at a time, and the others
+are trained as they are until their turn comes.
+
+References
+    Bengio et al., Estimating or Propagating Gradients Through Stochastic Neurons, arXiv 1308.3432, 2013.
+    Zhou et al., Incremental Network Quantization, ICLR 2017.
+    Zhao et al., Focused Quantization for Sparse CNNs, NeurIPS 2019, section 3.3.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
+
+from ..core.formats import Format
+from ..core.quantized_weights import QuantizedWeights
+from ..passes.quantize.fitting.fit import fit
+
+
+class _Straight(torch.autograd.Function):
+    """The value of the second argument, the gradient of the first."""
+
+    @staticmethod
+    def forward(_ctx, _real, quantized):
+        return quantized
+
+    @staticmethod
+    def backward(_ctx, gradient):
+        return gradient, None
+
+
+class WeightQuantizer(nn.Module):
+    """The quantized value of a weight [C_out, ...], as a parametrization of the layer that has it.
+
+    levels: int16 [format.level_count], ascending, the last one repeated where there are fewer. scale: float32 [C_out].
+    components: int16 [2, 2], as in QuantizedWeights, zeros where there are none.
+    kept: bool, shaped as the weight; the others are 0 and stay it: those that were exactly 0 when it was made.
+    settled: bool, shaped as the weight, those that are fixed; settled_levels: int8, the levels they have.
+    is_incremental: whether weights that are not fixed are left as they are while training; all are quantized otherwise.
+    """
+
+    def __init__(self, fmt: Format, weight: torch.Tensor, is_incremental: bool = False):
+        super().__init__()
+        self.format, self.is_incremental = fmt, is_incremental
+        self.register_buffer("levels", torch.zeros(fmt.level_count, dtype=torch.int16))
+        self.register_buffer("scale", torch.ones(len(weight), dtype=torch.float32))
+        self.register_buffer("components", torch.zeros(2, 2, dtype=torch.int16))
+        self.register_buffer("kept", weight.detach() != 0)
+        self.register_buffer("settled", torch.zeros_like(weight, dtype=torch.bool))
+        self.register_buffer("settled_levels", torch.zeros_like(weight, dtype=torch.int8))
+
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        """The levels of the weight times the scale of their channel, in float32: each product is rounded once."""
+        quantized = self._quantized(weight.detach())
+        if self.is_incremental and self.training:
+            return torch.where(self.settled, quantized, weight * self.kept)
+        return _Straight.apply(weight, quantized)
+
+    def integers(self, weight: torch.Tensor) -> torch.Tensor:
+        """float32, shaped as the weight: the nearest levels; ties go to the greater, as in the compiler's fit."""
+        levels = self.levels.float()
+        nearest = levels[torch.bucketize(weight / self._scales(weight), (levels[1:] + levels[:-1]) / 2, right=True)]
+        return torch.where(self.settled, self.settled_levels.float(), nearest * self.kept)
+
+    @torch.no_grad()
+    def refit(self, weight: torch.Tensor) -> None:
+        """Fit the format's levels and scales to the weight as it is now; not once weights are fixed.
+
+        Raises InvalidInputError where the format cannot represent the weight.
+        """
+        mask = None if self.kept.all() else self.kept.cpu().numpy()
+        fitted = fit(weight.detach().cpu().numpy(), self.format, mask=mask)
+        padded = np.pad(fitted.table.astype(np.int16), (0, len(self.levels) - len(fitted.table)), "edge")
+        components = np.array(fitted.components or np.zeros((2, 2)), np.int16)
+        for buffer, array in ((self.levels, padded), (self.scale, fitted.scale), (self.components, components)):
+            buffer.copy_(torch.from_numpy(array))
+
+    @torch.no_grad()
+    def settle(self, weight: torch.Tensor, share: float) -> None:
+        """Fix this share of the kept weights, those that are fixed already among them, the largest magnitudes first."""
+        count = round(share * int(self.kept.sum())) - int(self.settled.sum())
+        if count <= 0:
+            return
+        levels = self.integers(weight)
+        magnitude = torch.where(self.kept & ~self.settled, weight.abs(), -1.0).flatten()
+        chosen = magnitude.topk(count).indices
+        self.settled_levels.view(-1)[chosen] = levels.flatten()[chosen].to(torch.int8)
+        self.settled.view(-1)[chosen] = True
+
+    @torch.no_grad()
+    def exported(self, weight: torch.Tensor) -> QuantizedWeights:
+        """The codes of the weight as it is now."""
+        table = np.unique(self.levels.cpu().numpy()).astype(np.int8)
+        codes = np.searchsorted(table, self.integers(weight).cpu().numpy()).astype(np.uint8)
+        components = tuple(map(tuple, self.components.tolist())) if self.components.any() else ()
+        return QuantizedWeights(self.format, codes, table, self.scale.cpu().numpy().copy(), components=components)
+
+    def _quantized(self, weight: torch.Tensor) -> torch.Tensor:
+        return self.integers(weight) * self._scales(weight)
+
+    def _scales(self, weight: torch.Tensor) -> torch.Tensor:
+        return self.scale.view(-1, *[1] * (weight.ndim - 1))
+
+    def extra_repr(self) -> str:
+        return f"{self.format}, {float(self.settled.float().mean()):.0%} fixed"
+
+
+def weight_quantizers(model: nn.Module) -> dict[str, tuple[WeightQuantizer, nn.Parameter]]:
+    """Quantizer and latent weight of each quantized layer, by its name."""
+    found = {}
+    for name, module in model.named_modules():
+        if parametrize.is_parametrized(module, "weight"):
+            chain = module.parametrizations.weight
+            if isinstance(chain[0], WeightQuantizer):
+                found[name] = chain[0], chain.original
+    return found
