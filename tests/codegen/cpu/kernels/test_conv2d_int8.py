@@ -11,7 +11,7 @@ from oracles.running import drawn, every_isa_of_bytes
 
 @every_isa_of_bytes
 def test_quads_of_channels(isa):
-    @drawn(20)
+    @drawn(24 if isa.permute else 6)
     @given(quantized(problems()), st.sampled_from(["blocked", "quads"]), halos(), st.booleans(), st.integers(0, 2))
     def holds(problem, family, extra, clear_losers, seed):
         check_convolution(problem, isa, family, extra, clear_losers, seed)
@@ -21,7 +21,7 @@ def test_quads_of_channels(isa):
 
 @every_isa_of_bytes
 def test_planes_of_bytes(isa):
-    @drawn(8)
+    @drawn(3)
     @given(quantized(problems(grouped=True)), halos(), st.integers(0, 2))
     def holds(problem, extra, seed):
         check_convolution(problem, isa, "planar", extra, seed=seed)

@@ -54,7 +54,7 @@ def check(layer, isa, seed: int, levels: int | None = None) -> None:
 
 @every_isa_of_bytes
 def test_dense_of_bytes(isa):
-    @drawn(8)
+    @drawn(4)
     @given(layers(), st.integers(0, 2))
     def holds(layer, seed):
         check(layer, isa, seed)
@@ -63,7 +63,7 @@ def test_dense_of_bytes(isa):
 
 
 @pytest.mark.skipif(not {VBMI.int8, VBMI.permute} <= HERE, reason="this CPU permutes no bytes")
-@drawn(24)
+@drawn(16)
 @given(layers(), st.integers(0, 2), st.sampled_from([1, 2, 3, 4, 5, 8, 16, 17, 32, 50, 64, 65]))
 def test_weights_that_stay_packed(layer, seed, levels):
     check(layer, VBMI, seed, levels)
