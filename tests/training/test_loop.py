@@ -32,6 +32,11 @@ def training(output, recipe: Recipe = RECIPE) -> Training:
     return Training(recipe, images(), images(6, seed=1), output, output)
 
 
+QUANTIZED = Recipe(
+    "tiny-int8", "resnet8", "weights.pt", Plan(weights="uniform<8>"), epochs=3, batch=8, distillation=0.5
+)
+
+
 def weights(model) -> dict:
     return {name: one.clone() for name, one in model.state_dict().items()}
 
@@ -142,3 +147,66 @@ def test_top1_counts_in_inference_mode(tmp_path):
     expected = 100 * float((logits.argmax(1) == data.labels).float().mean())
     assert top1_percent(model.train(), data) == pytest.approx(expected)
     assert not model.training
+
+
+def quantized_training(folder, output, recipe: Recipe) -> Training:
+    return Training(recipe, images(16), images(6, seed=1), folder, folder / output)
+
+
+@pytest.fixture(scope="module")
+def floats(tmp_path_factory):
+    """The folder of a finished training: without gates, weights partly pruned."""
+    folder = tmp_path_factory.mktemp("floats")
+    recipe = Recipe("pruned", "resnet8", epochs=2, batch=4, pruning=0.5)
+    list(training(folder, recipe).run())
+    return folder
+
+
+def test_pruned_weights_are_stored_as_zeros(floats):
+    model = load_finished(floats / WEIGHTS)
+    for name, weight in model.named_parameters():
+        zeros = float((weight == 0).float().mean())
+        assert (0.4 < zeros < 0.95) == (weight.ndim > 1), name
+
+
+@pytest.mark.parametrize("changes", [{}, {"incremental": (0.5, 1.0), "plan": Plan(weights="shift<4>")}])
+def test_a_quantized_training_resumes_and_finishes_bit_for_bit(floats, tmp_path, changes):
+    recipe = dataclasses.replace(QUANTIZED, **changes)
+    whole = quantized_training(floats, tmp_path / "whole", recipe)
+    stopped = quantized_training(floats, tmp_path / "stopped", recipe)
+    epochs = list(whole.run())
+    next(stopped.run())
+    resumed = quantized_training(floats, tmp_path / "stopped", recipe)
+    rest = list(resumed.run())
+    assert [(one.loss, one.top1_percent) for one in epochs[1:]] == [(one.loss, one.top1_percent) for one in rest]
+    expected, got = weights(whole.model), weights(resumed.model)
+    assert expected.keys() == got.keys()
+    assert all(torch.equal(one, got[name]) for name, one in expected.items())
+
+    x = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    trained, loaded = export(whole.model, x)[2], export(load_finished(tmp_path / "whole" / WEIGHTS), x)[2]
+    assert trained.ranges == loaded.ranges
+    pruned = load_finished(floats / WEIGHTS).state_dict()
+    for name, codes in trained.quantized.items():
+        for array in ("codes", "table", "scale"):
+            np.testing.assert_array_equal(getattr(codes, array), getattr(loaded.quantized[name], array))
+        if pruned[f"{name}.weight"].ndim > 1:
+            assert not codes.integers[pruned[f"{name}.weight"].numpy() == 0].any()
+
+
+def test_a_quantized_training_starts_from_a_gated_one(tmp_path):
+    gated = dataclasses.replace(RECIPE, name="gated", epochs=1, lowering=0.0)
+    list(training(tmp_path / "gated", gated).run())
+    plan = dataclasses.replace(RECIPE.plan, weights="focused<5>")
+    recipe = dataclasses.replace(QUANTIZED, plan=plan, epochs=1, distillation=0.0)
+    one = Training(recipe, images(16), images(6, seed=1), tmp_path / "gated" / WEIGHTS, tmp_path / "int")
+    (epoch,) = one.run()
+    assert epoch.density == 0.5
+    _, exported, calibration = export(load_finished(tmp_path / "int" / WEIGHTS), torch.zeros(1, 3, 8, 8))
+    assert calibration.gates.keys() == {name for name in exported.layers if exported.layer(name).density < 1} != set()
+    assert exported.layer("block1.conv1").weights == "focused<5>"
+
+
+def test_a_start_with_another_network(floats, tmp_path):
+    with pytest.raises(InvalidInputError, match="weights.pt: holds the network resnet8, accepted is mcifarnet"):
+        Training(dataclasses.replace(QUANTIZED, network="mcifarnet"), images(), images(), floats, tmp_path)

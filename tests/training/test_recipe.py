@@ -4,7 +4,7 @@ import pytest
 
 from espalier import Plan
 from espalier.core.errors import InvalidInputError
-from espalier.training.recipe import RECIPES, Recipe, recipe
+from espalier.training.recipe import INCREMENTS, RECIPES, Recipe, recipe
 
 
 def test_density_falls_in_steps_of_a_tenth():
@@ -33,7 +33,34 @@ def test_the_text_form_parses_back():
 
 
 def test_which_recipes_have_gates():
-    assert [name for name, one in RECIPES.items() if one.is_gated] == ["mcifarnet-gated", "resnet20-gated"]
+    assert [name for name, one in RECIPES.items() if one.is_gated] == [
+        "mcifarnet-gated",
+        "resnet20-gated",
+        "resnet20-quantized",
+    ]
+    assert [name for name, one in RECIPES.items() if one.is_quantized] == [
+        "mcifarnet-quantized",
+        "resnet20-quantized",
+        "resnet8-int8",
+    ]
+    assert [name for name, one in RECIPES.items() if one.pruning is not None] == ["mcifarnet-pruned"]
+
+
+def test_formats_are_fitted_again_at_growing_distances():
+    one = Recipe("r", "resnet8", plan=Plan(weights="focused<5>"), epochs=20)
+    assert [epoch for epoch in range(20) if one.refits(epoch)] == [1, 3, 7, 15]
+
+
+@pytest.mark.parametrize(("epochs", "expected"), [(5, [0.25, 0.5, 0.75, 0.875, 1]), (2, [0.25, 1])])
+def test_shares_of_fixed_weights(epochs, expected):
+    one = Recipe("r", "resnet8", plan=Plan(weights="shift<4>"), epochs=epochs, incremental=INCREMENTS)
+    assert [one.fixed_share(epoch) for epoch in range(epochs)] == expected
+
+
+def test_weights_are_pruned_in_the_first_half():
+    one = Recipe("r", "resnet8", epochs=5, pruning=1.0)
+    assert [one.prunes(epoch) for epoch in range(5)] == [True, True, True, False, False]
+    assert not Recipe("r", "resnet8").prunes(0)
 
 
 def test_an_unknown_recipe():
@@ -45,3 +72,17 @@ def test_an_unknown_recipe():
 def test_impossible_settings(setting):
     with pytest.raises(InvalidInputError, match=f"{setting}: got 0"):
         Recipe("r", "resnet8", **{setting: 0})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"pruning": 1.0, "plan": Plan(weights="shift<4>")}, "pruning: got 1.0 for quantized weights"),
+        ({"incremental": (0.5, 1.0)}, r"incremental: got \(0.5, 1.0\), accepted are rising shares up to 1"),
+        ({"incremental": (0.5, 0.7), "plan": Plan(weights="shift<4>")}, "accepted are rising shares up to 1"),
+        ({"incremental": (0.5, 0.4, 1.0), "plan": Plan(weights="shift<4>")}, "accepted are rising shares up to 1"),
+    ],
+)
+def test_settings_that_do_not_fit_each_other(settings, message):
+    with pytest.raises(InvalidInputError, match=message):
+        Recipe("r", "resnet8", **settings)

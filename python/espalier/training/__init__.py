@@ -1,4 +1,4 @@
-"""Training networks with channel gates and quantizers, in torch; needs torch, which is imported with the function that is asked for.
+"""Training networks with channel gates and quantizers, in torch, which is imported with the first function asked for.
 
     gated = insert_gates(network, plan, example)     # computes what the network does, until it is trained
     set_density(gated, 0.5)                          # lower it step by step while training

@@ -25,7 +25,9 @@ def main(
     output: Annotated[
         Path | None, typer.Option(help="Where to keep the checkpoint (default: the recipe's name).")
     ] = None,
-    start: Annotated[Path | None, typer.Option(help="The weights to begin with, or their folder (default: --data).")] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="The weights to begin with, or their folder (default: --data).")
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="How long to train.")] = None,
     density: Annotated[float | None, typer.Option(help="Kept fraction of the channels, in (0, 1].")] = None,
     granularity: Annotated[int | None, typer.Option(help="Channels kept or dropped together: 1, 4, 8 or 16.")] = None,

@@ -70,6 +70,10 @@ class ChannelGate(nn.Module):
         """What pi is where a channel wins."""
         return saliency
 
+    def __getstate__(self) -> dict:
+        """A copy has no last saliencies: they belong to the graph of a backward pass."""
+        return {**self.__dict__, "saliency": None}
+
     def extra_repr(self) -> str:
         return f"{self.kept} of {self.groups} groups of {self.granularity} channels"
 

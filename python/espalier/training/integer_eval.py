@@ -1,9 +1,9 @@
 """The integer program of a network, computed by torch for whole batches: exactly what the compiled one gives.
 
-The program is the module that `build` generates code from, so scales, codes and multipliers are the compiler's own; here
-is only the arithmetic of `core.integer` on tensors. Sums of products are exact: float32 where no partial sum can reach
-2^24, float64 elsewhere, whose bound of 2^53 no int32 sum reaches. Layers that stay in float32 are computed in float32,
-and may differ from the compiled ones in the last digits.
+The program is the module that `build` generates code from, so scales, codes and multipliers are the compiler's own;
+`layer_operators` has the arithmetic of `core.integer` on tensors. Sums of products are exact: float32 where no partial
+sum can reach 2^24, float64 elsewhere, whose 2^53 no int32 sum reaches. Layers that stay in float32 are computed in
+float32, and may differ from the compiled ones in the last digits.
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ PRUNING = 0.5
 class Recipe:
     """How a network is trained.
 
-    network: a name in `networks.NETWORKS`. start: its weights to begin with, a path in the data folder: a state dict, or
-        what another recipe has finished, with its gates; None draws them. The network that is started from is the
+    network: a name in `networks.NETWORKS`. start: its weights to begin with, a path in the data folder: a state dict,
+        or what another recipe has finished, with its gates; None draws them. The network that is started from is the
         teacher too.
     plan: the densities to reach; without any below 1 the network gets no gates. With quantized formats the weights are
         trained under them, batch norms folded.
@@ -71,7 +71,7 @@ class Recipe:
         if self.pruning is not None and self.is_quantized:
             raise InvalidInputError(f"pruning: got {self.pruning} for quantized weights, accepted is to prune first")
         shares = self.incremental
-        if shares and not (self.is_quantized and 0 < shares[0] and shares[-1] == 1 and list(shares) == sorted(shares)):
+        if shares and not (self.is_quantized and shares[0] > 0 and shares[-1] == 1 and list(shares) == sorted(shares)):
             raise InvalidInputError(
                 f"incremental: got {shares}, accepted are rising shares up to 1, for a plan with quantized weights"
             )
@@ -100,8 +100,10 @@ class Recipe:
         return epoch > 0 and (epoch + 1).bit_count() == 1
 
     def fixed_share(self, epoch: int) -> float:
-        """How much of the weights is fixed in an epoch (from 0), where the recipe is incremental."""
-        return self.incremental[min(epoch * len(self.incremental) // self.epochs, len(self.incremental) - 1)]
+        """How much of the weights is fixed in an epoch (from 0), where the recipe is incremental; all in the last."""
+        if epoch == self.epochs - 1:
+            return self.incremental[-1]
+        return self.incremental[epoch * len(self.incremental) // self.epochs]
 
     def prunes(self, epoch: int) -> bool:
         """Whether it is decided again before an epoch (from 0) which weights are 0."""
