@@ -15,6 +15,7 @@ from .prepare.fold_batch_norm import FoldBatchNorm
 from .prepare.fuse_layers import FuseLayers
 from .prune.insert_channel_gates import InsertChannelGates
 from .prune.propagate_activity import PropagateActivity
+from .prune.prune_weights import PruneWeights
 from .prune.replace_weights import ReplaceWeights
 from .quantize.round_to_bfloat16 import RoundToBfloat16
 
@@ -32,9 +33,10 @@ def prepare_phase() -> list:
 
 
 def prune_phase(plan: Plan, calibration: Calibration) -> list:
-    """Channel gates, and the lists that follow from them."""
+    """Weights at zero, channel gates, and the lists that follow from these."""
     return [
         ReplaceWeights(calibration),  # before the gates: a layer is rebuilt from its plain arguments
+        PruneWeights(plan),  # what calibration fitted, too
         InsertChannelGates(plan, calibration.gates),
         PropagateActivity(),  # last: it reads the lists of every gate
     ]

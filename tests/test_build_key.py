@@ -22,10 +22,10 @@ from espalier.targets.resolve import resolve_target
 HALF = Plan(density=0.5)
 
 
-def key(mod=None, target="llvm", plan=HALF, calibration=None, lower=True) -> str:
+def key(mod=None, target="llvm", plan=HALF, calibration=None, lower=True, compress=False) -> str:
     """The key of a build of the plain network unless another is given."""
     calibration = calibration or random_calibration(plain(), HALF)
-    return keys.build_key(mod or plain(), resolve_target(target), plan, calibration, lower)
+    return keys.build_key(mod or plain(), resolve_target(target), plan, calibration, lower, compress)
 
 
 def heavier() -> Calibration:
@@ -44,6 +44,7 @@ OTHERS = {
     "a gate's mode": lambda: {"calibration": random_calibration(plain(), HALF, "boost")},
     "a fitted weight": lambda: {"calibration": heavier()},
     "lower": lambda: {"lower": False},
+    "compress": lambda: {"compress": True},
 }
 
 

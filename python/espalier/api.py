@@ -16,9 +16,9 @@ from .passes.analysis import gate_sites
 __all__ = ["build", "calibrate", "layer_names", "load"]
 
 
-def build(mod, target="llvm", plan=None, calibration=None, lower: bool = True) -> Artifact:
+def build(mod, target="llvm", plan=None, calibration=None, lower: bool = True, compress: bool = False) -> Artifact:
     """Compile a module; see `espalier.build.build`. The artifact can profile itself."""
-    artifact = compiler.build(mod, target, plan, calibration, lower)
+    artifact = compiler.build(mod, target, plan, calibration, lower, compress)
     return dataclasses.replace(artifact, profiler=profile)
 
 

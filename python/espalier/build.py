@@ -27,6 +27,7 @@ def build(
     plan: Plan | None = None,
     calibration: Calibration | None = None,
     lower: bool = True,
+    compress: bool = False,
 ) -> Artifact:
     """Compile a module.
 
@@ -34,26 +35,29 @@ def build(
     plan: what to do to each layer; None leaves the network dense.
     calibration: the gates that a plan with densities below one needs.
     lower: False runs every Espalier operator as its reference body, slowly.
+    compress: True saves the artifact with its weights entropy-coded in a file of their own, decoded when it is loaded.
     What was built before from the same is taken from the cache, see `program_cache`.
 
     Raises InvalidPlanError, InvalidModelError, UnsupportedTargetError, InvalidInputError.
     """
     resolved = resolve_target(target)
     _check_main(mod)
-    given = (mod, resolved, plan or Plan(), calibration or Calibration(), lower)
+    given = (mod, resolved, plan or Plan(), calibration or Calibration(), lower, compress)
     cache = program_cache()
     if cache is None or not may_be_kept(mod, cache.largest_bytes):
         return _compile(*given)
     return cache.artifact(build_key(*given), lambda: _compile(*given))
 
 
-def _compile(mod: tvm.IRModule, target: Target, plan: Plan, calibration: Calibration, lower: bool) -> Artifact:
+def _compile(
+    mod: tvm.IRModule, target: Target, plan: Plan, calibration: Calibration, lower: bool, compress: bool
+) -> Artifact:
     mod = prepare(mod)
     plan.check_layers(layer_names(mod))
     phases = [pipeline.prune_phase(plan, calibration), pipeline.quantize_phase(plan), pipeline.lower_phase(plan)]
     for phase in phases:
         mod = pipeline.apply(mod, phase)
-    program = generate(mod, target, lower)
+    program = generate(mod, target, lower, compress)
     return Artifact(
         program=program,
         inputs=_inputs(mod),

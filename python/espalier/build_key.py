@@ -27,7 +27,9 @@ NO_SOURCES = (".pyc", ".onnx", ".npz")
 """Files of the package that no build reads: compiled ones and bundled data."""
 
 
-def build_key(mod: tvm.IRModule, target: Target, plan: Plan, calibration: Calibration, lower: bool) -> str:
+def build_key(
+    mod: tvm.IRModule, target: Target, plan: Plan, calibration: Calibration, lower: bool, compress: bool
+) -> str:
     """SHA-256 over all that a build depends on, as 64 hexadecimal digits; 0.05 s for 47 MB of weights."""
     context, (fitted, arrays) = tvm.transform.PassContext.current(), calibration.content()
     header = {
@@ -38,6 +40,7 @@ def build_key(mod: tvm.IRModule, target: Target, plan: Plan, calibration: Calibr
         "calibration": [fitted, digest(arrays)],
         "target": str(target),
         "lower": lower,
+        "compress": compress,
         "context": [
             context.opt_level,
             [str(name) for name in context.required_pass],

@@ -73,6 +73,7 @@ Activations = Annotated[
         "'uniform<8>', which is the default.",
     ),
 ]
+Sparsity = Annotated[float | None, typer.Option(help="Fraction of the weights of each layer set to zero, in [0, 1).")]
 Winograd = Annotated[
     bool | None,
     typer.Option(
@@ -131,11 +132,15 @@ def compile(
     placement: Placement = None,
     weights: Weights = None,
     activations: Activations = None,
+    sparsity: Sparsity = None,
     winograd: Winograd = None,
     calibration: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="What `espalier calibrate` wrote, or inputs to calibrate on (.npy, .npz)."),
     ] = None,
+    compress: Annotated[
+        bool, typer.Option("--compress", help="Entropy-code the weights in OUT, and show sizes.")
+    ] = False,
     shape: Shapes = None,
     list_layers: Annotated[
         bool, typer.Option("--list-layers", help="Only list the layers' names, for a plan.")
@@ -151,8 +156,8 @@ def compile(
         return _finish(command.list_layers(model, shape or ()), as_json)
     if output is None:
         raise typer.BadParameter("needed unless --list-layers is given", param_hint="-o")
-    options = PlanOptions(plan, density, granularity, placement, weights, activations, winograd, calibration)
-    return _finish(command.run(model, output, target, options, shape or (), keep_model), as_json)
+    options = PlanOptions(plan, density, granularity, placement, weights, activations, sparsity, winograd, calibration)
+    return _finish(command.run(model, output, target, options, shape or (), keep_model, compress), as_json)
 
 
 @app.command()

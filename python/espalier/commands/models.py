@@ -22,6 +22,7 @@ class PlanOptions:
     placement: str | None = None
     weights: str | None = None
     activations: str | None = None
+    sparsity: float | None = None
     winograd: bool | None = None
     calibration: Path | None = None
 
