@@ -17,7 +17,7 @@ import numpy as np
 from espalier.core.calibration import digest
 
 Recipe = str | list
-"""The name of a parameter, or a list of the name of a packing and its arguments: recipes and whole numbers. JSON-able."""
+"""The name of a parameter; or a list, the name of a packing and its arguments: recipes and whole numbers."""
 
 
 @dataclass(frozen=True)
