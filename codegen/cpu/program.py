@@ -24,11 +24,13 @@ from espalier.targets.cpu import check_runs_here, host_cpu
 
 from ..container.layer_sizes import layer_sizes
 from ..container.weight_container import WeightContainer, decode, encode
+from . import lower  # noqa: F401 - it registers every packing that loading may need
 from .parameters import Parameters
 
 LIBRARY = "program.so"
 WEIGHTS = "weights.bin"
 DESCRIPTION = "program.json"
+DESCRIBED = ("isa", "kernel_layers", "remarks", "constant_outputs", "parameters", "weight_bits")
 ALIGNMENT = 64
 """Bytes: TVM's kAllocAlignment."""
 
@@ -133,10 +135,7 @@ class CpuProgram:
 
         weights: by name, the arrays that the description's parameters are packed from, if it has any.
         """
-        isa, layers, remarks, constant, recipes, bits = (
-            description[key]
-            for key in ("isa", "kernel_layers", "remarks", "constant_outputs", "parameters", "weight_bits")
-        )
+        isa, layers, remarks, constant, recipes, bits = (description[key] for key in DESCRIBED)
         parameters = Parameters(weights or {}, tuple(recipes))
         program = CpuProgram(module, isa, layers, tuple(remarks), constant, parameters, bits, content)
         _ = program.parameter_tensors  # decoded and packed once, and what cannot be is found now

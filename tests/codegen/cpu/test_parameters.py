@@ -20,14 +20,14 @@ from espalier.core.errors import CorruptArtifactError
 from espalier.core.files import sha256_of
 from espalier.core.plan import Plan
 
-SPARSE = Plan(sparsity=0.8)
+DENSE, SPARSE = Plan(), Plan(sparsity=0.8)
 NETWORKS = {
     "blocks, Winograd, zeros": lambda: (plain(channels=32), SPARSE),
     "gates, planes, pairs of bfloat16": lambda: (residual(), Plan(density=0.5, weights="bfloat16")),
 }
 
 
-def built(mod, plan: Plan = Plan(), **options):
+def built(mod, plan: Plan = DENSE, **options):
     calibration = random_calibration(mod, plan) if plan.density < 1 else None
     return espalier.build(mod, plan=plan, calibration=calibration, **options)
 
