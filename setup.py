@@ -33,6 +33,7 @@ setup(
         "apache-tvm==0.27.0.post1",
         "apache-tvm-ffi>=0.1.14.post0,<0.1.15",  # 0.1.15 crashes MetaSchedule, 0.1.13 does not import
         "numpy",
+        "constriction",
         "onnx",
         "xgboost",
         "scikit-learn",

@@ -13,6 +13,7 @@ from .prepare.fold_batch_norm import FoldBatchNorm
 from .prepare.fuse_layers import FuseLayers
 from .prune.insert_channel_gates import InsertChannelGates
 from .prune.propagate_activity import PropagateActivity
+from .prune.prune_weights import PruneWeights
 from .prune.replace_weights import ReplaceWeights
 from .quantize.fuse_qdq import FuseQdq
 from .quantize.rewrite_to_integer import RewriteToInteger
@@ -36,9 +37,10 @@ def prepare_phase() -> list:
 
 
 def prune_phase(plan: Plan, calibration: Calibration) -> list:
-    """Channel gates, and the lists that follow from them."""
+    """Weights at zero, channel gates, and the lists that follow from these."""
     return [
         ReplaceWeights(calibration),  # before the gates: a layer is rebuilt from its plain arguments
+        PruneWeights(plan),  # what calibration fitted, too
         InsertChannelGates(plan, calibration.gates),
         PropagateActivity(),  # last: it reads the lists of every gate
     ]

@@ -24,10 +24,10 @@ from espalier.targets.resolve import resolve_target
 HALF = Plan(density=0.5)
 
 
-def key(mod=None, target="llvm", plan=HALF, calibration=None, lower=True, times=None) -> str:
+def key(mod=None, target="llvm", plan=HALF, calibration=None, lower=True, times=None, compress=False) -> str:
     """The key of a build of the plain network unless another is given."""
     calibration = calibration or random_calibration(plain(), HALF)
-    return keys.build_key(mod or plain(), resolve_target(target), plan, calibration, lower, times)
+    return keys.build_key(mod or plain(), resolve_target(target), plan, calibration, lower, times, compress)
 
 
 def heavier() -> Calibration:
@@ -47,6 +47,7 @@ OTHERS = {
     "a fitted weight": lambda: {"calibration": heavier()},
     "lower": lambda: {"lower": False},
     "records": lambda: {"times": RecordedTimes.of([], "r.db")},
+    "compress": lambda: {"compress": True},
 }
 
 

@@ -53,6 +53,22 @@ def test_compile_again_replaces_the_artifact(folder, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_compile_compresses_and_shows_what_saved_what(folder, tmp_path):
+    options = ("compile", folder / "net.onnx", "--sparsity", 0.75, "--compress", "-o", tmp_path / "out")
+    shown = output_of(*options)
+    assert "times smaller; machine code: " in shown
+    size = json_of(*options)["size"]
+    assert size["container_bytes"] == (tmp_path / "out" / "weights.bin").stat().st_size
+    assert size["ratio"] == size["dense_bytes"] / size["container_bytes"] > 3
+    conv1 = next(one for one in size["layers"] if one["name"] == "conv1")
+    assert conv1["zeros"] == 0.75 * 16 * 16 * 9
+    assert conv1["by_pruning"] + conv1["by_coding"] == pytest.approx(conv1["dense_bytes"] - conv1["coded_bytes"])
+    plain = ("compile", folder / "net.onnx", "--sparsity", 0.75, "-o", tmp_path / "plain")
+    assert "size" not in json_of(*plain)
+    runs = [json_of("run", tmp_path / out, "--input", folder / "x.npy") for out in ("out", "plain")]
+    assert runs[0]["outputs"] == runs[1]["outputs"]
+
+
 def test_compile_calibrates_on_inputs(folder, tmp_path):
     data = json_of(
         "compile", folder / "net.onnx", "-o", tmp_path / "out", "--density", 0.5, "--granularity", 4, "--placement",

@@ -2,41 +2,54 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import tvm
 from tvm import relax, tirx
 from tvm.target import Target
 
 from espalier.core import ir_names
 from espalier.core.choices import KernelTimes
+from espalier.core.formats import parse_format
 from espalier.ir.dataflow import Dataflow, constant
 from espalier.ir.rewriting import remarks_of
 from espalier.targets.cpu import Isa, isa_of
 
 from .lower import LowerOnCpu
+from .packing import recorded
+from .parameters import Parameters, lift_constants, parameters_of
 from .program import CpuProgram
 from .schedule import ScheduleStock
 from .timed_families import KnownTimes
 
 
-def generate(mod: tvm.IRModule, target: Target, lower: bool = True, times: KernelTimes | None = None) -> CpuProgram:
+def generate(
+    mod: tvm.IRModule, target: Target, lower: bool = True, times: KernelTimes | None = None, compress: bool = False
+) -> CpuProgram:
     """Compile `mod`; without `lower` every operator runs as its reference body.
 
     times: what is known of the times of kernels, in the place of predicted ones.
+    compress: keep the constants outside of the library, and save them as a weight container.
     """
     isa = isa_of(target)
     required, before = _required(mod, isa), remarks_of(mod)
-    with target:
-        mod = tvm.transform.Sequential(lowering_phase(isa, times and KnownTimes(times, target)) if lower else [])(mod)
+    phase = lowering_phase(isa, times and KnownTimes(times, target)) if lower else []
+    given, weight_bits = (parameters_of(mod), _weight_bits(mod)) if compress else ({}, {})
+    with target, recorded() if compress else contextlib.nullcontext() as packings:
+        mod = tvm.transform.Sequential(phase)(mod)
         remarks = tuple(remarks_of(mod)[len(before) :])
         mod = tvm.transform.Sequential(stock_phase(isa))(mod)
         constant_outputs = any(constant(output) is not None for output in Dataflow.of(mod).outputs())
+        parameters = Parameters()
+        if packings is not None:
+            mod, parameters = lift_constants(mod, given, packings)
         executable = tvm.compile(mod, target, relax_pipeline=tvm.transform.Sequential(machine_phase()))
     layers = {
         gvar.name_hint: str(f.attrs[ir_names.KERNEL_LAYER])
         for gvar, f in mod.functions.items()
         if isinstance(f, tirx.PrimFunc)
     }
-    return CpuProgram(executable, required, layers, remarks, constant_outputs)
+    return CpuProgram(executable, required, layers, remarks, constant_outputs, parameters, weight_bits)
 
 
 def _required(mod: tvm.IRModule, isa: Isa) -> str:
@@ -49,6 +62,17 @@ def _required(mod: tvm.IRModule, isa: Isa) -> str:
     extensions = {"bfloat16": (isa.bfloat16,), "int8": (isa.int8, isa.permute)}
     needed = [name for one in sorted(formats & extensions.keys()) for name in extensions[one] if name]
     return "+".join(needed) or isa.name
+
+
+def _weight_bits(mod: tvm.IRModule) -> dict[str, int]:
+    """Bits of each layer's weights in their number format, by layer."""
+    flow = Dataflow.of(mod)
+    specs = [layer[1] for layer in map(flow.layer_of, flow.values) if layer and layer[0] != ir_names.CHANNEL_GATE]
+    return {spec.name: parse_format(_weight_format(spec)).bits for spec in specs}
+
+
+def _weight_format(spec) -> str:
+    return spec.format if spec.integer is None else spec.weight_format
 
 
 def lowering_phase(isa, known: KnownTimes | None = None) -> list:

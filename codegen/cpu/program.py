@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,10 +19,18 @@ from tvm import relax
 from tvm.support import cc
 
 from espalier.core.errors import CorruptArtifactError, ToolNotFoundError, UnsupportedTargetError
+from espalier.core.sizes import ProgramSize
 from espalier.targets.cpu import check_runs_here, host_cpu
 
+from ..container.layer_sizes import layer_sizes
+from ..container.weight_container import WeightContainer, decode, encode
+from . import lower  # noqa: F401 - it registers every packing that loading may need
+from .parameters import Parameters
+
 LIBRARY = "program.so"
+WEIGHTS = "weights.bin"
 DESCRIPTION = "program.json"
+DESCRIBED = ("isa", "kernel_layers", "remarks", "constant_outputs", "parameters", "weight_bits")
 ALIGNMENT = 64
 """Bytes: TVM's kAllocAlignment."""
 
@@ -33,6 +42,8 @@ class CpuProgram:
     executable: TVM's executable, or the module of a loaded library. isa: what the code needs.
     kernel_layers: kernel name -> layer on whose behalf it runs ("" for glue). remarks: for the artifact's report.
     constant_outputs: whether some output does not depend on the inputs.
+    parameters: what the code takes after the inputs; empty if the constants are in the library.
+    weight_bits: of the number format of each layer's weights, where there are parameters.
     library: the content of the file that it was loaded from, which may be gone since.
     """
 
@@ -41,6 +52,8 @@ class CpuProgram:
     kernel_layers: Mapping[str, str] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
     constant_outputs: bool = False
+    parameters: Parameters = field(default=Parameters(), repr=False)
+    weight_bits: Mapping[str, int] = field(default_factory=dict)
     library: np.ndarray | None = field(default=None, compare=False, repr=False)
 
     @cached_property
@@ -61,9 +74,32 @@ class CpuProgram:
 
     def run(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
         """Compute the outputs, in memory that belongs to the caller."""
-        results = self.machine["main"](*(_tensor(array) for array in inputs))
+        results = self.machine["main"](*map(_tensor, inputs), *self.parameter_tensors)
         results = [results] if isinstance(results, tvm.runtime.Tensor) else list(results)
         return [self._owned(np.from_dlpack(result), inputs) for result in results]
+
+    @cached_property
+    def parameter_tensors(self) -> list[tvm.runtime.Tensor]:
+        """The parameters as the code takes them after the inputs, unpacked once."""
+        return [tvm.runtime.tensor(array) for array in self.parameters.packed()]
+
+    @cached_property
+    def container(self) -> WeightContainer:
+        """The parameters, coded."""
+        return encode(self.parameters.arrays)
+
+    def sizes(self) -> ProgramSize | None:
+        """The space of the parameters, by layer and by cause; None if they are in the library.
+
+        Raises ToolNotFoundError if there is no C++ compiler to link with.
+        """
+        if not self.parameters.recipes:
+            return None
+        with tempfile.TemporaryDirectory() as folder:
+            self.link(Path(folder) / LIBRARY)
+            code_bytes = (Path(folder) / LIBRARY).stat().st_size
+        layers = layer_sizes(self.parameters.arrays, self.container, self.weight_bits)
+        return ProgramSize(layers, self.container.overhead_bytes, code_bytes)
 
     def _owned(self, result: np.ndarray, inputs: list[np.ndarray]) -> np.ndarray:
         """The machine's own memory, fresh in each run; a copy where it is an input's or a constant's."""
@@ -71,11 +107,13 @@ class CpuProgram:
         return result.copy() if shared else result
 
     def save(self, folder: Path) -> None:
-        """Write the shared library and what is needed to load it.
+        """Write the shared library, the parameters if they are not in it, and what is needed to load them.
 
         Raises ToolNotFoundError if there is no C++ compiler to link with.
         """
         self.link(folder / LIBRARY)
+        if self.parameters.recipes:
+            (folder / WEIGHTS).write_bytes(self.container.content)
         (folder / DESCRIPTION).write_text(json.dumps(self.description(), indent=2) + "\n")
 
     def description(self) -> dict:
@@ -85,15 +123,23 @@ class CpuProgram:
             "kernel_layers": dict(self.kernel_layers),
             "remarks": list(self.remarks),
             "constant_outputs": self.constant_outputs,
+            "parameters": self.parameters.recipes,
+            "weight_bits": dict(self.weight_bits),
         }
 
     @staticmethod
-    def from_library(module: tvm.runtime.Module, content: np.ndarray, description: Mapping) -> CpuProgram:
-        """The program in a library that was loaded as `module`; KeyError if the description is of something else."""
-        isa, layers, remarks, constant = (
-            description[key] for key in ("isa", "kernel_layers", "remarks", "constant_outputs")
-        )
-        return CpuProgram(module, isa, layers, tuple(remarks), constant, content)
+    def from_library(
+        module: tvm.runtime.Module, content: np.ndarray, description: Mapping, weights: Mapping | None = None
+    ) -> CpuProgram:
+        """The program in a library that was loaded as `module`; KeyError if the description is of something else.
+
+        weights: by name, the arrays that the description's parameters are packed from, if it has any.
+        """
+        isa, layers, remarks, constant, recipes, bits = (description[key] for key in DESCRIBED)
+        parameters = Parameters(weights or {}, tuple(recipes))
+        program = CpuProgram(module, isa, layers, tuple(remarks), constant, parameters, bits, content)
+        _ = program.parameter_tensors  # decoded and packed once, and what cannot be is found now
+        return program
 
     def link(self, path: Path) -> None:
         """Write the shared library; ToolNotFoundError if there is no C++ compiler to link with, or it fails."""
@@ -143,6 +189,7 @@ def load_program(folder: Path) -> CpuProgram:
     try:
         description = json.loads((folder / DESCRIPTION).read_text())
         module = tvm.runtime.load_module(str(folder / LIBRARY))
-        return CpuProgram.from_library(module, np.memmap(folder / LIBRARY, np.uint8, "r"), description)
+        weights = decode((folder / WEIGHTS).read_bytes(), folder / WEIGHTS) if description["parameters"] else {}
+        return CpuProgram.from_library(module, np.memmap(folder / LIBRARY, np.uint8, "r"), description, weights)
     except (RuntimeError, OSError, ValueError, KeyError) as error:
         raise CorruptArtifactError(f"{folder}: cannot be loaded ({str(error).splitlines()[0]})") from None

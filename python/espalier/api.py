@@ -20,12 +20,14 @@ from .passes.analysis import gate_sites
 __all__ = ["build", "calibrate", "layer_names", "load"]
 
 
-def build(mod, target="llvm", plan=None, calibration=None, lower: bool = True, records=None) -> Artifact:
+def build(
+    mod, target="llvm", plan=None, calibration=None, lower: bool = True, records=None, compress: bool = False
+) -> Artifact:
     """Compile a module; see `espalier.build.build`. The artifact can profile itself.
 
     records: the path of tuning records, or another value that answers as `core.choices.KernelTimes` does.
     """
-    artifact = compiler.build(mod, target, plan, calibration, lower, _times(records))
+    artifact = compiler.build(mod, target, plan, calibration, lower, _times(records), compress)
     return dataclasses.replace(artifact, profiler=profile)
 
 

@@ -29,6 +29,7 @@ def build(
     calibration: Calibration | None = None,
     lower: bool = True,
     times: KernelTimes | None = None,
+    compress: bool = False,
 ) -> Artifact:
     """Compile a module.
 
@@ -37,13 +38,14 @@ def build(
     calibration: the gates that a plan with densities below one needs.
     lower: False runs every Espalier operator as its reference body, slowly.
     times: what is known of kernels' times, from records or a cost model; None leaves every choice to analytic rules.
+    compress: True saves the artifact with its weights entropy-coded in a file of their own, decoded when it is loaded.
     What was built before from the same is taken from the cache, see `program_cache`.
 
     Raises InvalidPlanError, InvalidModelError, UnsupportedTargetError, InvalidInputError.
     """
     resolved = resolve_target(target)
     _check_main(mod)
-    given = (mod, resolved, plan or Plan(), calibration or Calibration(), lower, times)
+    given = (mod, resolved, plan or Plan(), calibration or Calibration(), lower, times, compress)
     cache = program_cache()
     if cache is None or not may_be_kept(mod, cache.largest_bytes):
         return _compile(*given)
@@ -51,10 +53,16 @@ def build(
 
 
 def _compile(
-    mod: tvm.IRModule, target: Target, plan: Plan, calibration: Calibration, lower: bool, times: KernelTimes | None
+    mod: tvm.IRModule,
+    target: Target,
+    plan: Plan,
+    calibration: Calibration,
+    lower: bool,
+    times: KernelTimes | None,
+    compress: bool,
 ) -> Artifact:
     mod = lowered(mod, plan, calibration)
-    program = generate(mod, target, lower, times)
+    program = generate(mod, target, lower, times, compress)
     return Artifact(
         program=program,
         inputs=_inputs(mod),

@@ -36,6 +36,7 @@ def build_key(
     calibration: Calibration,
     lower: bool,
     times: KernelTimes | None = None,
+    compress: bool = False,
 ) -> str:
     """SHA-256 over all that a build depends on, as 64 hexadecimal digits; 0.05 s for 47 MB of weights."""
     context, (fitted, arrays) = tvm.transform.PassContext.current(), calibration.content()
@@ -48,6 +49,7 @@ def build_key(
         "target": str(target),
         "lower": lower,
         "times": times and times.digest(),
+        "compress": compress,
         "context": [
             context.opt_level,
             [str(name) for name in context.required_pass],

@@ -73,6 +73,7 @@ Activations = Annotated[
         "'uniform<8>', which is the default.",
     ),
 ]
+Sparsity = Annotated[float | None, typer.Option(help="Fraction of the weights of each layer set to zero, in [0, 1).")]
 Winograd = Annotated[
     bool | None,
     typer.Option(
@@ -135,11 +136,15 @@ def compile(
     placement: Placement = None,
     weights: Weights = None,
     activations: Activations = None,
+    sparsity: Sparsity = None,
     winograd: Winograd = None,
     calibration: Calibration = None,
     records: Annotated[
         Path | None, typer.Option(metavar="RECORDS", help="What `espalier tune` measured: kernels are chosen by it.")
     ] = None,
+    compress: Annotated[
+        bool, typer.Option("--compress", help="Entropy-code the weights in OUT, and show sizes.")
+    ] = False,
     shape: Shapes = None,
     list_layers: Annotated[
         bool, typer.Option("--list-layers", help="Only list the layers' names, for a plan.")
@@ -155,8 +160,10 @@ def compile(
         return _finish(command.list_layers(model, shape or ()), as_json)
     if output is None:
         raise typer.BadParameter("needed unless --list-layers is given", param_hint="-o")
-    options = PlanOptions(plan, density, granularity, placement, weights, activations, winograd, calibration, records)
-    return _finish(command.run(model, output, target, options, shape or (), keep_model), as_json)
+    options = PlanOptions(
+        plan, density, granularity, placement, weights, activations, sparsity, winograd, calibration, records
+    )
+    return _finish(command.run(model, output, target, options, shape or (), keep_model, compress), as_json)
 
 
 @app.command()
@@ -173,6 +180,7 @@ def tune(
     placement: Placement = None,
     weights: Weights = None,
     activations: Activations = None,
+    sparsity: Sparsity = None,
     winograd: Winograd = None,
     calibration: Calibration = None,
     shape: Shapes = None,
@@ -192,7 +200,7 @@ def tune(
     from .commands import tune as command
     from .commands.models import PlanOptions
 
-    options = PlanOptions(plan, density, granularity, placement, weights, activations, winograd, calibration)
+    options = PlanOptions(plan, density, granularity, placement, weights, activations, sparsity, winograd, calibration)
     how = command.TuneOptions(budget, records, cost_model, search, tracker, save_cost_model, seed)
     _finish(command.run(model, target, options, shape or (), how), as_json)
 

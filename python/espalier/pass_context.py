@@ -35,7 +35,7 @@ class PassContext:
     opt_level, and everything but `config`: as in tvm.transform.PassContext.
     config: TVM's own keys, and
         "espalier.plan": a Plan, its dict, or the path of its file;
-        "espalier.density", ".granularity", ".placement", ".weights", ".activations", ".winograd": the
+        "espalier.density", ".granularity", ".placement", ".weights", ".activations", ".sparsity", ".winograd": the
             plan's default, over what the plan says; formats by their text, such as "focused<5>", and activations
             follow the weights where neither says what they are;
         "espalier.calibration": a Calibration, the path of a saved one, or inputs to calibrate on: an

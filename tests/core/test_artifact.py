@@ -135,7 +135,7 @@ def test_a_missing_file_and_another_version_are_named(tmp_path):
         read_manifest(tmp_path / "out")
     manifest = tmp_path / "out" / MANIFEST
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "espalier_artifact": 99}))
-    with pytest.raises(CorruptArtifactError, match="version 99, accepted is 1"):
+    with pytest.raises(CorruptArtifactError, match="version 99, accepted is 2"):
         read_manifest(tmp_path / "out")
 
 

@@ -177,3 +177,15 @@ def test_kept_groups_is_the_exact_ceiling(percent, groups, granularity):
 def test_more_density_keeps_no_fewer(one, other, groups):
     low, high = sorted((one, other))
     assert 1 <= kept_groups(groups, low, 1) <= kept_groups(groups, high, 1) <= groups
+
+
+@pytest.mark.parametrize("sparsity", [-0.1, 1, 1.5, "half", True, None, float("nan")])
+def test_impossible_sparsity(sparsity):
+    with pytest.raises(InvalidPlanError, match=r"sparsity: got .*, accepted is a number in \[0, 1\)"):
+        Plan(sparsity=sparsity)
+
+
+def test_weights_without_zero_cannot_be_sparse():
+    with pytest.raises(InvalidPlanError, match="layer 'conv0': sparsity: got 0.5 with weights in binary"):
+        Plan(sparsity=0.5, layers={"conv0": {"weights": "binary"}})
+    assert Plan(sparsity=0.5, layers={"conv0": {"weights": "binary", "sparsity": 0}}).layer("fc").sparsity == 0.5

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from espalier.core.layers import LayerRecord
 from espalier.core.measurement import LayerMeasurement, Measurement, Timing
+from espalier.core.sizes import LayerSize, ProgramSize
 from espalier.report import tables
 
 LAYERS = (
@@ -103,3 +104,18 @@ def test_durations(seconds, text):
 )
 def test_quantities(count, text):
     assert tables.quantity(count) == text
+
+
+def test_sizes():
+    conv = LayerSize("layer1.0.conv1", 40_000, 30_000, 5, 160_000, 45_000.0, 11_250.0, 10_000.0)
+    other = LayerSize("", 0, 0, 32, 0, 0.0, 36.0, 20.5)
+    size = ProgramSize((conv, other), 479.5, 83_552)
+    _, _, first, second, container, total = rendered(tables.size_table(size))
+    assert first == "layer1.0.conv1 40.0 k 75 % 5 160 kB -115 kB -33.8 kB -1.25 kB 10.0 kB 16.0x"
+    assert second == "(no layer) 0 - - 0 B 0 B 36 B -16 B 20 B -"
+    assert container == "container 480 B"
+    assert total == "total 40.0 k 75 % 160 kB -115 kB -33.7 kB -1.27 kB 10.5 kB 15.2x"
+    assert tables.size_sentence(size) == (
+        "Parameters: 160 kB at 32 bits, 10.5 kB stored, 15.2 times smaller; machine code: 83.6 kB"
+    )
+    assert tables.size_data(size)["container_bytes"] == 10_500

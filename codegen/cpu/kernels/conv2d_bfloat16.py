@@ -13,6 +13,7 @@ from tvm import tirx
 from espalier.targets.cpu import Isa
 
 from ..layout import Layout
+from ..packing import packing
 from .bfloat16 import PAIR, dot, pairs_of, with_dot
 from .conv2d_blocked import BlockedConvolution, Tile, pack_weight
 from .emit import lanes_from
@@ -36,6 +37,7 @@ def conv2d_bfloat16(
     return _PairsConvolution(problem, isa, x_layout, out_layout, residual_layout, clear_losers, tile).build()
 
 
+@packing
 def pack_pairs(weight: np.ndarray, lanes: int, x_block: int) -> np.ndarray:
     """[C_out, C_in, R, S] to int32 [C_out/lanes, C_in/x_block, R, S, x_block/2, lanes], each a pair of bfloat16."""
     packed = pack_weight(weight, lanes, x_block)  # [..., x_block, lanes]

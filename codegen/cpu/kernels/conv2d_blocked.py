@@ -19,6 +19,7 @@ from tvm.script.ir_builder import tirx as T
 from espalier.targets.cpu import Isa
 
 from ..layout import Layout
+from ..packing import packing
 from .cost import shared_cycles, step_cycles, streaming_cycles
 from .direct import DirectConvolution
 from .emit import PREFETCH_BYTES, PREFETCH_STEPS, for_tile, lanes_from, prefetch, spread, tiles
@@ -82,6 +83,7 @@ def predicted_cycles(problem: ConvProblem, isa: Isa, tile: Tile, together: int =
     return shared_cycles(work, batch * -(-blocks // tile.blocks) * -(-rows // tile.rows), isa.cores)
 
 
+@packing
 def pack_weight(weight: np.ndarray, lanes: int, x_block: int) -> np.ndarray:
     """[C_out, C_in, R, S] to [C_out/lanes, C_in/x_block, R, S, x_block, lanes], filled up with zeros."""
     c_out, c_in, r, s = weight.shape

@@ -17,6 +17,7 @@ from tvm.script.ir_builder import tirx as T
 from espalier.targets.cpu import Isa
 
 from ..layout import Layout
+from ..packing import packing
 from .cost import step_cycles
 from .direct import DirectConvolution
 from .emit import lanes_from, spread, tiles
@@ -80,6 +81,7 @@ def weight_unit(problem: ConvProblem, tile: PlanarTile) -> int:
     return math.gcd(tile.channels, problem.spec.winners.granularity) if problem.spec.winners else tile.channels
 
 
+@packing
 def pack_planar_weight(weight: np.ndarray, unit: int) -> np.ndarray:
     """[C_out, C_in, R, S] to [C_out/unit, C_in, R, S, unit]."""
     c_out, c_in, r, s = weight.shape

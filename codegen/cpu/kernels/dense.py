@@ -12,6 +12,7 @@ from tvm.script.ir_builder import tirx as T
 from espalier.core.layers import DenseSpec
 from espalier.targets.cpu import Isa
 
+from ..packing import packing
 from .bfloat16 import PAIR, dot, multiplies_pairs, pairs_of, with_dot
 from .emit import PARALLEL_MACS, Accumulators, activated, build_kernel, lanes_from, loop, spread, tiles
 from .lists import for_each_channel
@@ -21,12 +22,14 @@ TOGETHER = 4
 """Vectors of outputs that are accumulated at once: a multiply-add takes four cycles, two start in each."""
 
 
+@packing
 def pack_dense_weight(weight: np.ndarray, lanes: int) -> np.ndarray:
     """[C_out, C_in] to [C_out/lanes, C_in, lanes], filled up with zeros."""
     padded = np.pad(weight, ((0, -weight.shape[0] % lanes), (0, 0))).astype("float32")
     return np.ascontiguousarray(padded.reshape(-1, lanes, weight.shape[1]).transpose(0, 2, 1))
 
 
+@packing
 def pack_dense_pairs(weight: np.ndarray, lanes: int) -> np.ndarray:
     """[C_out, C_in] to int32 [C_out/lanes, C_in/2, lanes], each a pair of bfloat16, filled up with zeros."""
     packed = pack_dense_weight(np.pad(weight, ((0, 0), (0, weight.shape[1] % PAIR))), lanes)

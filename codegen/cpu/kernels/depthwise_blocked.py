@@ -11,12 +11,14 @@ from tvm.script.ir_builder import tirx as T
 from espalier.targets.cpu import Isa
 
 from ..layout import Layout
+from ..packing import packing
 from .direct import DirectConvolution
 from .emit import lanes_from, tiles
 from .problem import ConvProblem
 from .stored import load
 
 
+@packing
 def pack_depthwise_weight(weight: np.ndarray, lanes: int) -> np.ndarray:
     """[C, 1, R, S] to [C/lanes, R, S, lanes], filled up with zeros."""
     channels, _, r, s = weight.shape

@@ -10,6 +10,7 @@ from tvm.script.ir_builder import tirx as T
 
 from espalier.core.layers import ActiveList
 
+from ..packing import packing
 from .emit import PARALLEL_MACS, loop, when
 from .problem import ConvProblem
 
@@ -52,6 +53,7 @@ def for_each_losing_block(winners, problem: ConvProblem, block: int, body: Calla
         when(tirx.Not(found), every_block)
 
 
+@packing
 def whole_blocks(array: np.ndarray, block: int) -> np.ndarray:
     """float32 [..., C] with C extended by zeros to a multiple of `block`."""
     width = [(0, 0)] * (array.ndim - 1) + [(0, -array.shape[-1] % block)]

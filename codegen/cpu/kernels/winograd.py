@@ -19,6 +19,7 @@ from tvm.script.ir_builder import tirx as T
 from espalier.targets.cpu import Isa
 
 from ..layout import Layout
+from ..packing import packing
 from .convolution import Convolution
 from .cook_toom import TAPS, transforms
 from .emit import (
@@ -59,6 +60,7 @@ def conv2d_winograd(
     return _WinogradConvolution(problem, isa, x_layout, out_layout, residual_layout, clear_losers, tile).build()
 
 
+@packing
 def pack_winograd_weight(weight: np.ndarray, lanes: int, outputs: int) -> np.ndarray:
     """[C_out, C_in, 3, 3] to G g G^T as float32 [C_out/lanes, (m+2)^2, C_in/lanes, lanes, lanes]."""
     c_out, c_in = weight.shape[:2]

@@ -22,11 +22,18 @@ MODEL = "model.onnx"
 
 
 def run(
-    model: Path, output: Path, target: str, options: models.PlanOptions, shapes: Sequence[str], keep_model: bool
+    model: Path,
+    output: Path,
+    target: str,
+    options: models.PlanOptions,
+    shapes: Sequence[str],
+    keep_model: bool,
+    compress: bool,
 ) -> Outcome:
     """Compile a model and save it.
 
     keep_model: put a copy of the model into the artifact's folder, for `espalier bench` to give to other libraries.
+    compress: entropy-code the weights, and show what they take before and after.
     """
     check_output_folder(output)
     with steps(5) as bar:
@@ -40,7 +47,8 @@ def run(
         calibration = models.calibrate(mod, context, bar)
         bar.begin("compiling")
         start = time.perf_counter()
-        artifact = api.build(mod, target, context.plan(), calibration, records=context.records())
+        known = context.records()
+        artifact = api.build(mod, target, context.plan(), calibration, records=known, compress=compress)
         seconds = time.perf_counter() - start
         bar.begin("saving")
         (with_model(artifact, model) if keep_model else artifact).save(output)
@@ -99,6 +107,7 @@ def with_model(artifact: Artifact, model: Path) -> Artifact:
 
 
 def _outcome(artifact: Artifact, model: Path, output: Path, seconds: float) -> Outcome:
+    size = artifact.program.sizes()
     macs, dense = sum(one.macs for one in artifact.layers), sum(one.macs_dense for one in artifact.layers)
     remarks = tuple(f"  {remark}" for remark in artifact.report)
     return Outcome(
@@ -111,9 +120,11 @@ def _outcome(artifact: Artifact, model: Path, output: Path, seconds: float) -> O
             "macs_dense": dense,
             "layers": [dataclasses.asdict(one) for one in artifact.layers],
             "report": list(artifact.report),
+            **({"size": tables.size_data(size)} if size else {}),
         },
         (
             tables.layer_table(artifact.layers),
+            *((tables.size_table(size), tables.size_sentence(size), "") if size else ()),
             *(("Report:", *remarks, "") if remarks else ()),
             f"{model.name}: {tables.quantity(macs)} of {tables.quantity(dense)} MACs are done"
             f" ({tables.percent(macs, dense)}); built in {seconds:.1f} s, saved in {output}",

@@ -23,6 +23,7 @@ class PlanOptions:
     placement: str | None = None
     weights: str | None = None
     activations: str | None = None
+    sparsity: float | None = None
     winograd: bool | None = None
     calibration: Path | None = None
     records: Path | None = None

@@ -17,7 +17,7 @@ from .files import sha256_of
 from .layers import LayerRecord
 from .plan import Plan
 
-VERSION = 1
+VERSION = 2
 MANIFEST = "artifact.json"
 
 

@@ -27,6 +27,7 @@ def profile(artifact: Artifact, *args, repeats: int = 20, **named) -> Measuremen
     if not isinstance(repeats, int) or repeats < 1:
         raise InvalidInputError(f"profile: repeats is {repeats!r}, accepted is an integer from 1")
     inputs = [tvm.runtime.tensor(array) for array in artifact.bind(*args, **named)]
+    inputs += artifact.program.parameter_tensors
     timing = time_runs(artifact.program.machine["main"], inputs, repeats)
     seconds, glue = _layer_seconds(artifact, inputs, repeats)
     return Measurement(

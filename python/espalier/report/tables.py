@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from rich.table import Table
 
 from espalier.core.layers import LayerRecord
 from espalier.core.measurement import Measurement, Timing
+from espalier.core.sizes import ProgramSize
 
 NONE = "-"
 
@@ -102,6 +104,53 @@ def demo_table(rows: Sequence[ContenderRow]) -> Table:
     return table
 
 
+def size_table(size: ProgramSize) -> Table:
+    """What the parameters of each layer take, at 32 bits and in the weight container, and what saves how much."""
+    table = _table(
+        "layer", ">parameters", ">zeros", ">bits", ">at 32 bits", ">pruning", ">format", ">coding", ">stored", ">ratio"
+    )
+    for one in size.layers:
+        saved = (space(-cause) for cause in (one.by_pruning, one.by_format, one.by_coding))
+        counts = (
+            quantity(one.parameters),
+            percent(one.zeros, one.parameters),
+            str(one.bits) if one.parameters else NONE,
+        )
+        name = one.name or "(no layer)"
+        table.add_row(name, *counts, space(one.dense_bytes), *saved, space(one.coded_bytes), _times(one.ratio))
+    table.add_row("container", *[""] * 7, space(size.overhead_bytes))
+    table.add_section()
+    saved = (
+        space(-sum(getattr(one, cause) for one in size.layers)) for cause in ("by_pruning", "by_format", "by_coding")
+    )
+    parameters, zeros = (sum(getattr(one, name) for one in size.layers) for name in ("parameters", "zeros"))
+    table.add_row(
+        *("total", quantity(parameters), percent(zeros, parameters), "", space(size.dense_bytes)),
+        *(*saved, space(size.container_bytes), _times(size.ratio)),
+    )
+    return table
+
+
+def size_sentence(size: ProgramSize) -> str:
+    """The whole in one line."""
+    return (
+        f"Parameters: {space(size.dense_bytes)} at 32 bits, {space(size.container_bytes)} stored, "
+        f"{size.ratio:.1f} times smaller; machine code: {space(size.code_bytes)}"
+    )
+
+
+def size_data(size: ProgramSize) -> dict:
+    """The same, JSON-able, in bytes."""
+    causes = ("by_pruning", "by_format", "by_coding")
+    return {
+        "dense_bytes": size.dense_bytes,
+        "container_bytes": size.container_bytes,
+        "code_bytes": size.code_bytes,
+        "ratio": size.ratio,
+        "layers": [dataclasses.asdict(one) | {name: getattr(one, name) for name in causes} for one in size.layers],
+    }
+
+
 def plain_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     """Any texts under headings; a heading that starts with ">" is right-aligned."""
     table = _table(*headings)
@@ -134,6 +183,13 @@ def quantity(count: float) -> str:
     return f"{count:.0f}"
 
 
+def space(count: float) -> str:
+    """Bytes with a fitting prefix, 1 kB = 1000 B: 3.21 MB; with its sign if that is below zero."""
+    size, sign = abs(count), "-" if count <= -0.5 else ""
+    factor, unit = (1e6, "MB") if size >= 1e6 else (1e3, "kB") if size >= 1e3 else (1, "B")
+    return f"{sign}{_three_digits(size / factor) if factor > 1 else round(size)} {unit}"
+
+
 def percent(part: float, whole: float) -> str:
     """A share in whole percent."""
     return f"{100 * part / whole:.0f} %" if whole else NONE
@@ -141,6 +197,10 @@ def percent(part: float, whole: float) -> str:
 
 def _three_digits(value: float) -> str:
     return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f}"
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.1f}x" if ratio else NONE
 
 
 def _active(active: int, channels: int) -> str:

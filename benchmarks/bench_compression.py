@@ -1,0 +1,241 @@
+"""How small does a network become, in which number format, and what does that cost?
+
+ResNet-20 and M-CifarNet for CIFAR-10, each compiled in every format after training, and every finished training that
+lies in benchmarks/checkpoints (`<name>/weights.pt`, as `python -m espalier.training` writes it). For each: top-1 of the
+compiled program on all 10,000 test images, the size of the weight container (codes, tables, multipliers, biases, gates)
+against the same parameters at 32 bits, the machine code beside it, bit operations, and the latency of one image.
+
+The bars: a network 34 times smaller or more that loses at most 0.3 points; after training alone, uniform<8> within 0.2
+points; focused<5> of ResNet-20 within 0.6 points.
+
+    python benchmarks/bench_compression.py
+    python benchmarks/bench_compression.py --networks ResNet-20 --formats float32 bfloat16 --images 500
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import tvm
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from support import REPOSITORY
+from support.cifar10 import load_test, load_train, normalise
+from support.networks import cifar_resnet, mcifarnet
+from support.records import write_record
+
+import espalier
+from espalier.core.formats import bit_operations, parse_format
+from espalier.report.tables import space
+from espalier.training import export, load_finished
+
+NETWORKS = {"ResNet-20": lambda: cifar_resnet(20), "M-CifarNet": mcifarnet}
+FORMATS = (
+    *(
+        "float32",
+        "bfloat16",
+        "fixed<8,7>",
+        "uniform<8>",
+        "uniform<6>",
+        "uniform<5>",
+        "uniform<4>",
+        "shift<5>",
+        "shift<4>",
+    ),
+    *("focused<6>", "focused<5>", "focused<4>", "codebook<6>", "codebook<5>", "codebook<4>", "codebook<3>", "binary"),
+)
+SPARSITIES = (0.0, 0.5)
+CHECKPOINTS = REPOSITORY / "benchmarks" / "checkpoints"
+TEST_IMAGES, CALIBRATION_IMAGES, BATCH, REPEATS, SEED = 10_000, 512, 50, 50, 0
+SMALLEST, MOST_LOST = 34.0, 0.3
+BARS = (("ResNet-20", "uniform<8>", 0.2), ("M-CifarNet", "uniform<8>", 0.2), ("ResNet-20", "focused<5>", 0.6))
+"""Network, format of the weights, points of top-1 that may be lost; uniform<8> without any training."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A network as it is compiled. calibration: None to observe ranges here, if the plan needs them."""
+
+    network: str
+    trained: str
+    plan: espalier.Plan
+    model: torch.nn.Module
+    calibration: espalier.Calibration | None = None
+
+    def module(self, batch: int) -> tvm.IRModule:
+        """The network for so many images at once."""
+        return espalier.from_torch(self.model, torch.zeros(batch, 3, 32, 32))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=tuple(NETWORKS))
+    parser.add_argument("--formats", nargs="+", default=FORMATS)
+    parser.add_argument("--images", type=int, default=TEST_IMAGES, help="test images, the first of them")
+    options = parser.parse_args()
+    espalier.set_threads(1)
+    images, labels = load_test()
+    test = normalise(images[: options.images]), labels[: options.images]
+    contenders = [*after_training(options.networks, options.formats), *finished(CHECKPOINTS)]
+    rows = [measure(one, test) for one in track(contenders, "compiling and measuring")]
+    Console(width=160).print(table(rows), verdict(rows))
+    if options.images == TEST_IMAGES and tuple(options.networks) == tuple(NETWORKS):
+        write_record("compression", rows)
+
+
+def after_training(networks, formats) -> Iterator[Contender]:
+    """Every format for every network, dense and with the smallest weights pruned."""
+    for network in networks:
+        model = NETWORKS[network]()
+        for weights in formats:
+            for sparsity in SPARSITIES if parse_format(weights).has_zero else SPARSITIES[:1]:
+                yield Contender(network, "no", espalier.Plan(weights=weights, sparsity=sparsity), model)
+
+
+def finished(folder: Path) -> Iterator[Contender]:
+    """Networks that were trained with gates, masks or quantizers."""
+    for path in sorted(folder.glob("*/weights.pt")):
+        model = load_finished(path)
+        _, plan, calibration = export(model, torch.zeros(1, 3, 32, 32))
+        yield Contender(path.parent.name, "yes", plan, model, calibration)
+
+
+def measure(one: Contender, test) -> dict:
+    """One row of the table; a network that the compiler refuses has the reason instead."""
+    try:
+        single, many = compiled(one, 1), compiled(one, BATCH)
+    except espalier.EspalierError as error:
+        return {**named(one), "refused": str(error)}
+    size = single.program.sizes()
+    return {
+        **named(one),
+        "sparsity": sum(layer.zeros for layer in size.layers) / sum(layer.parameters for layer in size.layers),
+        "top1": top1(many, *test),
+        "container_bytes": size.container_bytes,
+        "dense_bytes": size.dense_bytes,
+        "ratio": size.ratio,
+        "code_bytes": size.code_bytes,
+        "by_cause": {
+            cause: sum(getattr(layer, cause) for layer in size.layers)
+            for cause in ("by_pruning", "by_format", "by_coding")
+        },
+        "bit_operations": operations(single),
+        "latency_s": single.profile(test[0][:1], repeats=REPEATS).latency_s,
+    }
+
+
+def named(one: Contender) -> dict:
+    """What a row is about."""
+    return {"network": one.network, "trained": one.trained, "plan": one.plan.to_dict()}
+
+
+def compiled(one: Contender, batch: int) -> espalier.Artifact:
+    """The artifact, with its weights compressed."""
+    if one.calibration is not None:  # trained: the module that belongs to it comes from its export
+        mod, plan, calibration = export(one.model, torch.zeros(batch, 3, 32, 32))
+        return espalier.build(mod, plan=plan, calibration=calibration, compress=True)
+    mod, calibration = one.module(batch), None
+    if parse_format(one.plan.weights).is_quantized:
+        calibration = espalier.calibrate(mod, calibration_images(), one.plan)
+    return espalier.build(mod, plan=one.plan, calibration=calibration, compress=True)
+
+
+def calibration_images() -> np.ndarray:
+    """Training images, float32 [500 or so, 3, 32, 32], a multiple of the batch."""
+    images, _ = load_train()
+    count = CALIBRATION_IMAGES // BATCH * BATCH
+    return normalise(images[np.random.default_rng(SEED).permutation(len(images))[:count]])
+
+
+def top1(artifact, images: np.ndarray, labels: np.ndarray) -> float:
+    """Percent of the images, as far as they are whole batches, whose largest output is their label."""
+    count = len(images) // BATCH * BATCH
+    logits = np.concatenate([artifact(images[i : i + BATCH]) for i in range(0, count, BATCH)])
+    return float(100 * np.mean(logits.argmax(axis=1) == labels[:count]))
+
+
+def operations(artifact) -> int:
+    """Single-bit operations of the products of one image, see `bit_operations`."""
+    planned = [(layer.macs, artifact.plan.layer(layer.name)) for layer in artifact.layers]
+    return sum(
+        bit_operations(parse_format(plan.weights), parse_format(plan.activations).bits, macs) for macs, plan in planned
+    )
+
+
+def table(rows: list[dict]) -> Table:
+    """All rows; lost: points of top-1 against the same network in float32."""
+    result = Table(title="CIFAR-10, one thread, batch 1")
+    names = (
+        "network",
+        "trained",
+        "weights",
+        "zeros",
+        "top-1",
+        "lost",
+        "container",
+        "ratio",
+        "code",
+        "bit operations",
+        "ms",
+    )
+    for name in names:
+        result.add_column(name, justify="left" if name in names[:3] else "right")
+    for row in rows:
+        about = (row["network"], row["trained"], row["plan"]["default"]["weights"])
+        if "refused" in row:
+            result.add_row(*about, row["refused"])
+            continue
+        result.add_row(
+            *about,
+            f"{100 * row['sparsity']:.0f} %",
+            f"{row['top1']:.2f}",
+            f"{lost(row, rows):+.2f}",
+            space(row["container_bytes"]),
+            f"{row['ratio']:.1f}",
+            space(row["code_bytes"]),
+            f"{row['bit_operations'] / 1e9:.2f} G",
+            f"{1e3 * row['latency_s']:.3f}",
+        )
+    return result
+
+
+def lost(row: dict, rows: list[dict]) -> float:
+    """Points of top-1 below the network as it was, in float32 and dense; NaN if it is not among the rows."""
+    known = {one["network"]: one["top1"] for one in rows if one["plan"] == espalier.Plan().to_dict()}
+    base = next((top for name, top in known.items() if is_of(row, name)), np.nan)
+    return base - row["top1"]
+
+
+def is_of(row: dict, network: str) -> bool:
+    """Whether a row is of this network; finished trainings are called such as "resnet20-gated"."""
+    return row["network"].lower().replace("-", "").startswith(network.lower().replace("-", ""))
+
+
+def verdict(rows: list[dict]) -> str:
+    """Which bars are met."""
+    rows = [row for row in rows if "refused" not in row]
+    small = [row for row in rows if row["ratio"] >= SMALLEST and lost(row, rows) <= MOST_LOST]
+    best = max(small, key=lambda row: row["ratio"], default=None)
+    lines = [
+        f"{SMALLEST:g} times smaller with at most {MOST_LOST} points lost: "
+        + (f"{best['network']}, {best['ratio']:.1f} times" if best else "none")
+    ]
+    for network, weights, bar in BARS:
+        losses = [
+            lost(row, rows)
+            for row in rows
+            if is_of(row, network) and row["plan"]["default"]["weights"] == weights
+            if weights != "uniform<8>" or row["trained"] == "no"
+        ]
+        lines.append(f"{network} {weights}: " + (f"{min(losses):+.2f} lost, bar {bar}" if losses else "not measured"))
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

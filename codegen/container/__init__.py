@@ -1,0 +1,1 @@
+"""Constants of a program, entropy-coded in a file of their own."""
