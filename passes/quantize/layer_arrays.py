@@ -61,7 +61,7 @@ def layer_arrays(
 
 def _fitted(name: str, weight: np.ndarray, fmt: Format) -> QuantizedWeights:
     try:
-        return fit(weight, fmt)
+        return fit(weight, fmt, mask=weight != 0 if fmt.has_zero else None)  # zeros were pruned, and stay
     except EspalierError as error:
         raise InvalidPlanError(f"layer {name!r}, weights {fmt}: {error}") from None
 

@@ -13,6 +13,7 @@ from tvm import tirx
 from espalier.targets.cpu import Isa
 
 from ..layout import Layout
+from ..packing import packing
 from .conv2d_blocked import BlockedConvolution, Tile
 from .conv2d_planar import PlanarConvolution, PlanarTile
 from .emit import lanes_from
@@ -39,6 +40,7 @@ def conv2d_int8(
     return _QuadsConvolution(problem, isa, x_layout, out_layout, residual_layout, clear_losers, tile).build()
 
 
+@packing
 def pack_quads(weight: np.ndarray, lanes: int, x_block: int) -> np.ndarray:
     """int8 [C_out, C_in, R, S] to [C_out/lanes, C_in/x_block, R, S, x_block/4, 4 lanes], filled up with zeros.
 
