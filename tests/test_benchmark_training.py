@@ -20,6 +20,7 @@ from support import checkpoints  # noqa: E402
 from espalier.training.checkpoint import save_weights  # noqa: E402
 from espalier.training.finished import drawn_network, with_gates  # noqa: E402
 from espalier.training.recipe import Recipe  # noqa: E402
+from espalier.training.stored import stored_state  # noqa: E402
 
 GATED = Recipe("resnet8-gated", "resnet8", plan=Plan(density=0.5, placement="sum"))
 NARROW = Recipe("mcifarnet-w50", "mcifarnet-w50")
@@ -31,7 +32,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("checkpoints")
     for recipe in (GATED, NARROW):
         facts = {"recipe": recipe.to_dict(), "epochs": [{}, {}]}
-        save_weights(folder / f"{recipe.name}.pt", with_gates(drawn_network(recipe), recipe), facts)
+        save_weights(folder / f"{recipe.name}.pt", stored_state(with_gates(drawn_network(recipe), recipe)), facts)
     return folder
 
 

@@ -125,12 +125,13 @@ class Recipe:
     def to_dict(self) -> dict:
         """As plain values."""
         fields = {one.name: getattr(self, one.name) for one in dataclasses.fields(self)}
-        return {**fields, "plan": self.plan.to_dict()}
+        return {**fields, "plan": self.plan.to_dict(), "incremental": list(self.incremental)}
 
     @staticmethod
     def from_dict(data: dict) -> Recipe:
         """The recipe of which `data` is the `to_dict`."""
-        return Recipe(**{**data, "plan": Plan.from_dict(data["plan"])})
+        shares = tuple(data.get("incremental", ()))
+        return Recipe(**{**data, "plan": Plan.from_dict(data["plan"]), "incremental": shares})
 
 
 INCREMENTS = (0.25, 0.5, 0.75, 0.875, 1.0)

@@ -67,7 +67,8 @@ class WeightQuantizer(nn.Module):
     def integers(self, weight: torch.Tensor) -> torch.Tensor:
         """float32, shaped as the weight: the nearest levels; ties go to the greater, as in the compiler's fit."""
         levels = self.levels.float()
-        nearest = levels[torch.bucketize(weight / self._scales(weight), (levels[1:] + levels[:-1]) / 2, right=True)]
+        scaled = (weight / self._scales(weight)).contiguous()  # whatever the memory format of the network
+        nearest = levels[torch.bucketize(scaled, (levels[1:] + levels[:-1]) / 2, right=True)]
         return torch.where(self.settled, self.settled_levels.float(), nearest * self.kept)
 
     @torch.no_grad()
@@ -91,9 +92,11 @@ class WeightQuantizer(nn.Module):
             return
         levels = self.integers(weight)
         magnitude = torch.where(self.kept & ~self.settled, weight.abs(), -1.0).flatten()
-        chosen = magnitude.topk(count).indices
-        self.settled_levels.view(-1)[chosen] = levels.flatten()[chosen].to(torch.int8)
-        self.settled.view(-1)[chosen] = True
+        chosen = torch.zeros_like(magnitude, dtype=torch.bool)
+        chosen[magnitude.topk(count).indices] = True
+        chosen = chosen.view(weight.shape)
+        self.settled_levels.copy_(torch.where(chosen, levels.to(torch.int8), self.settled_levels))
+        self.settled.logical_or_(chosen)
 
     @torch.no_grad()
     def exported(self, weight: torch.Tensor) -> QuantizedWeights:
