@@ -1,4 +1,4 @@
-"""What does `make demo` show? The bundled network, dense and at two densities, against ONNX Runtime.
+"""What does `make demo` show? The bundled network, dense, with calibrated and with trained gates, against ONNX Runtime.
 
     python benchmarks/bench_demo.py [--threads 1] [--rounds 30]
 """
