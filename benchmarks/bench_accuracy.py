@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from rich.console import Console
 from rich.table import Table
-from support.cifar10 import load_test, normalise
+from support.cifar10 import load_test, normalise, top1
 from support.networks import cifar_resnet
 from support.records import write_record
 
@@ -37,12 +37,6 @@ def main() -> None:
     rows.append({"network": "M-CifarNet", "published": 91.92, "compiled": top1(bundled, images, labels, 1)})
     Console().print(table(rows))
     write_record("accuracy", rows)
-
-
-def top1(artifact, images: np.ndarray, labels: np.ndarray, batch: int) -> float:
-    """Percent of images whose largest output is their label."""
-    logits = np.concatenate([artifact(images[i : i + batch]) for i in range(0, len(images), batch)])
-    return float(100 * np.mean(logits.argmax(axis=1) == labels))
 
 
 def table(rows: list[dict]) -> Table:

@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from support import REPOSITORY
-from support.cifar10 import load_test, load_train, normalise
+from support.cifar10 import load_test, load_train, normalise, top1
 from support.networks import cifar_resnet, mcifarnet
 from support.records import write_record
 
@@ -116,7 +116,7 @@ def measure(one: Contender, test) -> dict:
     return {
         **named(one),
         "sparsity": sum(layer.zeros for layer in size.layers) / sum(layer.parameters for layer in size.layers),
-        "top1": top1(many, *test),
+        "top1": top1(many, *test, BATCH),
         "container_bytes": size.container_bytes,
         "dense_bytes": size.dense_bytes,
         "ratio": size.ratio,
@@ -151,13 +151,6 @@ def calibration_images() -> np.ndarray:
     images, _ = load_train()
     count = CALIBRATION_IMAGES // BATCH * BATCH
     return normalise(images[np.random.default_rng(SEED).permutation(len(images))[:count]])
-
-
-def top1(artifact, images: np.ndarray, labels: np.ndarray) -> float:
-    """Percent of the images, as far as they are whole batches, whose largest output is their label."""
-    count = len(images) // BATCH * BATCH
-    logits = np.concatenate([artifact(images[i : i + BATCH]) for i in range(0, count, BATCH)])
-    return float(100 * np.mean(logits.argmax(axis=1) == labels[:count]))
 
 
 def operations(artifact) -> int:

@@ -10,7 +10,7 @@ from espalier.training import cifar10
 
 from . import data_folder
 
-__all__ = ["load_test", "load_train", "normalise"]
+__all__ = ["load_test", "load_train", "normalise", "top1"]
 
 
 def load_test() -> tuple[np.ndarray, np.ndarray]:
@@ -28,3 +28,10 @@ def _with_advice(load, *arguments) -> tuple[np.ndarray, np.ndarray]:
         return load(data_folder(), *arguments)
     except InvalidInputError as error:
         raise InvalidInputError(f"{error}; set ESPALIER_DATA to the folder that holds one of them") from None
+
+
+def top1(artifact, images: np.ndarray, labels: np.ndarray, batch: int) -> float:
+    """Percent of the images, as far as they are whole batches, whose largest output is their label."""
+    count = len(images) // batch * batch
+    logits = np.concatenate([artifact(images[i : i + batch]) for i in range(0, count, batch)])
+    return float(100 * np.mean(logits.argmax(axis=1) == labels[:count]))

@@ -210,3 +210,11 @@ def test_a_network_with_gates_is_not_calibrated():
     mod = espalier.from_torch(gated_network(), example())
     with pytest.raises(InvalidInputError, match="gate of layer 'conv0' came with the model"):
         espalier.calibrate(mod, np.zeros((16, 3, 8, 8), np.float32), Plan(density=0.5))
+
+
+def test_the_file_names_no_folder_of_this_machine(tmp_path):
+    export_onnx(gated_network(), example(), tmp_path / "gated.onnx")
+    content = (tmp_path / "gated.onnx").read_bytes()
+    assert b"conv0" in content
+    assert b".py" not in content
+    assert str(Path(torch.__file__).parent).encode() not in content

@@ -190,14 +190,6 @@ class AddSpec(_Spec):
     roles: tuple[str, ...] = ("x", "y")
 
 
-def round_half_even(values, multiplier, shift: int) -> np.ndarray:
-    """RNE(values, multiplier, shift) as int64; values and multiplier are integers that broadcast."""
-    product = np.asarray(values, np.int64) * np.asarray(multiplier, np.int64)
-    if shift == 0:
-        return product
-    return (product + ((1 << (shift - 1)) - 1) + (product >> shift & 1)) >> shift
-
-
 def multipliers(scales: np.ndarray, bits: int = MULTIPLIER_BITS) -> tuple[np.ndarray, int]:
     """(multiplier int32 [C], shift): the integers below 2^bits with multiplier / 2^shift nearest to the scales.
 

@@ -107,9 +107,16 @@ def export_onnx(model: torch.nn.Module, example, path) -> None:
     optimizer.fold_constants(written.model)
     optimizer.remove_unused_nodes(written.model)
     proto = written.model_proto
+    _forget_sources(proto.graph)
     if any(node.domain == DOMAIN for node in proto.graph.node):
         proto.functions.append(onnx.parser.parse_function(FUNCTION))
     write_atomically(Path(path), proto.SerializeToString())
+
+
+def _forget_sources(graph: onnx.GraphProto) -> None:
+    """Drop what torch notes of where each value comes from: stack traces, which name the folders of this machine."""
+    for one in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        del one.metadata_props[:]
 
 
 def _translated(x: FLOAT, phi: FLOAT, rho: FLOAT, granularity: int, kept: int) -> tuple[FLOAT, FLOAT]:
