@@ -16,6 +16,7 @@ from espalier.training.data import Images  # noqa: E402
 from espalier.training.export import export  # noqa: E402
 from espalier.training.finished import load_finished  # noqa: E402
 from espalier.training.loop import CHECKPOINT, WEIGHTS, Training, top1_percent  # noqa: E402
+from espalier.training.networks import NETWORKS  # noqa: E402
 from espalier.training.recipe import Recipe  # noqa: E402
 
 RECIPE = Recipe(
@@ -40,6 +41,18 @@ QUANTIZED = Recipe(
 
 def weights(model) -> dict:
     return {name: one.clone() for name, one in model.state_dict().items()}
+
+
+def test_a_narrower_network_starts_from_a_wider_one_which_teaches_it(tmp_path):
+    torch.save(NETWORKS["mcifarnet"]().state_dict(), tmp_path / "wide.pt")
+    recipe = Recipe("w", "mcifarnet-w50", "wide.pt", narrowed_from="mcifarnet", epochs=2, batch=8, distillation=0.5)
+    first = Training(recipe, images(), images(6, seed=1), tmp_path, tmp_path / "out")
+    assert (len(first.model.conv0.weight), len(first.teacher.conv0.weight)) == (32, 64)
+    wide = {tuple(one.flatten().tolist()) for one in first.teacher.conv0.weight}
+    assert all(tuple(one.flatten().tolist()) in wide for one in first.model.conv0.weight)
+    next(first.run())
+    resumed = Training(recipe, images(), images(6, seed=1), tmp_path, tmp_path / "out")
+    assert all(torch.equal(one, weights(resumed.model)[name]) for name, one in weights(first.model).items())
 
 
 @pytest.mark.parametrize("recipe", [RECIPE, Recipe("dense", "resnet8", epochs=3, batch=4, label_smoothing=0.1)])

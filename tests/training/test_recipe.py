@@ -35,6 +35,7 @@ def test_the_text_form_parses_back():
 def test_which_recipes_have_gates():
     assert [name for name, one in RECIPES.items() if one.is_gated] == [
         "mcifarnet-gated",
+        "mcifarnet-gated-half",
         "resnet20-gated",
         "resnet20-quantized",
     ]
@@ -64,7 +65,7 @@ def test_weights_are_pruned_in_the_first_half():
 
 
 def test_an_unknown_recipe():
-    with pytest.raises(InvalidInputError, match="accepted are mcifarnet-gated, resnet20-gated, resnet8"):
+    with pytest.raises(InvalidInputError, match="accepted are mcifarnet-gated, mcifarnet-gated-half, "):
         recipe("vgg")
 
 

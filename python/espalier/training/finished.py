@@ -22,19 +22,25 @@ EXAMPLE = torch.zeros(1, 3, 32, 32)
 
 def drawn_network(recipe: Recipe) -> nn.Module:
     """The recipe's network with the weights that its seed draws; torch's own random state is left alone."""
-    if recipe.network not in NETWORKS:
-        raise InvalidInputError(f"network: got {recipe.network!r}, accepted are {', '.join(NETWORKS)}")
+    return _drawn(recipe.network, recipe.seed)
+
+
+def _drawn(name: str, seed: int) -> nn.Module:
+    if name not in NETWORKS:
+        raise InvalidInputError(f"network: got {name!r}, accepted are {', '.join(NETWORKS)}")
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
-        return NETWORKS[recipe.network]()
+        torch.manual_seed(seed)
+        return NETWORKS[name]()
 
 
 def starting_network(recipe: Recipe, start: Path) -> nn.Module:
     """What the recipe begins with: drawn weights, those of a state dict, or a finished training, with its gates.
 
+    A recipe with `narrowed_from` begins with a part of this network, which is of that kind.
     start: the file, or the folder in which the recipe's own is. Raises InvalidInputError for another network's file.
     """
-    network = drawn_network(recipe)
+    expected = recipe.narrowed_from or recipe.network
+    network = _drawn(expected, recipe.seed)
     if recipe.start is None:
         return network
     path = start if start.is_file() else start / recipe.start
@@ -42,8 +48,8 @@ def starting_network(recipe: Recipe, start: Path) -> nn.Module:
         return load_weights(network, path)
     _, facts = read_weights(path)
     found = Recipe.from_dict(facts["recipe"]).network
-    if found != recipe.network:
-        raise InvalidInputError(f"start {path}: holds the network {found}, accepted is {recipe.network}")
+    if found != expected:
+        raise InvalidInputError(f"start {path}: holds the network {found}, accepted is {expected}")
     return load_finished(path)
 
 

@@ -22,9 +22,10 @@ from ..core.calibration import Range
 from ..core.errors import InvalidInputError, TrainingStoppedError
 from .checkpoint import load_checkpoint, save_checkpoint, save_weights, with_state
 from .data import Images, batches_of
-from .finished import EXAMPLE, starting_network, with_gates
+from .finished import EXAMPLE, drawn_network, starting_network, with_gates
 from .gates import mean_saliency, set_density
 from .integer_eval import IntegerNetwork
+from .narrow import narrow
 from .pruning import insert_masks, update_masks
 from .quantizers import insert_quantizers, refit, settle, unfitted
 from .recipe import Recipe
@@ -107,7 +108,11 @@ class Training:
 
     def _model(self, network: nn.Module, state: dict | None) -> nn.Module:
         """The network with what the recipe gives it; with a checkpoint's state to come, nothing is fitted."""
-        recipe, gated = self.recipe, with_gates(network, self.recipe)
+        recipe = self.recipe
+        if recipe.narrowed_from:
+            plain = drawn_network(recipe)
+            network = narrow(network, plain, self.train, EXAMPLE) if state is None else plain
+        gated = with_gates(network, recipe)
         if gated is not network and recipe.follow is not None and state is None:
             start_gates(gated, find_sites(network, recipe.plan, EXAMPLE), self.train, recipe.follow)
         if recipe.pruning is not None:

@@ -23,6 +23,8 @@ class Recipe:
         teacher too.
     plan: the densities to reach; without any below 1 the network gets no gates. With quantized formats the weights are
         trained under them, batch norms folded.
+    narrowed_from: the network, of the same modules with more channels, whose weights `start` holds; those of its
+        channels are kept that are worth most (`narrow`). None: `network` itself.
     epochs, batch, seed: seed decides the drawn weights, the order of the images and how they are augmented.
     learning_rate: falls to 0 over all epochs as a cosine, after `warm_up` epochs in which it rises.
     momentum (Nesterov's), weight_decay: of tensors of two and more dimensions; vectors do not decay.
@@ -46,6 +48,7 @@ class Recipe:
     network: str
     start: str | None = None
     plan: Plan = Plan()
+    narrowed_from: str | None = None
     epochs: int = 30
     batch: int = 128
     seed: int = 0
@@ -68,6 +71,8 @@ class Recipe:
         for name in ("epochs", "batch"):
             if getattr(self, name) < 1:
                 raise InvalidInputError(f"{name}: got {getattr(self, name)}, accepted are whole numbers from 1")
+        if self.narrowed_from and not self.start:
+            raise InvalidInputError(f"narrowed_from: got {self.narrowed_from!r} and no start, accepted are both")
         if self.pruning is not None and self.is_quantized:
             raise InvalidInputError(f"pruning: got {self.pruning} for quantized weights, accepted is to prune first")
         shares = self.incremental
@@ -137,6 +142,13 @@ class Recipe:
 INCREMENTS = (0.25, 0.5, 0.75, 0.875, 1.0)
 """Of incremental quantization (Zhou et al., ICLR 2017; Zhao et al., NeurIPS 2019)."""
 
+HALF = {
+    **{f"conv{i}": {"density": 0.75} for i in (0, 1, 2, 4)},
+    "conv3": {"density": 0.625},
+    **{f"conv{i}": {"density": 2 / 3} for i in (5, 6, 7)},
+}
+"""M-CifarNet at 0.495 of its MACs, in groups of 16 channels: layers of 64 channels have only four such groups."""
+
 RECIPES = {
     one.name: one
     for one in (
@@ -148,6 +160,27 @@ RECIPES = {
             epochs=8,
             learning_rate=0.03,
             distillation=0.7,
+        ),
+        Recipe(
+            "mcifarnet-gated-half",
+            "mcifarnet",
+            "models-cifar10/mcifarnet.pt",
+            Plan(layers=HALF),
+            epochs=4,
+            learning_rate=0.02,
+            distillation=0.7,
+        ),
+        *(
+            Recipe(
+                f"mcifarnet-w{percent}",
+                f"mcifarnet-w{percent}",
+                "models-cifar10/mcifarnet.pt",
+                narrowed_from="mcifarnet",
+                epochs=8,
+                learning_rate=0.03,
+                distillation=0.7,
+            )
+            for percent in (75, 62, 50)
         ),
         Recipe(
             "resnet20-gated",
