@@ -206,7 +206,7 @@ def lost(row: dict, rows: list[dict]) -> float:
 
 
 def is_of(row: dict, network: str) -> bool:
-    """Whether a row is of this network; finished trainings are called such as "resnet20-gated"."""
+    """Whether a row is of this network; finished trainings are called such as "resnet20-inner"."""
     return row["network"].lower().replace("-", "").startswith(network.lower().replace("-", ""))
 
 

@@ -20,22 +20,21 @@ import math
 from pathlib import Path
 
 import numpy as np
-import torch
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 from support import REPOSITORY
 from support.checkpoints import FOLDER, all_finished, finished
+from support.choices import binary_entropy, choices
 from support.cifar10 import load_test, normalise
 from support.records import write_record
 
 import espalier
 from espalier.frontend.bundled import CLASSES
-from espalier.training.gates import gates_of
 
 OUTPUT = REPOSITORY / "docs"
-ALL_IMAGES, BATCH, COLUMNS = 10_000, 500, 4
+ALL_IMAGES, COLUMNS = 10_000, 4
 STYLE = {"svg.hashsalt": "espalier", "font.size": 8}
 
 
@@ -60,23 +59,6 @@ def main() -> None:
             save(f"{one.name}, {one.label}", layers, OUTPUT / f"active_channels_{one.name}.svg")
 
 
-@torch.no_grad()
-def choices(model: torch.nn.Module, x: np.ndarray) -> dict[str, np.ndarray]:
-    """By layer, bool [images, groups]: whether a group is active."""
-    found: dict[str, list[np.ndarray]] = {name: [] for name in gates_of(model)}
-    hooks = [
-        gate.register_forward_hook(
-            lambda gate, _, both, name=name: found[name].append(both[1][:, :: gate.granularity].numpy() > 0)
-        )
-        for name, gate in gates_of(model).items()
-    ]
-    for batch in torch.from_numpy(x).split(BATCH):
-        model(batch)
-    for hook in hooks:
-        hook.remove()
-    return {name: np.concatenate(parts) for name, parts in found.items()}
-
-
 def layer_use(name: str, active: np.ndarray, labels: np.ndarray) -> dict:
     """What one gate chose. use: share of the images of a class in which a group is active, [classes][groups]."""
     classes = np.unique(labels)
@@ -93,13 +75,6 @@ def layer_use(name: str, active: np.ndarray, labels: np.ndarray) -> dict:
         "different_choices": len(np.unique(active, axis=0)),
         "use": np.round(use, 4).tolist(),
     }
-
-
-def binary_entropy(p: np.ndarray) -> np.ndarray:
-    """-p log2 p - (1 - p) log2 (1 - p), 0 at both ends."""
-    inside = np.clip(p, 1e-300, 1)
-    outside = np.clip(1 - p, 1e-300, 1)
-    return -p * np.log2(inside) - (1 - p) * np.log2(outside)
 
 
 def table(name: str, layers: list[dict]) -> Table:

@@ -36,7 +36,9 @@ def test_which_recipes_have_gates():
     assert [name for name, one in RECIPES.items() if one.is_gated] == [
         "mcifarnet-gated",
         "mcifarnet-gated-half",
-        "resnet20-gated",
+        "resnet20-inner",
+        "resnet20-branch",
+        "resnet20-sum",
         "resnet20-quantized",
     ]
     assert [name for name, one in RECIPES.items() if one.is_quantized] == [

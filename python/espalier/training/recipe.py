@@ -149,6 +149,27 @@ HALF = {
 }
 """M-CifarNet at 0.495 of its MACs, in groups of 16 channels: layers of 64 channels have only four such groups."""
 
+
+
+def _blocks(inner: tuple[float, ...], outer: tuple[float, ...], last: dict) -> dict:
+    """ResNet-20's layers: densities of the first and second convolutions of each stage's three blocks; the last's."""
+    stages = [(f"layer{stage}.{block}", block) for stage in (1, 2, 3) for block in range(3)]
+    firsts = {f"{name}.conv1": {"density": inner[block]} for name, block in stages}
+    seconds = {f"{name}.conv2": {"density": outer[block]} for name, block in stages}
+    return firsts | seconds | last
+
+
+FEWER = {"layer3.2.conv1": {"density": 0.375, "granularity": 8}}
+HALF_RESNET20 = {
+    "inner": Plan(density=0.5, layers=FEWER),
+    "branch": Plan(
+        placement="branch",
+        layers=_blocks((0.5, 0.75, 0.5), (0.75, 0.5, 1.0), {"layer3.2.conv2": {"density": 0.75}}),
+    ),
+    "sum": Plan(density=0.75, placement="sum", layers=_blocks((0.75, 0.75, 0.5), (0.75, 0.75, 0.75), FEWER)),
+}
+"""ResNet-20 at 0.49 of its MACs, by the placement of its gates, in the default granularity."""
+
 RECIPES = {
     one.name: one
     for one in (
@@ -182,12 +203,17 @@ RECIPES = {
             )
             for percent in (75, 62, 50)
         ),
-        Recipe(
-            "resnet20-gated",
-            "resnet20",
-            "models-cifar10/resnet20-12fca82f.th",
-            Plan(density=0.7, placement="branch"),
-            distillation=0.7,
+        *(
+            Recipe(
+                f"resnet20-{placement}",
+                "resnet20",
+                "models-cifar10/resnet20-12fca82f.th",
+                plan,
+                epochs=12,
+                learning_rate=0.03,
+                distillation=0.7,
+            )
+            for placement, plan in HALF_RESNET20.items()
         ),
         Recipe("resnet8", "resnet8", epochs=100, learning_rate=0.1, label_smoothing=0.05),
         Recipe(
@@ -213,9 +239,9 @@ RECIPES = {
         Recipe(
             "resnet20-quantized",
             "resnet20",
-            "resnet20-gated/weights.pt",
-            Plan(density=0.7, placement="branch", weights="focused<5>"),
-            epochs=15,
+            "resnet20-inner/weights.pt",
+            dataclasses.replace(HALF_RESNET20["inner"], weights="focused<5>"),
+            epochs=8,
             learning_rate=0.01,
             weight_decay=1e-4,
             distillation=0.7,
