@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from espalier import Plan
+from espalier.core.errors import InvalidInputError
 
 torch = pytest.importorskip("torch")
 
@@ -96,3 +97,15 @@ def test_arrangement_begins_with_the_most_worthy():
     worth = np.tile(np.arange(16.0), (4, 1))
     order = arranged(worth, granularity=4, kept=2)
     assert set(order[:8]) == set(range(8, 16))
+
+
+def test_some_gates_may_follow_the_input_where_others_do_not():
+    _, model, found = gated(Chain)
+    start_gates(model, found, some_images(), follow=0.0, following=("conv1",))
+    assert {name for name, gate in gates_of(model).items() if gate.phi.any()} == {"conv1"}
+
+
+def test_a_gate_that_should_follow_but_is_not_there_is_named():
+    _, model, found = gated(Chain)
+    with pytest.raises(InvalidInputError, match="following: got conv9, accepted are conv0, conv1"):
+        start_gates(model, found, some_images(), follow=0.0, following=("conv9",))

@@ -114,7 +114,8 @@ class Training:
             network = narrow(network, plain, self.train, EXAMPLE) if state is None else plain
         gated = with_gates(network, recipe)
         if gated is not network and recipe.follow is not None and state is None:
-            start_gates(gated, find_sites(network, recipe.plan, EXAMPLE), self.train, recipe.follow)
+            found = find_sites(network, recipe.plan, EXAMPLE)
+            start_gates(gated, found, self.train, recipe.follow, recipe.following)
         if recipe.pruning is not None:
             insert_masks(gated)
         if not recipe.is_quantized:

@@ -13,6 +13,9 @@ from ..core.plan import LayerPlan, Plan
 PRUNING = 0.5
 """The share of the epochs in which it may change which weights are pruned."""
 
+LISTS = ("following", "incremental")
+"""Fields of a recipe that are tuples."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -32,7 +35,7 @@ class Recipe:
     distillation: share of the teacher's divergence in the loss, the rest are the labels; temperature: of both.
     sparsity: the paper's lambda, on the sum of the saliencies.
     follow: how much the gates follow the input when they begin, 0 to 1, see `start.start_gates`; None begins as the
-        paper does, with all channels worth the same.
+        paper does, with all channels worth the same. following: the layers whose gates follow it fully instead.
     lowering: the share of the epochs in which the density falls from 1 to the plan's, in steps of 0.1.
     pruning: how many standard deviations above the mean magnitude of a layer's weights are the threshold below which
         they become 0 (`pruning`), for good after half of the epochs; None keeps all. Not together with quantized
@@ -61,6 +64,7 @@ class Recipe:
     temperature: float = 4.0
     sparsity: float = 1e-8
     follow: float | None = 0.25
+    following: tuple[str, ...] = ()
     lowering: float = 0.0
     pruning: float | None = None
     incremental: tuple[float, ...] = ()
@@ -130,13 +134,14 @@ class Recipe:
     def to_dict(self) -> dict:
         """As plain values."""
         fields = {one.name: getattr(self, one.name) for one in dataclasses.fields(self)}
-        return {**fields, "plan": self.plan.to_dict(), "incremental": list(self.incremental)}
+        lists = {name: list(getattr(self, name)) for name in LISTS}
+        return {**fields, **lists, "plan": self.plan.to_dict()}
 
     @staticmethod
     def from_dict(data: dict) -> Recipe:
         """The recipe of which `data` is the `to_dict`."""
-        shares = tuple(data.get("incremental", ()))
-        return Recipe(**{**data, "plan": Plan.from_dict(data["plan"]), "incremental": shares})
+        lists = {name: tuple(data.get(name, ())) for name in LISTS}
+        return Recipe(**{**data, **lists, "plan": Plan.from_dict(data["plan"])})
 
 
 INCREMENTS = (0.25, 0.5, 0.75, 0.875, 1.0)
@@ -148,7 +153,6 @@ HALF = {
     **{f"conv{i}": {"density": 2 / 3} for i in (5, 6, 7)},
 }
 """M-CifarNet at 0.495 of its MACs, in groups of 16 channels: layers of 64 channels have only four such groups."""
-
 
 
 def _blocks(inner: tuple[float, ...], outer: tuple[float, ...], last: dict) -> dict:

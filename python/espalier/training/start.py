@@ -11,6 +11,7 @@ References
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,7 @@ import torch
 from torch import fx
 from torch.nn import functional
 
+from ..core.errors import InvalidInputError
 from ..core.plan import kept_groups
 from .data import Images
 from .gates import ChannelGate, gates_of
@@ -45,13 +47,21 @@ class Evidence:
     worth: np.ndarray
 
 
-def start_gates(model: fx.GraphModule, found: FoundSites, images: Images, follow: float) -> None:
+def start_gates(
+    model: fx.GraphModule, found: FoundSites, images: Images, follow: float, following: Collection[str] = ()
+) -> None:
     """Arrange the channels of a freshly gated network into groups and give its gates their first saliencies.
 
     follow: how much the choice follows the input, 0 (the same groups for every input) to 1 (as well as a linear
-    predictor can). Apart from that dependence the network computes at density 1 what it computed before, wherever the
-    norm or the convolution in front of the gate can take the inverse of its mean.
+    predictor can). following: the layers for which it is 1. Apart from that dependence the network computes at density
+    1 what it computed before, wherever the norm or the convolution in front of the gate can take the inverse of its
+    mean.
+
+    Raises InvalidInputError if `following` names a layer without a gate.
     """
+    unknown = sorted(set(following) - set(gates_of(model)))
+    if unknown:
+        raise InvalidInputError(f"following: got {', '.join(unknown)}, accepted are {', '.join(gates_of(model))}")
     worths = {name: one.worth for name, one in gather(model, images).items()}
     orders = {
         name: torch.from_numpy(arranged(worths[name], gate.granularity, _kept(gate)))
@@ -60,7 +70,7 @@ def start_gates(model: fx.GraphModule, found: FoundSites, images: Images, follow
     }
     reorder_channels(model, found, orders)
     for name, evidence in gather(model, images).items():
-        mean = predict(gates_of(model)[name], evidence, follow)
+        mean = predict(gates_of(model)[name], evidence, 1.0 if name in following else follow)
         _divide(LayerEnds(model), name, found, mean)
 
 
