@@ -62,7 +62,7 @@ def measure(name: str, threads: int, rounds: int) -> dict:
     images = np.random.default_rng(0).standard_normal((IMAGES, 3, 224, 224), "float32")
     with tempfile.TemporaryDirectory() as folder:
         path = export(settled(network(name)), images[:1], Path(folder) / "float32.onnx")
-        contenders = peers(quantize(path, images, Path(folder) / "int8.onnx"), images[:1], threads)
+        contenders = peers(quantize(path, images[:, None], Path(folder) / "int8.onnx"), images[:1], threads)
         contenders |= ours(name, path, Path(folder) / "int8.onnx", images)
         theirs, ours_too = contenders["onnxruntime"]()[0], contenders["espalier"]().numpy()
         for _ in range(ATTEMPTS):

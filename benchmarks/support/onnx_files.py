@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -20,20 +21,20 @@ def export(module: torch.nn.Module, x: np.ndarray, path: Path) -> Path:
     return path
 
 
-def quantize(source: Path, images: np.ndarray, path: Path, input_name: str = INPUT) -> Path:
+def quantize(source: Path, batches: Iterable[np.ndarray], path: Path) -> Path:
     """Write the ONNX file `source` as ONNX Runtime quantizes it: QDQ form, uint8 activations, int8 weights per channel.
 
-    images: float32 [S, C, H, W], one at a time to observe ranges (all that was seen).
+    batches: of the model's input shape, float32; their ranges are taken as they are.
     """
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     class Reader(CalibrationDataReader):
         def __init__(self):
-            self.left = iter(images)
+            self.left = iter(batches)
 
         def get_next(self):
-            return next(({input_name: image[None]} for image in self.left), None)
+            return next(({INPUT: batch} for batch in self.left), None)
 
     with tempfile.TemporaryDirectory() as folder:
         ready = Path(folder) / "ready.onnx"
