@@ -11,7 +11,9 @@ at least 3 times faster.
 Builds are timed as well (bar: 20 s for ResNet-18): without the cache on disk, with an empty one, with what that build
 left there. A network is measured again, at most twice, if something disturbed the machine meanwhile.
 
-    python benchmarks/bench_models.py [--threads 1 2] [--rounds 20] [--networks ResNet-18 ...]
+With --int8 quantized networks instead, see `support.models_int8`.
+
+    python benchmarks/bench_models.py [--threads 1 2] [--rounds 20] [--networks ResNet-18 ...] [--int8]
 """
 
 from __future__ import annotations
@@ -30,8 +32,10 @@ import torch
 import tvm
 from rich.console import Console
 from rich.table import Table
+from support import models_int8
 from support.gates import random_gates
 from support.imagenet import NETWORKS, network
+from support.onnx_files import INPUT, export
 from support.records import write_record
 
 import espalier
@@ -54,18 +58,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--networks", nargs="+", choices=ALL, default=ALL)
+    parser.add_argument("--networks", nargs="+", choices=ALL)
+    parser.add_argument("--int8", action="store_true", help="quantized networks")
     options = parser.parse_args()
     os.environ[VARIABLE] = OFF
-    rows = []
+    if options.int8:
+        models_int8.run(options.networks, options.threads, options.rounds)
+        return
+    rows, networks = [], options.networks or ALL
     for threads in options.threads:
         set_threads(threads)
         torch.set_num_threads(threads)
-        for name in options.networks:
+        for name in networks:
             rows.append(measure(name, threads, options.rounds))
             Console().print(table(rows[-1:]))
     Console().print(table(rows))
-    if set(options.networks) == set(ALL):
+    if set(networks) == set(ALL):
         write_record("models", rows)
 
 
@@ -113,11 +121,11 @@ def build_seconds(name: str, folder: Path) -> dict[str, float]:
 def contenders_for(name: str, folder: Path, threads: int) -> dict[str, Callable[[], object]]:
     """Calls without arguments that run the network once, by the contender's name."""
     x, path = example(name), model_of(name, folder)
-    shapes = {"image": x.shape}
-    runs = {peer: partial(open_peer(peer, path, shapes, threads).run, {"image": x}) for peer in PEERS}
+    shapes = {INPUT: x.shape}
+    runs = {peer: partial(open_peer(peer, path, shapes, threads).run, {INPUT: x}) for peer in PEERS}
     if name in BFLOAT16:
         peer = open_peer("openvino", path, shapes, threads, "bfloat16")
-        runs["openvino bfloat16"] = partial(peer.run, {"image": x})
+        runs["openvino bfloat16"] = partial(peer.run, {INPUT: x})
     if name != "M-CifarNet":
         compiled, feed = torch.compile(network(name)), torch.from_numpy(x)
         runs["torch.compile"] = lambda: no_grad(compiled, feed)
@@ -145,15 +153,6 @@ def plans(name: str) -> dict[str, Plan]:
     gated = {"espalier d=0.5": Plan(density=0.5, placement=GATED[name])} if name in GATED else {}
     rounded = {"espalier bfloat16": Plan(weights="bfloat16", activations="bfloat16")} if name in BFLOAT16 else {}
     return {"espalier": Plan(), "espalier direct": Plan(winograd=False), **rounded, **gated}
-
-
-def export(module: torch.nn.Module, x: np.ndarray, path: Path) -> Path:
-    """Write the network as one ONNX file with the input "image"."""
-    program = torch.onnx.export(
-        module, (torch.from_numpy(x),), input_names=["image"], dynamo=True, verbose=False, external_data=False
-    )
-    program.save(str(path))
-    return path
 
 
 def no_grad(module, feed):

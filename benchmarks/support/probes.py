@@ -19,8 +19,9 @@ from espalier.targets.cpu import Isa
 
 from .kernels import compiled
 
-CHUNKS, VECTORS = 16, 4
-"""A copy is divided among the threads in so many parts, at most; and is unrolled to so many vectors."""
+CHUNKS, VECTORS, STREAMS = 16, 4, 4
+"""A copy is divided among the threads in so many parts, at most; and is unrolled to so many vectors. Reading goes on in so
+many places at once: more than one keeps more requests to memory under way."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,36 @@ def copy_probe(isa: Isa, target, read_bytes: int, written_bytes: int, threads: i
     x = tvm.runtime.tensor(np.ones((reads * vectors * isa.lanes,), "float32"))
     out = tvm.runtime.tensor(np.zeros((vectors * isa.lanes,), "float32"))
     return Probe(lambda: function(x, out), 4 * isa.lanes * vectors * (reads + 1))
+
+
+def read_probe(isa: Isa, target, size: int, threads: int = 1) -> Probe:
+    """Read `size` bytes once, `STREAMS` places at a time; what is read is added up."""
+    vectors = size // (4 * isa.lanes * STREAMS * VECTORS * threads) * VECTORS
+    function = compiled(_read(isa, vectors, threads), target)
+    x = tvm.runtime.tensor(np.ones((threads, STREAMS, vectors * isa.lanes), "int32"))
+    out = tvm.runtime.tensor(np.zeros((threads, isa.lanes), "int32"))
+    return Probe(lambda: function(x, out), x.numpy().nbytes)
+
+
+def _read(isa: Isa, vectors: int, threads: int) -> tirx.PrimFunc:
+    lane = lanes_from(0, isa.lanes)
+
+    def body(x, out) -> None:
+        with loop(threads, threads > 1) as thread:
+            total = Accumulators(STREAMS, isa.lanes, "int32")
+            for i in range(STREAMS):
+                total[i] = spread(T.int32(0), isa.lanes)
+            with T.serial(vectors // VECTORS) as step:
+                for number in range(VECTORS):
+                    for i in range(STREAMS):
+                        place = lanes_from((step * VECTORS + number) * isa.lanes, isa.lanes)
+                        total[i] = total[i] + x[thread, i, place]
+            for i in range(1, STREAMS):
+                total[0] = total[0] + total[i]
+            T.buffer_store(out, total[0], [thread, lane])
+
+    arguments = [("x", (threads, STREAMS, vectors * isa.lanes), "int32"), ("out", (threads, isa.lanes), "int32")]
+    return build_kernel("read", arguments, body)
 
 
 def _dot_products(isa: Isa, count: int, threads: int) -> tirx.PrimFunc:

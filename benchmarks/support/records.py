@@ -7,6 +7,7 @@ import json
 import platform
 import socket
 import sys
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -50,6 +51,14 @@ def write_record(name: str, results, folder: Path = FOLDER) -> Path:
     path = folder / f"{name}.json"
     write_atomically(path, text.encode())
     return path
+
+
+def merged_rows(name: str, rows: list[dict], keys: Sequence[str], folder: Path = FOLDER) -> list[dict]:
+    """The rows of a record that stands, with these in the place of those that have the same values under `keys`."""
+    path = folder / f"{name}.json"
+    known = json.loads(path.read_text())["results"] if path.exists() else []
+    merged = {json.dumps([row[key] for key in keys]): row for row in (*known, *rows)}
+    return list(merged.values())
 
 
 def command() -> str:
