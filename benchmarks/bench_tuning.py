@@ -40,9 +40,11 @@ from espalier.tuning.records import Notebook
 from espalier.tuning.tune import SEARCHES
 from espalier.tuning.tuner import Tuner
 
-NETWORKS = ("ResNet-18", "MobileNet-V2", "VGG-16")
 PLANS = {"float32": Plan(), "d = 0.5": Plan(density=0.5, placement="sum")}
-TASKS, SEED, SEEDS = 24, 2026, 5
+SHARES = {"ResNet-18": (3, 3, 2), "MobileNet-V2": (3, 2, 3), "VGG-16": (2, 3, 3)}
+"""How many tasks of a network are drawn under each plan."""
+
+SEED, SEEDS = 2026, 5
 STEPS, BAR = (4, 8, 12, 24), 0.97
 WAYS = (("guided", "gp"), ("guided", "xgboost"), ("guided", "analytic"), ("random", "random"))
 """(search, cost model) of each row."""
@@ -72,15 +74,15 @@ def main() -> None:
 
 
 def sampled(target) -> list[NetworkTask]:
-    """The tasks: as many of each network and plan, drawn without replacement."""
-    random, found = np.random.default_rng(SEED), {}
-    for name in NETWORKS:
+    """The tasks: of each network and plan as many as SHARES says, drawn without replacement."""
+    found: dict = {}
+    for name, shares in SHARES.items():
         mod = imported(name)
-        for plan in PLANS.values():
+        for number, (plan, share) in enumerate(zip(PLANS.values(), shares)):
             gates = random_gates(mod, plan) if plan.density < 1 else None
             tasks = [one for one in network_tasks(mod, target, plan, gates) if one.task not in found]
-            for number in random.permutation(len(tasks))[: TASKS // (len(NETWORKS) * len(PLANS))]:
-                found[tasks[number].task] = tasks[number]
+            order = np.random.default_rng((SEED, number)).permutation(len(tasks))
+            found.update({tasks[one].task: tasks[one] for one in order[:share]})
     return list(found.values())
 
 

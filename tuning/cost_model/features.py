@@ -1,4 +1,4 @@
-"""What a learned cost model sees of a choice, by name. Sizes are natural logarithms, so that ratios are differences."""
+"""What a learned cost model sees of a convolution's choice, by name. Sizes are natural logarithms, so that ratios are differences."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from espalier.codegen.cpu.kernels.problem import ConvProblem
 from espalier.codegen.cpu.spaces import problem_of_task
 from espalier.core.choices import Option, Task
 from espalier.targets.cpu import Isa
+
+from .interface import Features
 
 FAMILIES = ("blocked", "bfloat16", "winograd", "planar", "depthwise")
 
@@ -121,3 +123,6 @@ def _of_winograd(problem: ConvProblem, isa: Isa, sizes: dict[str, int] | None) -
         "parts": math.log(sizes["parts"]),
         "workspace": math.log(4 * (sizes["outputs"] + 2) ** 2 * sizes["chunk"] * into),
     }
+
+
+CONVOLUTIONS = Features(tuple(FEATURES), feature_rows)

@@ -17,8 +17,8 @@ from espalier.core.choices import Option, Task
 from espalier.core.errors import InvalidInputError
 
 from .analytic import NO_CLOCK_LOG_S
-from .features import FEATURES, feature_rows
-from .interface import FORMAT, CostModel, Prediction, Sample, check_header, fitted_log_cycle_s, log_cycles
+from .features import CONVOLUTIONS
+from .interface import FORMAT, CostModel, Features, Prediction, Sample, check_header, fitted_log_cycle_s, log_cycles
 
 RANKING, REGRESSION = "rank:pairwise", "reg:squarederror"
 PARAMETERS = {"max_depth": 6, "eta": 0.1, "min_child_weight": 1, "subsample": 0.9, "nthread": 1, "verbosity": 0}
@@ -27,12 +27,12 @@ META = "espalier"
 
 
 class BoostedTrees(CostModel):
-    """XGBoost. objective: RANKING or REGRESSION. seed: of its sampling."""
+    """XGBoost. objective: RANKING or REGRESSION. seed: of its sampling. features: what it sees of a choice."""
 
     name, suffix = "xgboost", ".ubj"
 
-    def __init__(self, objective: str = RANKING, seed: int = 0) -> None:
-        self.objective, self.seed = objective, seed
+    def __init__(self, objective: str = RANKING, seed: int = 0, features: Features = CONVOLUTIONS) -> None:
+        self.objective, self.seed, self.features = objective, seed, features
         self.log_cycle_s, self.slope, self.trees = NO_CLOCK_LOG_S, 0.0, None
 
     def fit(self, samples: Sequence[Sample]) -> None:
@@ -43,9 +43,9 @@ class BoostedTrees(CostModel):
             return
         ordered = sorted(samples, key=lambda one: one.task.text)
         tasks = np.unique([one.task.text for one in ordered], return_inverse=True)[1]
-        rows = np.concatenate([feature_rows(one.task, [one.option]) for one in ordered])
+        rows = np.concatenate([self.features.rows(one.task, [one.option]) for one in ordered])
         wanted = self._wanted(ordered, tasks)
-        data = xgboost.DMatrix(rows, wanted, feature_names=list(FEATURES))
+        data = xgboost.DMatrix(rows, wanted, feature_names=list(self.features.names))
         if self.objective == RANKING:
             data.set_info(qid=tasks)
         parameters = {**PARAMETERS, "objective": self.objective, "seed": self.seed}
@@ -56,7 +56,7 @@ class BoostedTrees(CostModel):
         rule = log_cycles(options) + self.log_cycle_s
         if self.trees is None:
             return Prediction.certain(rule)
-        scores = self._scores(feature_rows(task, options))
+        scores = self._scores(self.features.rows(task, options))
         if self.objective == REGRESSION:
             return Prediction.certain(rule + scores)
         return Prediction.certain(np.median(rule) + self.slope * (scores - np.median(scores)))
@@ -64,13 +64,13 @@ class BoostedTrees(CostModel):
     def save(self, path: Path) -> None:
         if self.trees is None:
             raise InvalidInputError(f"cost model {path}: nothing was learned yet, fit it first")
-        header = {"format": FORMAT, "model": self.name, "features": list(FEATURES), "objective": self.objective}
+        header = {"format": FORMAT, "model": self.name, "features": list(self.features.names), "objective": self.objective}
         learned = {"seed": self.seed, "log_cycle_s": self.log_cycle_s, "slope": self.slope}
         self.trees.set_attr(**{META: json.dumps({**header, **learned})})
         self.trees.save_model(path)
 
     @classmethod
-    def load(cls, path: Path) -> BoostedTrees:
+    def load(cls, path: Path, features: Features = CONVOLUTIONS) -> BoostedTrees:
         import xgboost
 
         trees = xgboost.Booster({"nthread": 1})
@@ -79,8 +79,8 @@ class BoostedTrees(CostModel):
             header = json.loads(trees.attr(META) or "{}")
         except (xgboost.core.XGBoostError, ValueError) as error:
             raise InvalidInputError(f"cost model {path}: {str(error).splitlines()[0]}") from None
-        check_header(path, header, {"model": cls.name, "features": list(FEATURES)})
-        model = cls(header["objective"], header["seed"])
+        check_header(path, header, {"model": cls.name, "features": list(features.names)})
+        model = cls(header["objective"], header["seed"], features)
         model.trees, model.log_cycle_s, model.slope = trees, header["log_cycle_s"], header["slope"]
         return model
 
@@ -98,7 +98,7 @@ class BoostedTrees(CostModel):
     def _scores(self, rows: np.ndarray) -> np.ndarray:
         import xgboost
 
-        return self.trees.predict(xgboost.DMatrix(rows, feature_names=list(FEATURES))).astype(float)
+        return self.trees.predict(xgboost.DMatrix(rows, feature_names=list(self.features.names))).astype(float)
 
     def _fitted_slope(self, rows: np.ndarray, samples: Sequence[Sample], tasks: np.ndarray) -> float:
         """Log seconds for each unit of score, by least squares within the tasks; never positive."""

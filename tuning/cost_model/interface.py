@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,14 @@ from espalier.core.errors import InvalidInputError
 
 FORMAT = 1
 """Of a saved model; another one is refused."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """What a learned model sees of a task's options. names: of the columns. rows: gives float64 [N, names]."""
+
+    names: tuple[str, ...]
+    rows: Callable[[Task, Sequence[Option]], np.ndarray]
 
 
 @dataclass(frozen=True)

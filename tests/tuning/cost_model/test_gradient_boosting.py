@@ -7,7 +7,9 @@ from oracles.cost_models import CostModelSuite
 from oracles.tuning import SPACES, exact_samples, spearman, true_seconds
 
 from espalier.core.errors import InvalidInputError
+from espalier.tuning.cost_model.features import CONVOLUTIONS
 from espalier.tuning.cost_model.gradient_boosting import RANKING, REGRESSION, BoostedTrees
+from espalier.tuning.cost_model.interface import Features
 
 
 class TestRanking(CostModelSuite):
@@ -30,10 +32,10 @@ def test_a_model_that_learned_nothing_is_not_saved(tmp_path):
         BoostedTrees().save(tmp_path / "model.ubj")
 
 
-def test_other_features_are_refused(tmp_path, monkeypatch):
+def test_other_features_are_refused(tmp_path):
     model = BoostedTrees()
     model.fit(exact_samples(4))
     model.save(tmp_path / "model.ubj")
-    monkeypatch.setattr("espalier.tuning.cost_model.gradient_boosting.FEATURES", {"cycles": ""})
+    others = Features(("cycles",), CONVOLUTIONS.rows)
     with pytest.raises(InvalidInputError, match="features is .* accepted is"):
-        BoostedTrees.load(tmp_path / "model.ubj")
+        BoostedTrees.load(tmp_path / "model.ubj", others)
