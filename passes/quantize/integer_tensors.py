@@ -110,6 +110,9 @@ def is_spatial_mean(call: relax.Call) -> bool:
     """Whether a call is the mean over the pixels of each channel."""
     if call.op.name == "relax.nn.adaptive_avg_pool2d":
         return shape_of(call)[2:] == (1, 1) and str(call.attrs.layout) == "NCHW"
+    if call.op.name == "relax.nn.avg_pool2d":
+        window = tuple(int(size) for size in call.attrs.pool_size)
+        return window == shape_of(call.args[0])[2:] and shape_of(call)[2:] == (1, 1) and not any(call.attrs.padding)
     if call.op.name != "relax.mean" or call.attrs.axis is None or len(shape_of(call.args[0])) != 4:
         return False
     return sorted(int(axis) % 4 for axis in call.attrs.axis) == [2, 3]

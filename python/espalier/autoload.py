@@ -48,7 +48,14 @@ def register_library_loader() -> None:
         module.load_module = recognising_ours(module.load_module)
 
 
-REGISTRATIONS = (register_relay, register_library_loader)
+def register_boards() -> None:
+    """Let TVM know "fpga_hls/<board>"."""
+    from .targets.fpga import register_tags
+
+    register_tags()
+
+
+REGISTRATIONS = (register_relay, register_library_loader, register_boards)
 
 
 class _LazyModule(types.ModuleType):

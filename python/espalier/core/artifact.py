@@ -117,7 +117,8 @@ class Artifact:
             fresh = Path(temporary) / "artifact"
             fresh.mkdir()
             self.program.save(fresh)
-            manifest = self.manifest({path.name: sha256_of(path) for path in sorted(fresh.iterdir())})
+            files = sorted(path for path in fresh.rglob("*") if path.is_file())
+            manifest = self.manifest({path.relative_to(fresh).as_posix(): sha256_of(path) for path in files})
             (fresh / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
             if folder.exists():
                 folder.rename(Path(temporary) / "old")

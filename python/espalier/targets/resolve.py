@@ -9,9 +9,10 @@ from tvm.target import Target
 
 from espalier.core.errors import UnsupportedTargetError
 
+from . import fpga
 from .cpu import cpu_target
 
-ACCEPTED = 'accepted are "llvm" and dicts such as {"kind": "llvm", "mcpu": "znver4"}'
+ACCEPTED = 'accepted are "llvm", dicts such as {"kind": "llvm", "mcpu": "znver4"}, and "fpga_hls/<board>"'
 
 
 def resolve_target(target: str | Mapping | Target) -> Target:
@@ -20,6 +21,8 @@ def resolve_target(target: str | Mapping | Target) -> Target:
     Raises UnsupportedTargetError for a kind that there is no code generator for.
     """
     options = _options(target)
+    if fpga.is_fpga(options):
+        return fpga.fpga_target(options)
     if options.get("kind") != "llvm":
         raise UnsupportedTargetError(f"target {target!s}: there is no code generator for it, {ACCEPTED}")
     return cpu_target(options)
@@ -39,6 +42,9 @@ def _options(target: str | Mapping | Target) -> dict:
             raise UnsupportedTargetError(f"target {target}: not a JSON object ({error})") from None
     if target.split() != [target]:
         raise UnsupportedTargetError(f"target {target!r}: options go into a dict, {ACCEPTED}")
+    family, _, board = target.partition("/")
+    if family == fpga.PREFIX:
+        return {"kind": fpga.KIND, "device": board}
     return {"kind": target}
 
 

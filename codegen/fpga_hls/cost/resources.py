@@ -1,0 +1,147 @@
+"""Resources of stages, before synthesis.
+
+DSPs and blocks of RAM follow from what the templates write; LUTs and flip-flops are sums of a few products of a
+stage's sizes, with coefficients that were fitted to synthesized stages (`coefficients.json`).
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+from pathlib import Path
+
+from espalier.targets.fpga import Resources
+
+from ..graph import Adapter, Add, Convolution, Edge, Fork, MaxPool, MeanPool, Stage, StreamGraph
+from ..weight_codes import code_bits
+
+COEFFICIENTS = Path(__file__).with_name("coefficients.json")
+DISTRIBUTED_DEPTH = 64
+"""The deepest memory that is kept in LUTs, see weight_rom.sv and stream_fifo.sv."""
+
+HALF_BLOCK_WIDTHS = ((16_384, 1), (8_192, 2), (4_096, 4), (2_048, 9), (1_024, 18), (512, 36))
+"""(depth, width) of the forms of a block of 18 kbit, simple dual port (AMD UG473, table 1-8)."""
+
+DSP_OPERAND_BITS = 25
+"""Of the wide port of a DSP48E1; a DSP48E2 has 27 (AMD UG479, UG579)."""
+
+
+def resources(stage: Stage) -> Resources:
+    """Of one stage, without the FIFOs on its streams."""
+    terms = features(stage)
+    fitted = _coefficients()[type(stage).__name__]
+    luts, ffs = (sum(fitted[kind].get(name, 0.0) * value for name, value in terms.items()) for kind in ("luts", "ffs"))
+    return Resources(max(0.0, luts), max(0.0, ffs), dsps(stage), blocks(stage))
+
+
+def fifo_resources(edge: Edge) -> Resources:
+    """Of the FIFO of a stream."""
+    width = edge.lanes * edge.bits
+    if edge.depth <= DISTRIBUTED_DEPTH:
+        return Resources(luts=16 + width * -(-edge.depth // 32) / 2, ffs=12)
+    return Resources(luts=40, ffs=30 + width, bram_36k=ram_blocks(width, edge.depth))
+
+
+def graph_resources(graph: StreamGraph) -> Resources:
+    """Of all stages and FIFOs."""
+    total = Resources()
+    for one in (*map(resources, graph.stages), *map(fifo_resources, graph.edges)):
+        total += one
+    return total
+
+
+def dsps(stage: Stage) -> int:
+    """Multipliers in DSP blocks: two products in each where outputs share an input, and those of the requantization."""
+    if isinstance(stage, MeanPool):
+        return 2 * stage.lanes
+    if not isinstance(stage, Convolution):
+        return 0
+    count = 0
+    if stage.products.kind == "dsp":
+        pairs = stage.folding.pe if stage.is_depthwise else -(-stage.folding.pe // 2)
+        count = pairs * stage.products_per_cycle // stage.folding.pe
+    if stage.multiplier is not None:
+        count += stage.out_lanes * (2 + (4 if stage.arithmetic.residual else 0))
+    return count
+
+
+def blocks(stage: Stage) -> float:
+    """Blocks of 36 kbit: weights, and a copy of the line buffer for each tap that is read in a cycle."""
+    if isinstance(stage, Convolution):
+        fold = stage.folding
+        words = stage.groups * stage.cycles_per_group
+        weights = ram_blocks(stage.products_per_cycle * code_bits(stage), words)
+        width = stage.in_shape[1] if not stage.is_pointwise else 1
+        rows = stage.buffer_rows * width * stage.in_shape[2] // stage.in_lanes
+        return weights + fold.taps * ram_blocks(8 * stage.in_lanes, rows)
+    if isinstance(stage, MaxPool):
+        rows = (stage.kernel[0] + stage.stride[0]) * stage.in_shape[1] * stage.in_shape[2] // stage.lanes
+        return math.prod(stage.kernel) * ram_blocks(8 * stage.lanes, rows)
+    return 0
+
+
+def ram_blocks(width: int, depth: int) -> float:
+    """Blocks of 36 kbit of a memory with one port to write and one to read; 0 where it is in LUTs."""
+    if depth <= DISTRIBUTED_DEPTH:
+        return 0.0
+    return min(-(-width // wide) * -(-depth // deep) for deep, wide in HALF_BLOCK_WIDTHS) / 2
+
+
+def features(stage: Stage) -> dict[str, float]:
+    """What LUTs and flip-flops are linear in."""
+    if isinstance(stage, Convolution):
+        return _convolution_features(stage)
+    if isinstance(stage, MaxPool):
+        rows = (stage.kernel[0] + stage.stride[0]) * stage.in_shape[1] * stage.in_shape[2] // stage.lanes
+        taps = math.prod(stage.kernel)
+        return {"one": 1, "tap_bits": 8 * taps * stage.lanes, "lutram_bits": _lutram(8 * stage.lanes * taps, rows)}
+    if isinstance(stage, MeanPool):
+        bits = 8 + math.ceil(math.log2(stage.in_shape[0] * stage.in_shape[1] + 1))
+        words = stage.in_shape[2] // stage.lanes
+        return {"one": 1, "lane_bits": stage.lanes * bits, "lutram_bits": _lutram(stage.lanes * bits, words)}
+    if isinstance(stage, Add):
+        return {"one": 1, "lanes": stage.lanes}
+    if isinstance(stage, Adapter):
+        return {"one": 1, "bits": stage.bits * max(stage.in_lanes, stage.out_lanes)}
+    assert isinstance(stage, Fork)
+    return {"one": 1, "copies": stage.copies}
+
+
+def _convolution_features(stage: Convolution) -> dict[str, float]:
+    fold, products = stage.folding, stage.products_per_cycle
+    terms = products // fold.pe
+    tree = fold.pe * (terms - 1) * _product_bits(stage)
+    width = 1 if stage.is_pointwise else stage.in_shape[1]
+    rows = stage.buffer_rows * width * stage.in_shape[2] // stage.in_lanes
+    words = stage.groups * stage.cycles_per_group
+    return {
+        "one": 1,
+        "tree_bits": tree,
+        "sum_bits": fold.pe * stage.sum_bits,
+        f"{stage.products.kind}_products": products,
+        f"{stage.products.kind}_product_bits": products * code_bits(stage),
+        "window_bits": 8 * fold.taps * stage.in_lanes,
+        "taps": fold.taps,
+        "out_lanes": stage.out_lanes if stage.multiplier is not None else 0,
+        "out_lane_bits": stage.out_lanes * stage.sum_bits,
+        "residual_lanes": stage.out_lanes if stage.arithmetic.residual else 0,
+        "packed_inputs": terms if stage.products.kind == "dsp" and fold.pe > 1 and not stage.is_depthwise else 0,
+        "lutram_bits": _lutram(8 * fold.taps * stage.in_lanes, rows),
+        "lutrom_bits": _lutram(products * code_bits(stage), words),
+        "constant_bits": _lutram(stage.out_lanes * (stage.sum_bits + 24), stage.out_shape[2] // stage.out_lanes),
+    }
+
+
+def _product_bits(stage: Convolution) -> int:
+    return {"shift": 15, "binary": 9, "focused": 30}.get(stage.products.kind, stage.products.weight_bits + 8)
+
+
+def _lutram(width: int, depth: int) -> float:
+    """Bits of a memory in LUTs, in units of what a LUT holds: 64 deep; 0 where it is in blocks."""
+    return width * -(-depth // 64) if depth <= DISTRIBUTED_DEPTH else 0
+
+
+@functools.cache
+def _coefficients() -> dict:
+    return json.loads(COEFFICIENTS.read_text())["coefficients"]

@@ -1,0 +1,280 @@
+"""A quantized Relax module as stages, and what stays on the host."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import tvm
+from tvm import relax
+
+from espalier.core import ir_names
+from espalier.core.errors import InvalidPlanError, UnsupportedOpError
+from espalier.core.formats import Binary, Codebook, Focused, Shift, parse_format
+from espalier.core.integer import MULTIPLIER_BITS, LayerArithmetic
+from espalier.core.layers import Conv2dSpec, LayerSpec
+from espalier.ir.dataflow import Dataflow, constant, dtype_of, shape_of
+
+from .components import components_of
+from .graph import HOST, Add, Convolution, MaxPool, MeanPool, Products, Shape, Stage
+from .network import StageNetwork
+
+KEEPS_ORDER = ("relax.reshape", "relax.flatten", "relax.nn.batch_flatten", "relax.squeeze", "relax.expand_dims")
+"""Stock operators that only give a tensor another shape."""
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """A network cut in three: the host makes `first` of the inputs, the stages `last` of it, the host the outputs.
+
+    first, last: variables of the module's main; uint8, or the int32 sums behind a float32 `last` (see `sums_scale`).
+    """
+
+    network: StageNetwork
+    first: relax.Var
+    last: relax.Var
+
+
+def streamed(mod: tvm.IRModule) -> Streamed:
+    """The stages of a module after the quantize phase.
+
+    Raises InvalidPlanError for a layer in floating point, UnsupportedOpError for what no stage computes.
+    """
+    return _Reader(Dataflow.of(mod)).read()
+
+
+class _Reader:
+    def __init__(self, flow: Dataflow):
+        self.flow = flow
+        self.stages: list[Stage] = []
+        self.sources: dict[tuple[str, str], str] = {}
+        self.layers: dict[str, str] = {}
+        self.made: dict[relax.Var, str] = {}
+        self.shapes: dict[relax.Var, Shape] = {}
+
+    def read(self) -> Streamed:
+        self._refuse_floats()
+        first = self._first()
+        self.made[first], self.shapes[first] = HOST, self._shape(first)
+        for var in self.flow.values:
+            if var not in self.made and any(one in self.made for one in self._reads(var)):
+                self._stage(var)
+        last = self._last(first)
+        self._refuse_layers_behind()
+        network = StageNetwork(self.shapes[first], tuple(self.stages), self.sources, self.made[last], self.layers)
+        return Streamed(network, first, last)
+
+    def _refuse_floats(self) -> None:
+        for var in self.flow.values:
+            layer = self.flow.layer_of(var)
+            if layer and layer[1].integer is None:
+                raise InvalidPlanError(
+                    f"layer {layer[1].name!r}: is in floating point, an FPGA computes integers; accepted are quantized "
+                    "formats, such as --weights 'uniform<8>' with --calibration, or a model in QDQ form"
+                )
+
+    def _first(self) -> relax.Var:
+        params = self.flow.mod["main"].params
+        found = [var for var in self.flow.values if self._is(var, ir_names.QUANTIZE)]
+        if len(params) != 1 or not found:
+            raise UnsupportedOpError(
+                f"fpga_hls: got {len(params)} inputs and {len(found)} of them quantized, accepted is one quantized input"
+            )
+        return found[0]
+
+    def _stage(self, var: relax.Var) -> None:
+        """Translate what is computed from the stream; a dequantize, and all behind it, stays on the host."""
+        found, call = self.flow.operator_of(var), self.flow.call_of(var)
+        if found and found[0] in (ir_names.CONV2D, ir_names.DENSE):
+            self._layer(var, found[1], found[2])
+        elif found and found[0] == ir_names.MEAN_POOL:
+            self._add_stage(var, found[1].name, found[2].args, lambda name, x, y: MeanPool(name, x, y, found[1]))
+        elif found and found[0] == ir_names.ADD:
+            self._add_stage(var, found[1].name, found[2].args, lambda name, x, y: Add(name, x, y, found[1]))
+        elif found and found[0] == ir_names.DEQUANTIZE:
+            return
+        elif call is not None and call.op.name == "relax.nn.max_pool2d":
+            self._max_pool(var, call)
+        elif call is not None and call.op.name in KEEPS_ORDER and call.args[0] in self.made:
+            self._alias(var, call.args[0])
+        elif isinstance(self.flow.values[var], relax.Var):
+            self._alias(var, self.flow.values[var])
+        else:
+            name = found[0] if found else call.op.name if call is not None else str(self.flow.values[var])
+            raise UnsupportedOpError(
+                f"fpga_hls, {var.name}: got {name} on quantized numbers, accepted are convolution, depthwise "
+                "convolution, dense, max_pool2d, the mean over all pixels, add, and reshape"
+            )
+
+    def _layer(self, var: relax.Var, spec: LayerSpec, call: relax.Call) -> None:
+        given = dict(zip(spec.roles, call.args))
+        extra = sorted({"pi", "winners", "active"} & set(given))
+        if extra:
+            raise UnsupportedOpError(
+                f"fpga_hls, layer {spec.name!r}: has a channel gate ({', '.join(extra)}), accepted are layers without; "
+                "use density 1.0"
+            )
+        weights, shape = self._weights(spec, constant(given["weight"]), given["x"])
+        if weights.shape[0] != shape_of(var)[1]:
+            raise UnsupportedOpError(f"fpga_hls, layer {spec.name!r}: its weights are no constant of its own")
+        kind = self._kind(spec, weights, shape)
+        arithmetic, channels = spec.integer, len(weights)
+        multiplier = constant(given["multiplier"]) if "multiplier" in given else None
+        bias = constant(given["bias"]) if "bias" in given else np.zeros(channels, np.int32)
+        self._check_numbers(spec.name, arithmetic, multiplier)
+
+        def stage(name: str, x: Shape, y: Shape) -> Stage:
+            options = {} if not isinstance(spec, Conv2dSpec) else {"stride": spec.strides, "padding": spec.padding}
+            return Convolution(
+                name, x, y, kind, weights, bias, multiplier, arithmetic, **options, products=_products(spec, weights)
+            )
+
+        arguments = [given[role] for role in ("x", "residual") if role in given]
+        self._add_stage(var, spec.name, arguments, stage, shape)
+
+    def _weights(self, spec: LayerSpec, weights: np.ndarray, x: relax.Expr) -> tuple[np.ndarray, Shape]:
+        """[C_out, C_in, KH, KW], and the shape of the input. A dense layer behind a flattened image reads it whole."""
+        shape = self.shapes[x]
+        if isinstance(spec, Conv2dSpec):
+            return weights, shape
+        height, width, channels = shape
+        return np.ascontiguousarray(weights.reshape(len(weights), channels, height, width)), shape
+
+    def _kind(self, spec: LayerSpec, weights: np.ndarray, shape: Shape) -> str:
+        if not isinstance(spec, Conv2dSpec):
+            return "dense" if shape[:2] == (1, 1) else "window_conv"
+        if spec.dilation != (1, 1):
+            raise UnsupportedOpError(f"fpga_hls, layer {spec.name!r}: got dilation {spec.dilation}, accepted is (1, 1)")
+        if spec.groups == 1:
+            return "window_conv"
+        if spec.groups == shape[2] == len(weights):
+            return "depthwise"
+        raise UnsupportedOpError(
+            f"fpga_hls, layer {spec.name!r}: got {spec.groups} groups of {shape[2]} channels to {len(weights)}, "
+            f"accepted are 1 group, or as many as input and output channels"
+        )
+
+    def _check_numbers(self, name: str, arithmetic: LayerArithmetic, multiplier: np.ndarray | None) -> None:
+        numbers = [] if multiplier is None else [int(multiplier.min()), int(multiplier.max())]
+        if arithmetic.residual:
+            numbers += [arithmetic.residual.own, arithmetic.residual.other]
+        if any(not 0 <= one < 2**MULTIPLIER_BITS for one in numbers):
+            raise UnsupportedOpError(
+                f"fpga_hls, layer {name!r}: got multipliers {min(numbers)} .. {max(numbers)}, "
+                f"accepted are 0 .. 2^{MULTIPLIER_BITS} - 1"
+            )
+
+    def _max_pool(self, var: relax.Var, call: relax.Call) -> None:
+        attrs = call.attrs
+        kernel, stride, padding, dilation = (
+            tuple(int(one) for one in getattr(attrs, key)) for key in ("pool_size", "strides", "padding", "dilation")
+        )
+        if dilation != (1, 1) or str(attrs.layout) != "NCHW":
+            raise UnsupportedOpError(
+                f"fpga_hls, {var.name}: got max_pool2d with dilation {dilation} and layout {attrs.layout}, "
+                "accepted are (1, 1) and NCHW"
+            )
+        (height, width, _), shape = self.shapes[call.args[0]], shape_of(var)
+        for number, (size, low, high) in enumerate([(height, 0, 2), (width, 1, 3)]):
+            if (size + padding[low] + padding[high] - kernel[number]) // stride[number] + 1 != shape[2 + number]:
+                raise UnsupportedOpError(
+                    f"fpga_hls, {var.name}: got max_pool2d with ceil_mode, accepted are windows inside of the image"
+                )
+        self._add_stage(var, var.name, call.args[:1], lambda name, x, y: MaxPool(name, x, y, kernel, stride, padding))
+
+    def _add_stage(self, var: relax.Var, layer: str, arguments, stage, shape: Shape | None = None) -> None:
+        missing = next((one for one in arguments if one not in self.made), None)
+        if missing is not None:
+            raise UnsupportedOpError(
+                f"fpga_hls, layer {layer!r}: reads {getattr(missing, 'name', missing)}, which is no stream of the "
+                "network's input; accepted are streams"
+            )
+        name = self._name(layer)
+        made = stage(name, shape or self.shapes[arguments[0]], self._shape(var))
+        self.stages.append(made)
+        self.layers[name] = layer
+        self.made[var], self.shapes[var] = name, made.out_shape
+        for port, source in zip(made.in_ports, arguments, strict=True):
+            self.sources[name, port] = self.made[source]
+
+    def _alias(self, var: relax.Var, source: relax.Var) -> None:
+        shape, before = shape_of(var), self.shapes[source]
+        if math.prod(shape[1:]) != math.prod(before) or shape[0] != 1 or (len(shape) == 4 and shape[1] != before[2]):
+            raise UnsupportedOpError(
+                f"fpga_hls, {var.name}: got a reshape from {list(shape_of(source))} to {list(shape)}, accepted are "
+                "flattening an image, and other forms of one pixel"
+            )
+        self.made[var], self.shapes[var] = self.made[source], before
+
+    def _last(self, first: relax.Var) -> relax.Var:
+        """The variable that the host reads."""
+        ends = []
+        for var in self.made:
+            readers = [user for user in self.flow.users[var] if user not in self.made]
+            is_result = any(one.same_as(var) for one in relax.analysis.free_vars(self.flow.result))
+            if (readers or is_result) and var not in ends:
+                ends.append(var)
+        names = {self.made[var] for var in ends}
+        if len(names) != 1 or first in ends:
+            raise UnsupportedOpError(
+                f"fpga_hls: the host reads {sorted(names) or 'nothing'} of the network, accepted is one stream behind "
+                "the last layer"
+            )
+        last = ends[0]
+        if len(shape_of(last)) == 2 and self.shapes[last][:2] != (1, 1):
+            raise UnsupportedOpError("fpga_hls: the output is a flattened image, accepted are images and single pixels")
+        return last
+
+    def _refuse_layers_behind(self) -> None:
+        for var in self.flow.values:
+            layer = self.flow.layer_of(var)
+            if layer and var not in self.made:
+                between = next((one.name for one in layer[2].args if isinstance(one, relax.Var)), "?")
+                raise UnsupportedOpError(
+                    f"fpga_hls, layer {layer[1].name!r}: reads {between}, which is computed in floating point between "
+                    "quantized layers; accepted are networks whose layers are joined by integers"
+                )
+
+    def _reads(self, var: relax.Var) -> list[relax.Var]:
+        return list(relax.analysis.free_vars(self.flow.values[var]))
+
+    def _is(self, var: relax.Var, composite: str) -> bool:
+        found = self.flow.operator_of(var)
+        return bool(found) and found[0] == composite
+
+    def _shape(self, var: relax.Var) -> Shape:
+        shape = shape_of(var)
+        if shape[0] != 1 or len(shape) not in (2, 4):
+            raise UnsupportedOpError(
+                f"fpga_hls, {var.name}: got {dtype_of(var)} {list(shape)}, accepted are [1, C, H, W] and [1, C]: "
+                "an accelerator takes one image at a time"
+            )
+        return (shape[2], shape[3], shape[1]) if len(shape) == 4 else (1, 1, shape[1])
+
+    def _name(self, layer: str) -> str:
+        """An identifier, unique and no keyword (those have no digits)."""
+        name = re.sub(r"[^A-Za-z0-9]+", "_", layer).strip("_")
+        name = name if re.match(r"[A-Za-z].*\d", name) else f"s{len(self.stages)}_{name}"
+        return name if name not in self.layers else f"{name}_{len(self.stages)}"
+
+
+def _products(spec: LayerSpec, weights: np.ndarray) -> Products:
+    """How the weights of a number format multiply; multipliers are in DSPs unless folding has them in fabric."""
+    fmt = parse_format(spec.weight_format)
+    if isinstance(fmt, Focused):
+        components = components_of(weights)
+        if components:
+            return Products("focused", fmt.bits, components)
+    if isinstance(fmt, Shift | Focused) and _are_shifts(weights):
+        return Products("shift", min(fmt.bits, 4))
+    if isinstance(fmt, Binary):
+        return Products("binary", 1)
+    bits = 8 if isinstance(fmt, Codebook | Focused | Shift) else fmt.bits
+    return Products("dsp", bits)
+
+
+def _are_shifts(weights: np.ndarray) -> bool:
+    sizes = np.unique(np.abs(weights.astype(np.int16)))
+    return all(size == 0 or size & (size - 1) == 0 for size in sizes.tolist()) and sizes.max(initial=0) < 128

@@ -1,0 +1,1 @@
+"""A stream graph as a Vitis HLS project."""

@@ -1,0 +1,132 @@
+"""The parameters of a stage's template, as the constants of a C++ struct."""
+
+from __future__ import annotations
+
+import math
+
+from ..graph import Add, Convolution, MaxPool, MeanPool, Stage
+from ..weight_codes import part_bits
+
+KINDS = {"dsp": "espalier::DSP", "lut": "espalier::LUT", "shift": "espalier::SHIFT", "binary": "espalier::BINARY"}
+
+
+def structs(stage: Stage) -> dict[str, dict[str, int | str]]:
+    """Constants by name, for each struct that the stage's template takes, by the struct's ending."""
+    if isinstance(stage, Convolution):
+        return {"window": _window(stage), "multiply": _multiply(stage), "requantize": _requantize(stage)}
+    if isinstance(stage, MaxPool):
+        return {"window": _pool_window(stage), "pool": _pool(stage)}
+    if isinstance(stage, MeanPool):
+        pixels = stage.in_shape[0] * stage.in_shape[1]
+        one = stage.arithmetic
+        sizes = {"pixels": pixels, "groups": stage.in_shape[2] // stage.lanes, "lanes": stage.lanes}
+        return {"mean": {**sizes, "x_zero": one.x_zero, "multiplier": one.multiplier, **_rounding(one)}}
+    if isinstance(stage, Add):
+        one = stage.arithmetic
+        factors = {"x_zero": one.x_zero, "y_zero": one.y_zero, "own": one.own, "other": one.other}
+        return {
+            "add": {
+                "beats": math.prod(stage.in_shape) // stage.lanes,
+                "lanes": stage.lanes,
+                **factors,
+                **_rounding(one),
+            }
+        }
+    return {}
+
+
+def _window(stage: Convolution) -> dict:
+    height, width, channels = stage.in_shape
+    rows, columns = stage.out_shape[:2]
+    if stage.is_pointwise:  # one long column of pixels
+        height, width, rows, columns = height * width, 1, rows * columns, 1
+    return {
+        **_image(stage, height, width, channels, rows, columns),
+        "lanes": stage.in_lanes,
+        "taps": stage.folding.taps,
+        "buffer_rows": stage.buffer_rows,
+        "zero": stage.arithmetic.x_zero,
+        "groups_outside": int(stage.is_depthwise),
+    }
+
+
+def _pool_window(stage: MaxPool) -> dict:
+    return {
+        **_image(stage, *stage.in_shape, *stage.out_shape[:2]),
+        "lanes": stage.lanes,
+        "taps": math.prod(stage.kernel),
+        "buffer_rows": stage.kernel[0] + stage.stride[0],
+        "zero": 0,
+        "groups_outside": 0,
+    }
+
+
+def _image(stage: Convolution | MaxPool, height: int, width: int, channels: int, rows: int, columns: int) -> dict:
+    return {
+        "height": height,
+        "width": width,
+        "channels": channels,
+        "kernel_rows": stage.kernel[0],
+        "kernel_columns": stage.kernel[1],
+        "stride_rows": stage.stride[0],
+        "stride_columns": stage.stride[1],
+        "top": stage.padding[0],
+        "left": stage.padding[1],
+        "out_rows": rows,
+        "out_columns": columns,
+    }
+
+
+def _multiply(stage: Convolution) -> dict:
+    constants = {
+        "pixels": stage.out_shape[0] * stage.out_shape[1],
+        "groups": stage.groups,
+        "cycles": stage.cycles_per_group,
+        "pe": stage.folding.pe,
+        "taps": stage.folding.taps,
+        "lanes": stage.in_lanes,
+        "zero": stage.arithmetic.x_zero,
+        "sum_bits": stage.sum_bits,
+        "is_depthwise": int(stage.is_depthwise),
+    }
+    if stage.products.kind != "focused":
+        return {**constants, "kind": KINDS[stage.products.kind]}
+    (mean0, step0), (mean1, step1) = (*stage.products.components, (0, 0))[:2]
+    means = {"mean0": mean0, "step0": step0, "mean1": mean1, "step1": step1}
+    return {**constants, "part_bits": part_bits(stage), **means}
+
+
+def _requantize(stage: Convolution) -> dict:
+    one, residual = stage.arithmetic, stage.arithmetic.residual
+    constants = {
+        "pixels": stage.out_shape[0] * stage.out_shape[1],
+        "groups": stage.groups,
+        "pe": stage.folding.pe,
+        "out_lanes": stage.out_lanes,
+        **_rounding(one),
+    }
+    if residual is None:
+        return constants
+    return {
+        **constants,
+        "is_limited": int(residual.low is not None),
+        "residual_low": residual.low or 0,
+        "residual_high": residual.high or 0,
+        "residual_zero": residual.zero,
+        "own": residual.own,
+        "other": residual.other,
+        "residual_shift": residual.shift,
+    }
+
+
+def _rounding(one) -> dict:
+    return {"shift": one.shift, "zero": one.zero, "low": one.low, "high": one.high}
+
+
+def _pool(stage: MaxPool) -> dict:
+    return {
+        "pixels": stage.out_shape[0] * stage.out_shape[1],
+        "groups": stage.in_shape[2] // stage.lanes,
+        "taps": math.prod(stage.kernel),
+        "lanes": stage.lanes,
+    }

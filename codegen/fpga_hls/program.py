@@ -1,0 +1,129 @@
+"""An accelerator: what the host computes in its place, its graph, and the projects that it is emitted as."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from espalier.core.errors import CorruptArtifactError
+from espalier.targets.fpga import BY_NAME, Board, Resources
+
+from ..cpu.program import CpuProgram, load_program
+from .cost.resources import graph_resources
+from .graph import StreamGraph
+from .hls import emit as hls
+from .saved_graph import from_text, to_text
+from .timing import Schedule, schedule
+
+DESCRIPTION, GRAPH, ARRAYS = "accelerator.json", "graph.json", "graph.npz"
+HLS, RTL, VECTORS = "hls", "rtl", "vectors"
+STREAMS = 2
+"""Of the host program's outputs, the last ones: the accelerator's input and output."""
+
+
+@dataclass(frozen=True)
+class FpgaProgram:
+    """host: the integer network for a CPU, which also gives the accelerator's input and output.
+
+    layers: stage -> layer of the model. clock_hz: for which the design is meant. remarks: for the artifact's report.
+    """
+
+    host: CpuProgram
+    graph: StreamGraph
+    board: Board
+    layers: Mapping[str, str]
+    remarks: tuple[str, ...] = ()
+
+    def run(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
+        """What the accelerator and its host compute, on the host alone."""
+        return self.host.run(inputs)[:-STREAMS]
+
+    def vectors(self, inputs: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """(input, output) of the accelerator for one image: uint8 and uint8 or int32, [H, W, C] each."""
+        first, last = self.host.run(inputs)[-STREAMS:]
+        out = last if self.graph.output.bits == 8 else self._sums(last)
+        return _stream_order(first, self.graph.input.shape), _stream_order(out, self.graph.output.shape)
+
+    def _sums(self, real: np.ndarray) -> np.ndarray:
+        """The int32 sums behind a float32 output, which is their product with a scale."""
+        return real
+
+    @cached_property
+    def schedule(self) -> Schedule:
+        """Cycle for cycle, see `timing`."""
+        return schedule(self.graph)
+
+    @cached_property
+    def resources(self) -> Resources:
+        """Estimated, see `cost.resources`."""
+        return graph_resources(self.graph)
+
+    def projects(self) -> dict[str, str]:
+        """Path -> text of everything that is emitted."""
+        return {f"{HLS}/{path}": text for path, text in hls.emit(self.graph, self.board.part, self.board.clock_hz).items()}
+
+    def digest(self) -> str:
+        """SHA-256 of what is emitted, as 64 hexadecimal digits."""
+        sha = hashlib.sha256()
+        for path, text in sorted(self.projects().items()):
+            content = text.encode()
+            sha.update(f"{path} {len(content)};".encode() + content)
+        return sha.hexdigest()
+
+    def save(self, folder: Path) -> None:
+        """Write the host's program, the graph, and the projects into an existing folder."""
+        self.host.save(folder)
+        text, arrays = to_text(self.graph)
+        (folder / GRAPH).write_text(text)
+        np.savez_compressed(folder / ARRAYS, **arrays)
+        (folder / DESCRIPTION).write_text(json.dumps(self.description(), indent=2) + "\n")
+        for path, content in self.projects().items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_text(content)
+
+    def description(self) -> dict:
+        """What `load_fpga_program` needs besides the graph, and what a reader may want to know; JSON-able."""
+        return {
+            "board": self.board.name,
+            "clock_hz": self.board.clock_hz,
+            "layers": dict(self.layers),
+            "remarks": list(self.remarks),
+            "interval_cycles": self.schedule.interval_cycles,
+            "latency_cycles": self.schedule.latency_cycles,
+            "estimated_resources": dataclasses.asdict(self.resources),
+            "digest": self.digest(),
+        }
+
+    def sizes(self) -> None:
+        """No container of weights: they are in the design."""
+
+
+def is_fpga_program(folder: Path) -> bool:
+    """Whether a folder holds what `FpgaProgram.save` writes."""
+    return (folder / DESCRIPTION).is_file()
+
+
+def load_fpga_program(folder: Path) -> FpgaProgram:
+    """The program that `FpgaProgram.save` wrote into a folder; CorruptArtifactError if it cannot be loaded."""
+    host = load_program(folder)
+    try:
+        data = json.loads((folder / DESCRIPTION).read_text())
+        with np.load(folder / ARRAYS) as arrays:
+            graph = from_text((folder / GRAPH).read_text(), dict(arrays))
+        board = dataclasses.replace(BY_NAME[data["board"]], clock_hz=data["clock_hz"])
+        return FpgaProgram(host, graph, board, data["layers"], tuple(data["remarks"]))
+    except (OSError, ValueError, KeyError) as error:
+        raise CorruptArtifactError(f"{folder}: cannot be loaded ({str(error).splitlines()[0]})") from None
+
+
+def _stream_order(array: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """[1, C, H, W] or [1, C] to [H, W, C]."""
+    height, width, channels = shape
+    return np.ascontiguousarray(array.reshape(channels, height, width).transpose(1, 2, 0))

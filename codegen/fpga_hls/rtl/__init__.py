@@ -1,0 +1,1 @@
+"""The SystemVerilog of a stream graph."""

@@ -1,0 +1,170 @@
+"""A stream graph to the files of a SystemVerilog project: pure, the same graph gives the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..graph import HOST, Convolution, Edge, Stage, StreamGraph
+from .parameters import Module, module_of
+
+TEMPLATES = Path(__file__).parents[1] / "templates" / "rtl"
+TOP, BENCH = "accelerator", "bench"
+
+
+def emit(graph: StreamGraph) -> dict[str, str]:
+    """Path in the project -> text.
+
+    rtl/: the templates, a module for each stage and the top module; the tables of constants lie beside them, and tools
+    that read them run there. bench.sv: the test bench of this graph.
+    """
+    files = {f"rtl/{path.name}": path.read_text() for path in sorted(TEMPLATES.glob("*.sv"))}
+    for stage in graph.stages:
+        module = module_of(stage)
+        files[f"rtl/{stage_module(stage)}.sv"] = _lines(_stage(graph, stage, module))
+        files |= {f"rtl/{name}": text for name, text in module.tables.items()}
+    files[f"rtl/{TOP}.sv"] = _lines(_top(graph))
+    files[f"rtl/{BENCH}.sv"] = _lines(_bench(graph))
+    return dict(sorted(files.items()))
+
+
+def stage_module(stage: Stage) -> str:
+    """The name of the module of a stage."""
+    return f"stage_{stage.name}"
+
+
+def data_bits(edge: Edge) -> int:
+    """Of a beat at the edges of the design: whole bytes."""
+    return -(-edge.lanes * edge.bits // 8) * 8
+
+
+def _stage(graph: StreamGraph, stage: Stage, module: Module) -> Iterator[str]:
+    reads, writes = graph.into(stage), graph.out_of(stage)
+    yield f"// The stage {stage.name}: {stage.in_shape} to {stage.out_shape}."
+    yield f"module {stage_module(stage)} ("
+    yield "    input logic clk,"
+    yield "    input logic rst,"
+    ports = [*_ports(reads, stage, True), *_ports(writes, stage, False)]
+    yield ",\n".join(f"    {port}" for port in ports)
+    yield ");"
+    yield f"  {module.name} #("
+    yield ",\n".join(f"      .{name}({_literal(value)})" for name, value in module.parameters.items())
+    yield "  ) stage ("
+    yield ",\n".join(f"      {port}" for port in _inner_connections(stage, module, reads, writes))
+    yield "  );"
+    if module.name == "convolution" and len(reads) == 1:
+        yield "  logic no_residual;"
+        yield "  logic unused;"
+        yield "  assign unused = &{1'b0, no_residual};"
+    yield "endmodule"
+
+
+def _ports(edges: list[Edge], stage: Stage, is_input: bool) -> Iterator[str]:
+    for edge in edges:
+        port = edge.sink_port if is_input else edge.source_port
+        there, back = ("input", "output") if is_input else ("output", "input")
+        name = f"{'in' if is_input else 'out'}_{port}"
+        yield f"{there} logic {name}_valid"
+        yield f"{back} logic {name}_ready"
+        yield f"{there} logic [{edge.lanes * edge.bits - 1}:0] {name}_data"
+
+
+def _inner_connections(stage: Stage, module: Module, reads: list[Edge], writes: list[Edge]) -> Iterator[str]:
+    yield ".clk"
+    yield ".rst"
+    for edge in reads:
+        for signal in ("valid", "ready", "data"):
+            yield f".{edge.sink_port}_{signal}(in_{edge.sink_port}_{signal})"
+    if module.name == "convolution" and len(reads) == 1:
+        yield ".residual_valid(1'b0)"
+        yield ".residual_ready(no_residual)"
+        yield ".residual_data('0)"
+    for signal in ("valid", "ready", "data"):
+        ends = [f"out_{edge.source_port}_{signal}" for edge in reversed(writes)]
+        yield f".y_{signal}({ends[0] if len(ends) == 1 else '{' + ', '.join(ends) + '}'})"
+
+
+def _top(graph: StreamGraph) -> Iterator[str]:
+    first, last = graph.input, graph.output
+    yield "// The whole accelerator: stages at work at the same time, and the streams between them."
+    yield f"module {TOP} ("
+    yield "    input logic clk,"
+    yield "    input logic rst,"
+    yield "    input logic s_axis_tvalid,"
+    yield "    output logic s_axis_tready,"
+    yield f"    input logic [{data_bits(first) - 1}:0] s_axis_tdata,"
+    yield "    input logic s_axis_tlast,"
+    yield "    output logic m_axis_tvalid,"
+    yield "    input logic m_axis_tready,"
+    yield f"    output logic [{data_bits(last) - 1}:0] m_axis_tdata,"
+    yield "    output logic m_axis_tlast"
+    yield ");"
+    for edge in graph.edges:
+        yield from _stream(edge)
+    for stage in graph.stages:
+        yield from _instance(graph, stage)
+    yield from _edges_of_the_design(first, last)
+    yield "endmodule"
+
+
+def _stream(edge: Edge) -> Iterator[str]:
+    name, width = edge.name, edge.lanes * edge.bits
+    yield f"  // {edge.source or 'host'} to {edge.sink or 'host'}: {edge.shape}, {edge.lanes} x {edge.bits} bits"
+    yield f"  logic {name}_put_valid, {name}_put_ready, {name}_get_valid, {name}_get_ready;"
+    yield f"  logic [{width - 1}:0] {name}_put_data, {name}_get_data;"
+    yield f"  logic [$clog2({edge.depth} + 1)-1:0] {name}_level;"
+    yield f"  stream_fifo #(.WIDTH({width}), .DEPTH({edge.depth})) fifo_{name} ("
+    yield "      .clk,"
+    yield "      .rst,"
+    for inner, outer in (("in", "put"), ("out", "get")):
+        for signal in ("valid", "ready", "data"):
+            yield f"      .{inner}_{signal}({name}_{outer}_{signal}),"
+    yield f"      .level({name}_level)"
+    yield "  );"
+
+
+def _instance(graph: StreamGraph, stage: Stage) -> Iterator[str]:
+    yield f"  {stage_module(stage)} {stage.name} ("
+    connections = [".clk", ".rst"]
+    for edges, port, side in ((graph.into(stage), "in", "get"), (graph.out_of(stage), "out", "put")):
+        for edge in edges:
+            own = edge.sink_port if port == "in" else edge.source_port
+            connections += [f".{port}_{own}_{signal}({edge.name}_{side}_{signal})" for signal in ("valid", "ready", "data")]
+    yield ",\n".join(f"      {one}" for one in connections)
+    yield "  );"
+
+
+def _edges_of_the_design(first: Edge, last: Edge) -> Iterator[str]:
+    given, width = first.lanes * first.bits, last.lanes * last.bits
+    yield f"  assign {first.name}_put_valid = s_axis_tvalid;"
+    yield f"  assign s_axis_tready = {first.name}_put_ready;"
+    yield f"  assign {first.name}_put_data = s_axis_tdata[{given - 1}:0];"
+    yield f"  assign m_axis_tvalid = {last.name}_get_valid;"
+    yield f"  assign {last.name}_get_ready = m_axis_tready;"
+    yield f"  assign m_axis_tdata = {data_bits(last)}'({last.name}_get_data);"
+    yield f"  localparam int Beats = {last.beats};"
+    yield "  logic [(Beats > 1 ? $clog2(Beats) : 1)-1:0] beat;"
+    yield "  assign m_axis_tlast = int'(beat) == Beats - 1;"
+    yield "  always_ff @(posedge clk)"
+    yield "    if (rst) beat <= '0;"
+    yield "    else if (m_axis_tvalid && m_axis_tready) beat <= m_axis_tlast ? '0 : beat + 1'b1;"
+    yield "  logic unused;"
+    yield "  assign unused = &{1'b0, s_axis_tlast, s_axis_tdata};" if data_bits(first) != given else "  assign unused = s_axis_tlast;"
+
+
+def _bench(graph: StreamGraph) -> Iterator[str]:
+    sizes = []
+    for name, edge in (("IN", graph.input), ("OUT", graph.output)):
+        sizes += [f".{name}_BITS({data_bits(edge)})", f".{name}_BEATS({edge.beats})"]
+    yield "// The test bench with the sizes of this design."
+    yield f"module {BENCH} (input logic clk);"
+    yield f"  testbench #({', '.join(sizes)}) bench (.clk);"
+    yield "endmodule"
+
+
+def _literal(value: int | str) -> str:
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def _lines(lines: Iterator[str]) -> str:
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,226 @@
+"""The parameters of a stage's SystemVerilog template, and the tables of constants it reads."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from espalier.core.errors import UnsupportedOpError
+
+from ..graph import Adapter, Add, Convolution, Fork, MaxPool, MeanPool, Stage
+from ..weight_codes import code_bits, codes, ordered
+from .timing import line_buffer_rows, result_depth
+
+KINDS = {"dsp": 0, "lut": 1, "shift": 2, "focused": 3, "binary": 4}
+WIDEST_T = 32
+
+
+@dataclass(frozen=True, eq=False)
+class Module:
+    """A template and what it is filled with.
+
+    name: of the template. parameters: numbers and texts by the parameter's name. tables: rows of (value, bits) fields,
+    lowest first, by the file's name.
+    """
+
+    name: str
+    parameters: dict[str, int | str]
+    tables: dict[str, str] = field(default_factory=dict)
+
+
+def module_of(stage: Stage) -> Module:
+    """The template of a stage, filled."""
+    if isinstance(stage, Convolution):
+        return _convolution(stage)
+    if isinstance(stage, MaxPool):
+        return Module("max_pool", _max_pool(stage))
+    if isinstance(stage, MeanPool):
+        return Module("mean_pool", _mean_pool(stage))
+    if isinstance(stage, Add):
+        return Module("add", _add(stage))
+    if isinstance(stage, Fork):
+        return Module("stream_fork", {"COPIES": stage.copies, "WIDTH": stage.lanes * stage.bits})
+    assert isinstance(stage, Adapter)
+    return Module("stream_adapter", {"IN_LANES": stage.in_lanes, "OUT_LANES": stage.out_lanes, "BITS": stage.bits})
+
+
+def is_packed(stage: Convolution) -> bool:
+    """Whether two products share a DSP block."""
+    return stage.products.kind == "dsp" and not stage.is_depthwise and stage.folding.pe > 1
+
+
+def stored_bits(stage: Convolution) -> int:
+    """Of a weight in the memory; DSP blocks take all 8."""
+    return 8 if stage.products.kind == "dsp" else code_bits(stage)
+
+
+def sum_bits(stage: Convolution) -> int:
+    """Of the accumulators; the least that the requantization's parts are written for is 12."""
+    return max(stage.sum_bits, 12)
+
+
+def window_parameters(stage: Convolution | MaxPool) -> dict[str, int]:
+    """The image and the window; a pointwise convolution sees one long column of pixels."""
+    height, width = stage.in_shape[:2]
+    rows, columns = stage.out_shape[:2]
+    if isinstance(stage, Convolution) and stage.is_pointwise:
+        height, width, rows, columns = height * width, 1, rows * columns, 1
+    (kernel_h, kernel_w), (stride_h, stride_w) = stage.kernel, stage.stride
+    return {
+        "HEIGHT": height,
+        "WIDTH": width,
+        "KERNEL_H": kernel_h,
+        "KERNEL_W": kernel_w,
+        "STRIDE_H": stride_h,
+        "STRIDE_W": stride_w,
+        "PAD_TOP": stage.padding[0],
+        "PAD_LEFT": stage.padding[1],
+        "OUT_HEIGHT": rows,
+        "OUT_WIDTH": columns,
+        "ROWS": line_buffer_rows(stage),
+    }
+
+
+def _convolution(stage: Convolution) -> Module:
+    weights, constants = f"{stage.name}_weights.mem", f"{stage.name}_constants.mem"
+    parameters = {
+        **window_parameters(stage),
+        "CHANNELS_IN": stage.in_shape[2],
+        "CHANNELS_OUT": stage.out_shape[2],
+        "PAD_VALUE": stage.arithmetic.x_zero,
+        "DEPTHWISE": int(stage.is_depthwise),
+        "TAPS": stage.folding.taps,
+        "SIMD": stage.folding.simd,
+        "PE": stage.folding.pe,
+        "KIND": KINDS[stage.products.kind],
+        "WEIGHT_BITS": stored_bits(stage),
+        "SUM_BITS": sum_bits(stage),
+        "LANES": stage.out_lanes,
+        "FIFO_DEPTH": result_depth(stage),
+        "OUT_BITS": stage.out_bits,
+        **_requantization(stage),
+        "WEIGHTS": weights,
+        "CONSTANTS": constants,
+    }
+    return Module("convolution", parameters, {weights: _weight_table(stage), constants: _constant_table(stage)})
+
+
+def _requantization(stage: Convolution) -> dict[str, int]:
+    one, residual = stage.arithmetic, stage.arithmetic.residual
+    if stage.multiplier is None:
+        return {"RAW": 1}
+    parameters = {
+        "FACTOR_BITS": factor_bits(stage),
+        "SHIFT": one.shift,
+        "ZERO": one.zero,
+        "LOW": one.low,
+        "HIGH": one.high,
+    }
+    if residual is None:
+        return parameters
+    low, high = _limits(stage)
+    return parameters | {
+        "HAS_RESIDUAL": 1,
+        "T_LOW": low,
+        "T_HIGH": high,
+        "T_BITS": max(high.bit_length(), (-low - 1).bit_length(), 1) + 1,
+        "OWN": residual.own,
+        "OTHER": residual.other,
+        "RESIDUAL_ZERO": residual.zero,
+        "RESIDUAL_SHIFT": residual.shift,
+    }
+
+
+def factor_bits(stage: Convolution) -> int:
+    """Of the multipliers of the requantization."""
+    if stage.multiplier is None:
+        return 1
+    residual = stage.arithmetic.residual
+    factors = [int(stage.multiplier.max()), *([residual.own, residual.other] if residual else [])]
+    return max(max(factors).bit_length(), 2)
+
+
+def _limits(stage: Convolution) -> tuple[int, int]:
+    """What t is limited to before the residual: what it was given, or what it cannot leave."""
+    residual = stage.arithmetic.residual
+    if residual.low is not None:
+        return residual.low, residual.high
+    most = (int(stage.multiplier.max()) << (stage.sum_bits - 1)) >> stage.arithmetic.shift
+    if most.bit_length() + 1 > WIDEST_T:
+        raise UnsupportedOpError(
+            f"layer {stage.name}: a sum before its residual of {most.bit_length() + 1} bits, accepted are {WIDEST_T}"
+        )
+    return -most - 1, most + 1
+
+
+def _max_pool(stage: MaxPool) -> dict[str, int]:
+    return {**window_parameters(stage), "CHANNELS": stage.in_shape[2], "LANES": stage.lanes, "FIFO_DEPTH": result_depth(stage)}
+
+
+def _mean_pool(stage: MeanPool) -> dict[str, int]:
+    one, pixels = stage.arithmetic, stage.in_shape[0] * stage.in_shape[1]
+    return {
+        "PIXELS": pixels,
+        "CHANNELS": stage.in_shape[2],
+        "LANES": stage.lanes,
+        "SUM_BITS": (255 * pixels).bit_length() + 1,
+        "BIAS": -one.x_zero * pixels,
+        "FACTOR": one.multiplier,
+        "FACTOR_BITS": max(one.multiplier.bit_length(), 2),
+        **_rounding(one),
+    }
+
+
+def _add(stage: Add) -> dict[str, int]:
+    one = stage.arithmetic
+    return {
+        "LANES": stage.lanes,
+        "X_ZERO": one.x_zero,
+        "OTHER_ZERO": one.y_zero,
+        "OWN": one.own,
+        "OTHER": one.other,
+        "FACTOR_BITS": max(one.own.bit_length(), one.other.bit_length(), 2),
+        **_rounding(one),
+    }
+
+
+def _rounding(one) -> dict[str, int]:
+    return {"SHIFT": one.shift, "ZERO": one.zero, "LOW": one.low, "HIGH": one.high}
+
+
+def _weight_table(stage: Convolution) -> str:
+    table = ordered(stage, codes(stage)).astype(np.int64)
+    table = table.reshape(-1, *table.shape[2:])
+    if is_packed(stage):  # the lower weight of a pair is stored as weight + 128
+        table[:, : stage.folding.pe // 2 * 2 : 2] ^= 0x80
+    return _hexadecimal(table.reshape(len(table), -1), [stored_bits(stage)] * math.prod(table.shape[1:]))
+
+
+def _constant_table(stage: Convolution) -> str:
+    """For each beat of the output, for each lane: multiplier, bias.
+
+    The stage multiplies x, not x - x_zero, and the lower weights of pairs give each product 32768 too little.
+    """
+    weights = stage.weights.reshape(len(stage.weights), -1).astype(np.int64)
+    bias = stage.bias.astype(np.int64) - stage.arithmetic.x_zero * weights.sum(1)
+    if is_packed(stage):
+        place = np.arange(len(weights)) % stage.folding.pe
+        bias += np.where((place % 2 == 0) & (place + 1 < stage.folding.pe), weights.shape[1] << 15, 0)
+    multiplier = np.zeros_like(bias) if stage.multiplier is None else stage.multiplier.astype(np.int64)
+    fields = np.stack([multiplier, bias], 1).reshape(-1, 2 * stage.out_lanes)
+    return _hexadecimal(fields, [factor_bits(stage), sum_bits(stage)] * stage.out_lanes)
+
+
+def _hexadecimal(rows: np.ndarray, bits: list[int]) -> str:
+    """A line for each row, its fields packed from the lowest bit."""
+    shifts = np.concatenate([[0], np.cumsum(bits)])
+    digits = -(-int(shifts[-1]) // 4)
+    lines = []
+    for row in rows.tolist():
+        word = 0
+        for value, at, width in zip(row, shifts.tolist(), bits, strict=False):
+            word |= (value & ((1 << width) - 1)) << at
+        lines.append(f"{word:0{digits}x}")
+    return "\n".join(lines) + "\n"

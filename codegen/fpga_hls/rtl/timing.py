@@ -1,0 +1,46 @@
+"""How the SystemVerilog of a stage behaves in time: its pipelines' lengths, and the buffers that keep them full."""
+
+from __future__ import annotations
+
+from ..graph import Convolution, MaxPool
+
+READ, MULTIPLY, ACCUMULATE, WAIT = 6, 3, 1, 1
+"""Cycles from a count of window_reader to its x_data, of a product, of the addition to the sum, of the hand-over."""
+
+REQUANTIZE, WITH_RESIDUAL, RAW = 9, 16, 4
+"""Cycles from the first beat of a group in `requantize` to its result."""
+
+FIFO = 1
+
+GIVE_BACK = 8
+"""Beats that can pass before a row that was given back can be written again, and more than that."""
+
+
+def latency(stage: Convolution | MaxPool) -> int:
+    """Cycles from the last count of a group to its first beat at the output."""
+    if isinstance(stage, MaxPool):
+        return READ + 2 + FIFO
+    terms = stage.folding.taps * (1 if stage.is_depthwise else stage.folding.simd)
+    ending = RAW if stage.multiplier is None else WITH_RESIDUAL if stage.arithmetic.residual else REQUANTIZE
+    return READ + MULTIPLY + (terms - 1).bit_length() + ACCUMULATE + WAIT + ending + FIFO
+
+
+def result_depth(stage: Convolution | MaxPool) -> int:
+    """Beats of the FIFO of results, so that a stage whose results are taken at once never waits for room."""
+    cycles, beats = 1, 1
+    if isinstance(stage, Convolution):
+        cycles, beats = stage.cycles_per_group, stage.folding.pe // stage.out_lanes
+    groups = -(-(cycles + latency(stage) + beats) // cycles) + 1
+    return max(16, 1 << (groups * beats - 1).bit_length())
+
+
+def line_buffer_rows(stage: Convolution | MaxPool) -> int:
+    """Rows of the ring: KH + stride, and more where the next rows could not come in within a row's time."""
+    lanes = stage.in_lanes if isinstance(stage, Convolution) else stage.lanes
+    pointwise = isinstance(stage, Convolution) and stage.is_pointwise
+    row_beats = (1 if pointwise else stage.in_shape[1]) * stage.in_shape[2] // lanes
+    cycles = stage.groups * stage.cycles_per_group if isinstance(stage, Convolution) else stage.in_shape[2] // lanes
+    row_cycles = (1 if pointwise else stage.out_shape[1]) * cycles
+    rows = stage.kernel[0] + stage.stride[0]
+    spare = row_cycles >= stage.stride[0] * row_beats + GIVE_BACK
+    return rows if spare else rows + -(-GIVE_BACK // row_beats)

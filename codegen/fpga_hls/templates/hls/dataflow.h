@@ -1,0 +1,20 @@
+// Stages that run side by side. A vendor's tool reads plain calls under a dataflow pragma; the simulation runs each
+// stage until it waits for a stream, so that streams are as short there as in hardware.
+#ifndef ESPALIER_DATAFLOW_H
+#define ESPALIER_DATAFLOW_H
+
+#include "hls_stream.h"
+
+#ifdef __SYNTHESIS__
+#define ESPALIER_DATAFLOW_BEGIN
+#define ESPALIER_STAGE(name, ...) __VA_ARGS__
+#define ESPALIER_DATAFLOW_END
+#define ESPALIER_IDLE()
+#else
+#define ESPALIER_DATAFLOW_BEGIN hls::dataflow_region region;
+#define ESPALIER_STAGE(name, ...) region.add(name, [&]() { __VA_ARGS__; });
+#define ESPALIER_DATAFLOW_END region.run();
+#define ESPALIER_IDLE() hls::dataflow_region::idle()
+#endif
+
+#endif

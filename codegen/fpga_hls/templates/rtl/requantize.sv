@@ -1,0 +1,206 @@
+// From the sums of a group to LANES channels of a beat, one beat a cycle (core/integer.py, LayerArithmetic).
+//
+// Each beat's constants come from FILE: for each lane the multiplier (FACTOR_BITS), above it the bias (SUM_BITS). With
+// PACKED, 128 * x_sum is taken off the even sums, see multiply_accumulate. RAW: the sums themselves are the result.
+// HAS_RESIDUAL: t is limited to T_LOW .. T_HIGH (T_BITS of two's complement), multiplied by OWN and added to (residual -
+// RESIDUAL_ZERO) * OTHER; `take` asks for a beat of the residual, which must be there.
+module requantize #(
+    parameter int PE = 2,
+    parameter int LANES = 1,
+    parameter int CHANNELS = 2,
+    parameter int SUM_BITS = 24,
+    parameter bit PACKED = 0,
+    parameter bit RAW = 0,
+    parameter int OUT_BITS = 8,
+    parameter int FACTOR_BITS = 24,
+    parameter int SHIFT = 24,
+    parameter int ZERO = 0,
+    parameter int LOW = 0,
+    parameter int HIGH = 255,
+    parameter bit HAS_RESIDUAL = 0,
+    parameter int T_LOW = 0,
+    parameter int T_HIGH = 0,
+    parameter int T_BITS = 9,
+    parameter int OWN = 1,
+    parameter int OTHER = 1,
+    parameter int RESIDUAL_ZERO = 0,
+    parameter int RESIDUAL_SHIFT = 0,
+    parameter FILE = ""
+) (
+    input logic clk,
+    input logic rst,
+    input logic done,
+    input logic [PE*SUM_BITS-1:0] sums,
+    input logic [SUM_BITS-1:0] x_sum,
+    output logic take,
+    input logic [LANES*8-1:0] residual,
+    output logic out_valid,
+    output logic [LANES*OUT_BITS-1:0] out_data
+);
+  localparam int Beats = PE / LANES;
+  localparam int Words = CHANNELS / LANES;
+  localparam int ProductBits = SUM_BITS + FACTOR_BITS;
+  localparam int RoundedBits = SHIFT == 0 ? ProductBits : ProductBits > SHIFT ? ProductBits - SHIFT + 1 : 2;
+  localparam int Delay = RAW ? 4 : HAS_RESIDUAL ? 16 : 9;
+  localparam int Taken = 8;
+
+  logic [PE*SUM_BITS-1:0] waiting;
+  logic [(Beats > 1 ? $clog2(Beats) : 1)-1:0] beat;
+  logic [(Words > 1 ? $clog2(Words) : 1)-1:0] place;
+  logic [LANES*(SUM_BITS+FACTOR_BITS)-1:0] constants;
+  logic [SUM_BITS-8:0] offset, offset_1;  // the second is that of `picked`
+  logic [Delay-1:0] valid;
+  logic serving, unused_offset;
+  assign unused_offset = &{1'b0, x_sum};
+
+  always_ff @(posedge clk) begin
+    if (done) begin
+      waiting <= sums;
+      offset  <= x_sum[SUM_BITS-8:0];
+    end else waiting <= waiting >> (LANES * SUM_BITS);
+    offset_1 <= offset;
+    if (rst) begin
+      serving <= 1'b0;
+      beat <= '0;
+      place <= '0;
+      valid <= '0;
+    end else begin
+      serving <= done || (serving && int'(beat) != Beats - 1);
+      beat <= serving && int'(beat) != Beats - 1 ? beat + 1'b1 : '0;
+      if (serving) place <= int'(place) == Words - 1 ? '0 : place + 1'b1;
+      valid <= {valid[Delay-2:0], serving};
+    end
+  end
+  assign out_valid = valid[Delay-1];
+
+  weight_rom #(
+      .WIDTH(LANES * (SUM_BITS + FACTOR_BITS)),
+      .DEPTH(Words),
+      .FILE (FILE)
+  ) rom (
+      .clk,
+      .address(place),
+      .word(constants)
+  );
+
+  generate
+    if (HAS_RESIDUAL) begin : g_take
+      assign take = valid[Taken-1];
+    end else begin : g_keep
+      logic unused;
+      assign take = 1'b0;
+      assign unused = &{1'b0, residual};
+    end
+
+    for (genvar l = 0; l < LANES; l++) begin : g_lane
+      logic signed [SUM_BITS-1:0] picked, corrected, sum;
+      logic [FACTOR_BITS-1:0] factor;
+      logic is_low, picked_low;
+      // With one beat's lanes even, a lane is always even or odd; with an odd number it changes from beat to beat.
+      assign is_low = PACKED && !((l % 2 == 1) ^ (LANES % 2 == 1 && beat[0])) && (PE % 2 == 0 || int'(beat) * LANES + l != PE - 1);
+      always_ff @(posedge clk) begin
+        picked <= waiting[l*SUM_BITS+:SUM_BITS];
+        picked_low <= is_low;
+        corrected <= picked_low ? picked - {offset_1, 7'd0} : picked;
+        sum <= corrected + constants[l*(SUM_BITS+FACTOR_BITS)+FACTOR_BITS+:SUM_BITS];
+        factor <= constants[l*(SUM_BITS+FACTOR_BITS)+:FACTOR_BITS];
+      end
+      if (RAW) begin : g_raw
+        logic unused;
+        assign unused = &{1'b0, factor};
+        always_ff @(posedge clk) out_data[l*OUT_BITS+:OUT_BITS] <= OUT_BITS'(sum);
+      end else begin : g_requantized
+        logic signed [ProductBits-1:0] product;
+        logic signed [RoundedBits-1:0] rounded;
+        multiply_wide #(
+            .WIDTH(SUM_BITS),
+            .FACTOR_BITS(FACTOR_BITS)
+        ) multiply (
+            .clk,
+            .value(sum),
+            .factor,
+            .product
+        );
+        round_half_even #(
+            .WIDTH(ProductBits),
+            .SHIFT(SHIFT)
+        ) round (
+            .clk,
+            .value(product),
+            .rounded
+        );
+        if (HAS_RESIDUAL) begin : g_joined
+          logic signed [T_BITS-1:0] t;
+          logic signed [T_BITS+FACTOR_BITS-1:0] own;
+          logic signed [FACTOR_BITS+8:0] other;
+          logic signed [8:0] difference;
+          localparam int JoinedBits = (T_BITS > 9 ? T_BITS : 9) + FACTOR_BITS + 1;
+          localparam int LastBits = RESIDUAL_SHIFT == 0 ? JoinedBits : JoinedBits > RESIDUAL_SHIFT ? JoinedBits - RESIDUAL_SHIFT + 1 : 2;
+          logic signed [JoinedBits-1:0] joined;
+          logic signed [LastBits-1:0] total;
+          saturate #(
+              .WIDTH(RoundedBits),
+              .OUT_BITS(T_BITS),
+              .LOW(T_LOW),
+              .HIGH(T_HIGH)
+          ) limit (
+              .clk,
+              .value(rounded),
+              .limited(t)
+          );
+          always_ff @(posedge clk) begin
+            difference <= {1'b0, residual[l*8+:8]} - 9'(RESIDUAL_ZERO);
+            joined <= JoinedBits'(own) + JoinedBits'(other);
+          end
+          multiply_wide #(
+              .WIDTH(T_BITS),
+              .FACTOR_BITS(FACTOR_BITS)
+          ) multiply_own (
+              .clk,
+              .value(t),
+              .factor(FACTOR_BITS'(OWN)),
+              .product(own)
+          );
+          multiply_wide #(
+              .WIDTH(9),
+              .FACTOR_BITS(FACTOR_BITS)
+          ) multiply_other (
+              .clk,
+              .value(difference),
+              .factor(FACTOR_BITS'(OTHER)),
+              .product(other)
+          );
+          round_half_even #(
+              .WIDTH(JoinedBits),
+              .SHIFT(RESIDUAL_SHIFT)
+          ) round_joined (
+              .clk,
+              .value(joined),
+              .rounded(total)
+          );
+          saturate #(
+              .WIDTH(LastBits),
+              .ZERO(ZERO),
+              .LOW(LOW),
+              .HIGH(HIGH)
+          ) limit_joined (
+              .clk,
+              .value(total),
+              .limited(out_data[l*8+:8])
+          );
+        end else begin : g_alone
+          saturate #(
+              .WIDTH(RoundedBits),
+              .ZERO(ZERO),
+              .LOW(LOW),
+              .HIGH(HIGH)
+          ) limit (
+              .clk,
+              .value(rounded),
+              .limited(out_data[l*8+:8])
+          );
+        end
+      end
+    end
+  endgenerate
+endmodule

@@ -1,0 +1,231 @@
+// The line buffer of a stage and the counters that walk its windows.
+//
+// Pixels of HEIGHT x WIDTH x (WORDS words of LANES 8-bit channels) come in raster order into a ring of ROWS rows. For
+// each output pixel, and for each of GROUPS groups of results, the window's words are read: TAPS taps a cycle (1, a
+// row of the kernel, or all of it), and of each tap all words one after the other, or with OWN_WORD only the word of
+// the group's number. Outside of the image a tap is PAD_VALUE.
+//
+// A group starts (`start`) when its last pixel is there and `room` says that its results will find room; from then on
+// it never stops: words leave by x_data six cycles after they were counted, x_first and x_last mark a group's ends.
+// `index` numbers the cycles of a pixel's groups; it comes two cycles before its x_data, the time of a `weight_rom`.
+module window_reader #(
+    parameter int HEIGHT = 8,
+    parameter int WIDTH = 8,
+    parameter int WORDS = 1,
+    parameter int LANES = 1,
+    parameter int KERNEL_H = 3,
+    parameter int KERNEL_W = 3,
+    parameter int STRIDE_H = 1,
+    parameter int STRIDE_W = 1,
+    parameter int PAD_TOP = 1,
+    parameter int PAD_LEFT = 1,
+    parameter int OUT_HEIGHT = 8,
+    parameter int OUT_WIDTH = 8,
+    parameter int ROWS = 4,
+    parameter int TAPS = 1,
+    parameter int GROUPS = 1,
+    parameter bit OWN_WORD = 0,
+    parameter int PAD_VALUE = 0,
+    localparam int Steps = KERNEL_H * KERNEL_W / TAPS,
+    localparam int WordsOfGroup = OWN_WORD ? 1 : WORDS,
+    localparam int Indices = GROUPS * Steps * WordsOfGroup,
+    localparam int IndexBits = Indices > 1 ? $clog2(Indices) : 1
+) (
+    input logic clk,
+    input logic rst,
+    input logic in_valid,
+    output logic in_ready,
+    input logic [LANES*8-1:0] in_data,
+    input logic room,
+    output logic start,
+    output logic [IndexBits-1:0] index,
+    output logic x_valid,
+    output logic x_first,
+    output logic x_last,
+    output logic [TAPS*LANES*8-1:0] x_data
+);
+  localparam int RowWords = WIDTH * WORDS;
+  localparam int Words = ROWS * RowWords;
+  localparam int AddressBits = $clog2(Words) + 1;
+  localparam int RowBits = $clog2(HEIGHT + KERNEL_H + PAD_TOP + ROWS) + 1;
+  localparam int ColumnBits = $clog2(WIDTH + KERNEL_W + PAD_LEFT) + 1;
+  localparam int EndDelta = HEIGHT - (OUT_HEIGHT - 1) * STRIDE_H;  // rows from the last window's top to the next image's
+  localparam int FirstBase = (ROWS * (1 + PAD_TOP / ROWS) - PAD_TOP) % ROWS;
+
+  // ---- the writing side
+  logic [$clog2(Words)-1:0] write_address;
+  logic [ColumnBits-1:0] write_column;  // complete pixels of the row that comes in
+  logic [(WORDS > 1 ? $clog2(WORDS) : 1)-1:0] write_word;
+  logic signed [RowBits-1:0] complete, occupied;  // rows from the oldest needed one; negative: rows to be passed over
+  logic signed [RowBits-1:0] freed, freed_1, freed_2, freed_3;
+  logic write, ends_pixel, ends_row;
+
+  assign in_ready = occupied < RowBits'(ROWS);
+  assign write = in_valid && in_ready;
+  assign ends_pixel = write && int'(write_word) == WORDS - 1;
+  assign ends_row = ends_pixel && int'(write_column) == WIDTH - 1;
+
+  always_ff @(posedge clk)
+    if (rst) begin
+      write_address <= '0;
+      write_column <= '0;
+      write_word <= '0;
+      complete <= '0;
+      occupied <= '0;
+      {freed_1, freed_2, freed_3} <= '0;
+    end else begin
+      // A row is given back once the reads that were counted before are done.
+      {freed_1, freed_2, freed_3} <= {freed, freed_1, freed_2};
+      complete <= complete + RowBits'(ends_row) - freed;
+      occupied <= occupied + RowBits'(ends_row) - freed_3;
+      if (write) write_address <= int'(write_address) == Words - 1 ? '0 : write_address + 1'b1;
+      if (write) write_word <= ends_pixel ? '0 : write_word + 1'b1;
+      if (ends_pixel) write_column <= ends_row ? '0 : write_column + 1'b1;
+    end
+
+  // ---- the walk over groups: word, tap, group, column, row
+  logic [(WordsOfGroup > 1 ? $clog2(WordsOfGroup) : 1)-1:0] word;
+  logic [(Steps > 1 ? $clog2(Steps) : 1)-1:0] step;
+  logic [(GROUPS > 1 ? $clog2(GROUPS) : 1)-1:0] group;
+  logic [(OUT_WIDTH > 1 ? $clog2(OUT_WIDTH) : 1)-1:0] out_column;
+  logic [(OUT_HEIGHT > 1 ? $clog2(OUT_HEIGHT) : 1)-1:0] out_row;
+  logic [(KERNEL_H > 1 ? $clog2(KERNEL_H) : 1)-1:0] kernel_row;
+  logic [(KERNEL_W > 1 ? $clog2(KERNEL_W) : 1)-1:0] kernel_column;
+  logic signed [RowBits-1:0] top, next_top, oldest, next_oldest, needed, next_needed;
+  logic signed [ColumnBits-1:0] left, next_left;
+  logic [ColumnBits-1:0] last_column;
+  logic [AddressBits-1:0] column_base, kernel_column_words;
+  logic [AddressBits-1:0] row_base[KERNEL_H];
+  logic [IndexBits-1:0] counted, index_1, index_2, index_3;
+  logic at_start, ready, count, last_word, last_step, last_group, last_out_column, last_out_row, last_kernel_column;
+  logic ends_window, ends_out_row;
+
+  assign last_word = int'(word) == WordsOfGroup - 1;
+  assign last_step = int'(step) == Steps - 1;
+  assign last_group = int'(group) == GROUPS - 1;
+  assign last_out_column = int'(out_column) == OUT_WIDTH - 1;
+  assign last_out_row = int'(out_row) == OUT_HEIGHT - 1;
+  assign last_kernel_column = TAPS != 1 || int'(kernel_column) == KERNEL_W - 1;
+  assign at_start = word == '0 && step == '0;
+  assign ready = complete >= needed || (complete == needed - 1'b1 && write_column > last_column);
+  assign start = at_start && room && (group != '0 || ready);
+  assign count = start || !at_start;
+  assign ends_window = count && last_word && last_step && last_group;
+  assign ends_out_row = ends_window && last_out_column;
+
+  // The rows that the next row of windows needs: from its first row inside of the image to its last one inside.
+  assign next_top = last_out_row ? -RowBits'(PAD_TOP) : top + RowBits'(STRIDE_H);
+  assign next_oldest = next_top < 0 ? '0 : next_top;
+  assign next_needed =
+      (next_top + RowBits'(KERNEL_H) > RowBits'(HEIGHT) ? RowBits'(HEIGHT) : next_top + RowBits'(KERNEL_H)) - next_oldest;
+  assign freed = !ends_out_row ? '0 : (last_out_row ? RowBits'(HEIGHT) : next_oldest) - oldest;
+  assign next_left = last_out_column ? -ColumnBits'(PAD_LEFT) : left + ColumnBits'(STRIDE_W);
+
+  always_ff @(posedge clk)
+    if (rst) begin
+      word <= '0;
+      step <= '0;
+      group <= '0;
+      out_column <= '0;
+      out_row <= '0;
+      kernel_row <= '0;
+      kernel_column <= '0;
+      kernel_column_words <= '0;
+      counted <= '0;
+      top <= -RowBits'(PAD_TOP);
+      oldest <= '0;
+      needed <= RowBits'(KERNEL_H - PAD_TOP > HEIGHT ? HEIGHT : KERNEL_H - PAD_TOP);
+      left <= -ColumnBits'(PAD_LEFT);
+      last_column <= ColumnBits'(KERNEL_W - PAD_LEFT > WIDTH ? WIDTH - 1 : KERNEL_W - PAD_LEFT - 1);
+      column_base <= -AddressBits'(PAD_LEFT * WORDS);
+    end else if (count) begin
+      counted <= ends_window ? '0 : counted + 1'b1;
+      word <= last_word ? '0 : word + 1'b1;
+      if (last_word) begin
+        step <= last_step ? '0 : step + 1'b1;
+        kernel_column <= last_kernel_column ? '0 : kernel_column + 1'b1;
+        kernel_column_words <= last_kernel_column ? '0 : kernel_column_words + AddressBits'(WORDS);
+        if (last_kernel_column) kernel_row <= last_step ? '0 : kernel_row + 1'b1;
+        if (last_step) group <= last_group ? '0 : group + 1'b1;
+      end
+      if (ends_window) begin
+        out_column <= last_out_column ? '0 : out_column + 1'b1;
+        left <= next_left;
+        last_column <= ColumnBits'(int'(next_left) + KERNEL_W > WIDTH ? WIDTH - 1 : int'(next_left) + KERNEL_W - 1);
+        column_base <= last_out_column ? -AddressBits'(PAD_LEFT * WORDS) : column_base + AddressBits'(STRIDE_W * WORDS);
+      end
+      if (ends_out_row) begin
+        out_row <= last_out_row ? '0 : out_row + 1'b1;
+        top <= next_top;
+        oldest <= next_oldest;
+        needed <= next_needed;
+      end
+    end
+
+  // Where each row of the window begins in the ring.
+  generate
+    for (genvar k = 0; k < KERNEL_H; k++) begin : g_row_base
+      logic [AddressBits-1:0] ahead;
+      assign ahead = row_base[k] + AddressBits'(last_out_row ? EndDelta % ROWS * RowWords : STRIDE_H % ROWS * RowWords);
+      always_ff @(posedge clk)
+        if (rst) row_base[k] <= AddressBits'((FirstBase + k) % ROWS * RowWords);
+        else if (ends_out_row) row_base[k] <= ahead >= AddressBits'(Words) ? ahead - AddressBits'(Words) : ahead;
+    end
+  endgenerate
+
+  // ---- the reads, a pipeline that never stops
+  logic [5:0] valid, first, last;
+  always_ff @(posedge clk) begin
+    if (rst) valid <= '0;
+    else valid <= {valid[4:0], count};
+    {index, index_3, index_2, index_1} <= {index_3, index_2, index_1, counted};
+    first <= {first[4:0], at_start};
+    last  <= {last[4:0], last_word && last_step};
+  end
+  assign x_valid = valid[5];
+  assign x_first = first[5];
+  assign x_last  = last[5];
+
+  generate
+    for (genvar t = 0; t < TAPS; t++) begin : g_tap
+      localparam int OwnRow = TAPS == KERNEL_H * KERNEL_W ? t / KERNEL_W : 0;
+      localparam int OwnColumn = TAPS == 1 ? 0 : t % KERNEL_W;
+      logic [AddressBits-1:0] row_start, in_row;
+      logic [$clog2(Words)-1:0] address;
+      logic signed [RowBits-1:0] row;
+      logic signed [ColumnBits-1:0] column;
+      logic [LANES*8-1:0] memory[Words];
+      logic [LANES*8-1:0] read, held, tap;
+      logic [2:0] in_image;
+
+      always_ff @(posedge clk) begin
+        // 1: the parts of the address
+        row_start <= row_base[TAPS == KERNEL_H * KERNEL_W ? OwnRow : int'(kernel_row)];
+        in_row <= column_base + kernel_column_words + AddressBits'(OwnColumn * WORDS) +
+            (OWN_WORD ? AddressBits'(group) : AddressBits'(word));
+        row <= top + RowBits'(OwnRow) + RowBits'(kernel_row);
+        column <= left + ColumnBits'(OwnColumn) + ColumnBits'(kernel_column);
+        // 2: the address
+        address <= $clog2(Words)'(row_start + in_row);
+        in_image <= {
+          in_image[1:0],
+          row >= 0 && row < RowBits'(HEIGHT) && column >= 0 && column < ColumnBits'(WIDTH)
+        };
+        // 3: the memory, 4: its register, 5: the padding; 6 is a register for the wires
+        if (write) memory[write_address] <= in_data;
+        read <= memory[address];
+        held <= read;
+        tap  <= in_image[2] ? held : {LANES{8'(PAD_VALUE)}};
+        x_data[t*LANES*8+:LANES*8] <= tap;
+      end
+    end
+  endgenerate
+
+  stage_statistics statistics (
+      .clk,
+      .rst,
+      .busy(count),
+      .starved(at_start && !ready && group == '0),
+      .blocked(at_start && !room && (group != '0 || ready))
+  );
+endmodule

@@ -1,0 +1,206 @@
+"""When each beat of a graph is written and read if no FIFO is ever full: cycle for cycle, frame after frame.
+
+The model is of the emitted SystemVerilog. A convolution starts a group when the last pixel of its window is in the line
+buffer (and, with a residual, the group's beats are there), and then takes `cycles_per_group` cycles; a row of the line
+buffer is free for the next image rows once no window needs it any more. Images come from the host at the interval of
+the slowest stage, their beats spread evenly.
+
+What is computed so is an admissible schedule of the graph with FIFOs of `high_water` beats. Stages of fixed rates run no
+later than in any admissible schedule (Sriram and Bhattacharyya, Embedded Multiprocessors, section 4), so FIFOs of these
+depths neither slow the graph down nor stop it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from .cost.cycles import graph_interval_cycles
+from .graph import HOST, Adapter, Convolution, Edge, Fork, MaxPool, MeanPool, Stage, StreamGraph
+
+FRAMES = 3
+FREED_LATENCY = 3
+"""Cycles from a row's last read to the first write over it, see window_reader.sv."""
+
+READ_LATENCY, ADD_LATENCY, MEAN_LATENCY, POOL_LATENCY = 6, 9, 8, 12
+PRODUCT_LATENCY, REQUANTIZE_LATENCY, RESIDUAL_LATENCY, RAW_LATENCY = 4, 10, 17, 5
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """interval_cycles: between the last two frames' ends. latency_cycles: from a frame's first beat to its last one out.
+
+    high_water: the most beats in each FIFO, by the edge's name.
+    """
+
+    interval_cycles: int
+    latency_cycles: int
+    high_water: dict[str, int]
+
+
+def schedule(graph: StreamGraph, interval: int | None = None) -> Schedule:
+    """The schedule of a few frames; interval: between the images that come, that of the slowest stage by default."""
+    interval = interval or graph_interval_cycles(graph)
+    beats = np.arange(graph.input.beats, dtype=np.int64) * interval // graph.input.beats
+    written = {graph.input.name: np.concatenate([frame * interval + beats for frame in range(FRAMES)])}
+    read: dict[str, np.ndarray] = {}
+    for stage in graph.stages:
+        inputs = graph.into(stage)
+        taken, made = _stage(stage, [written[edge.name] + _fifo_latency(edge) for edge in inputs])
+        read |= {edge.name: times for edge, times in zip(inputs, taken, strict=True)}
+        written |= {edge.name: made for edge in graph.out_of(stage)}
+    last = graph.output
+    read[last.name] = written[last.name] + _fifo_latency(last)
+    ends = read[last.name].reshape(FRAMES, -1)[:, -1]
+    high = {edge.name: _most(written[edge.name], read[edge.name]) for edge in graph.edges}
+    return Schedule(int(ends[-1] - ends[-2]), int(ends[0] - written[graph.input.name][0]), high)
+
+
+def _fifo_latency(edge: Edge) -> int:
+    """Cycles from a beat's write to where it can be read; a deep FIFO's memory has a register."""
+    return 2 if edge.sink != HOST else 1
+
+
+def _most(written: np.ndarray, read: np.ndarray) -> int:
+    """Beats in a FIFO at most: what was written less what was read before."""
+    return int((np.arange(1, len(written) + 1) - np.searchsorted(read, written, "left")).max())
+
+
+def _stage(stage: Stage, there: list[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
+    """(times at which the beats of each input are read, times at which those of the output are written)."""
+    if isinstance(stage, Convolution):
+        return _convolution(stage, *there)
+    if isinstance(stage, MaxPool):
+        taken, starts = _windows(_Walk.of_pool(stage), there[0], None)
+        return [taken], starts + POOL_LATENCY
+    if isinstance(stage, Adapter):
+        return _adapter(stage, there[0])
+    taken = _serial(np.maximum.reduce(there))
+    if isinstance(stage, MeanPool):
+        words = stage.in_shape[2] // stage.lanes
+        return [taken], taken.reshape(FRAMES, -1)[:, -words:].ravel() + MEAN_LATENCY
+    return [taken] * len(there), taken + (0 if isinstance(stage, Fork) else ADD_LATENCY)
+
+
+def _serial(lower: np.ndarray, step: int = 1) -> np.ndarray:
+    """The earliest times, not before `lower` and at least `step` apart."""
+    places = np.arange(len(lower), dtype=np.int64) * step
+    return np.maximum.accumulate(lower - places) + places
+
+
+def _adapter(stage: Adapter, there: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+    if stage.in_lanes < stage.out_lanes:
+        taken = _serial(there)
+        return [taken], taken[stage.out_lanes // stage.in_lanes - 1 :: stage.out_lanes // stage.in_lanes] + 1
+    ratio = stage.in_lanes // stage.out_lanes
+    taken = _serial(there, ratio)
+    return [taken], (taken[:, None] + 1 + np.arange(ratio)).ravel()
+
+
+def _convolution(stage: Convolution, there: np.ndarray, residual: np.ndarray | None = None):
+    """Groups start in order; a residual's beats must be there when its group starts, and are read then."""
+    per_group = stage.folding.pe // stage.out_lanes
+    lower = None if residual is None else residual[per_group - 1 :: per_group]
+    taken, starts = _windows(_Walk.of_convolution(stage), there, lower)
+    beats = np.arange(per_group)
+    terms = stage.folding.taps * (1 if stage.is_depthwise else stage.folding.simd)
+    latency = READ_LATENCY + PRODUCT_LATENCY + math.ceil(math.log2(terms)) if terms > 1 else 10
+    ending = RAW_LATENCY if stage.multiplier is None else REQUANTIZE_LATENCY if residual is None else RESIDUAL_LATENCY
+    made = starts[:, None] + stage.cycles_per_group + latency + ending + beats
+    if residual is None:
+        return [taken], made.ravel()
+    return [taken, (starts[:, None] + beats * 0).ravel()], made.ravel()
+
+
+@dataclass(frozen=True)
+class _Walk:
+    """What the line buffer of a stage does: sizes as in `Convolution`, words: beats of a pixel."""
+
+    height: int
+    width: int
+    words: int
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    top: int
+    left: int
+    rows: int
+    columns: int
+    groups: int
+    cycles: int
+    buffer_rows: int
+
+    @staticmethod
+    def of_convolution(stage: Convolution) -> _Walk:
+        height, width, channels = stage.in_shape
+        rows, columns = stage.out_shape[:2]
+        if stage.is_pointwise:
+            height, width, rows, columns = height * width, 1, rows * columns, 1
+        return _Walk(
+            *(height, width, channels // stage.in_lanes, stage.kernel, stage.stride, *stage.padding[:2]),
+            *(rows, columns, stage.groups, stage.cycles_per_group, stage.buffer_rows),
+        )
+
+    @staticmethod
+    def of_pool(stage: MaxPool) -> _Walk:
+        words = stage.in_shape[2] // stage.lanes
+        sizes = (*stage.in_shape[:2], words, stage.kernel, stage.stride, *stage.padding[:2], *stage.out_shape[:2])
+        return _Walk(*sizes, words, 1, stage.kernel[0] + stage.stride[0])
+
+    def last_row(self, row: int) -> int:
+        """The last row of the image in the windows of an output row."""
+        return min(row * self.stride[0] - self.top + self.kernel[0], self.height) - 1
+
+    def oldest_after(self, row: int) -> int:
+        """Rows of the image that no window after this output row needs."""
+        if row == self.rows - 1:
+            return self.height
+        return min(max((row + 1) * self.stride[0] - self.top, 0), self.height)
+
+    def last_columns(self) -> np.ndarray:
+        """For each output column, the last column of the image in its windows."""
+        return np.clip(np.arange(self.columns) * self.stride[1] - self.left + self.kernel[1], 1, self.width) - 1
+
+
+def _windows(walk: _Walk, there: np.ndarray, lower: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """(times of the input's beats, starts of the groups); lower: what each group waits for besides."""
+    per_row = walk.width * walk.words
+    taken = np.empty(FRAMES * walk.height * per_row, np.int64)
+    starts = np.empty(FRAMES * walk.rows * walk.columns * walk.groups, np.int64)
+    ends_of_pixels = walk.last_columns() * walk.words + walk.words - 1
+    freed = np.zeros(FRAMES * walk.height + walk.buffer_rows, np.int64)  # when each row's place is free again
+    in_row, read_until, started_until = 0, -1, 0
+    per_out_row = walk.columns * walk.groups
+    places = np.arange(per_out_row, dtype=np.int64) * walk.cycles
+    for number in range(FRAMES * walk.rows):
+        frame, row = divmod(number, walk.rows)
+        needed = frame * walk.height + max(walk.last_row(row), 0)
+        while in_row <= needed:
+            in_row, read_until = _read_row(in_row, per_row, there, taken, freed, read_until, walk.buffer_rows)
+        ready = np.zeros((walk.columns, walk.groups), np.int64)
+        ready[:, 0] = taken[needed * per_row + ends_of_pixels] + 1
+        wait = ready.ravel()
+        at = slice(number * per_out_row, (number + 1) * per_out_row)
+        if lower is not None:
+            wait = np.maximum(wait, lower[at])
+        wait[0] = max(wait[0], started_until)
+        starts[at] = np.maximum.accumulate(wait - places) + places
+        started_until = starts[at.stop - 1] + walk.cycles
+        before = walk.oldest_after(row - 1) if row else 0
+        freed[frame * walk.height + before : frame * walk.height + walk.oldest_after(row)] = started_until + FREED_LATENCY
+        for free_now in range(in_row, min(FRAMES * walk.height, needed + 1 + walk.stride[0])):
+            if free_now - walk.buffer_rows < frame * walk.height + walk.oldest_after(row):
+                in_row, read_until = _read_row(in_row, per_row, there, taken, freed, read_until, walk.buffer_rows)
+    while in_row < FRAMES * walk.height:
+        in_row, read_until = _read_row(in_row, per_row, there, taken, freed, read_until, walk.buffer_rows)
+    return taken, starts
+
+
+def _read_row(row: int, per_row: int, there, taken, freed, read_until: int, buffer_rows: int) -> tuple[int, int]:
+    """Read one row of the input as early as its place in the buffer is free."""
+    at = slice(row * per_row, (row + 1) * per_row)
+    lower = there[at].copy()
+    lower[0] = max(lower[0], read_until + 1, freed[row - buffer_rows] if row >= buffer_rows else 0)
+    taken[at] = _serial(lower)
+    return row + 1, int(taken[at.stop - 1])

@@ -1,0 +1,1 @@
+"""What generated hardware does: simulated, by programs that anyone can install."""

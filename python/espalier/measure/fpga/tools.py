@@ -1,0 +1,61 @@
+"""Programs of others, run with a time limit and with a log that stays."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from ...core.errors import EspalierError, ToolNotFoundError
+
+
+class ToolFailedError(EspalierError):
+    """A program ended with an error or ran past its time; the message names its log."""
+
+
+def find_tool(name: str, install: str) -> str:
+    """The path of a program.
+
+    install: the command that installs it. Raises ToolNotFoundError.
+    """
+    found = shutil.which(name)
+    if found is None:
+        raise ToolNotFoundError(f"{name} is not installed; get it by: {install}")
+    return found
+
+
+def run_tool(command: Sequence[str | Path], folder: Path, log: Path, limit_s: float, accepted=(0,)) -> str:
+    """Run a program in a folder and give what it printed, which is also the text of `log`.
+
+    accepted: exit statuses. Its whole process group ends when the time is over.
+    Raises ToolFailedError for another exit status, or a run longer than limit_s.
+    """
+    words = [str(word) for word in command]
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            words, cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        try:
+            status = process.wait(limit_s)
+        except BaseException as error:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            if isinstance(error, subprocess.TimeoutExpired):
+                name = Path(words[0]).name
+                raise ToolFailedError(f"{name}: no end after {limit_s:g} s, stopped; its log is {log}") from None
+            raise
+    text = log.read_text(errors="replace")
+    if status not in accepted:
+        raise ToolFailedError(f"{Path(words[0]).name}: exit status {status}: {_told(text)}; its log is {log}")
+    return text
+
+
+def _told(text: str) -> str:
+    """The first line that speaks of an error, else the last one."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    errors = [line for line in lines if "error" in line.lower()]
+    return (errors or lines[-1:] or ["it said nothing"])[0]

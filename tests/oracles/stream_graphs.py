@@ -1,0 +1,242 @@
+"""Small stream graphs with random weights, and what a graph computes, in numpy."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from espalier.codegen.fpga_hls.graph import (
+    HOST,
+    Adapter,
+    Add,
+    Convolution,
+    Edge,
+    Folding,
+    Fork,
+    MaxPool,
+    MeanPool,
+    Products,
+    StreamGraph,
+    bits_out,
+    in_shape,
+    lanes_in,
+    lanes_out,
+)
+from espalier.core.integer import AddSpec, LayerArithmetic, MeanPoolSpec, ResidualArithmetic, multipliers
+
+from . import nn
+from .integers import rounded_quotient
+
+LEVELS = {
+    "dsp": lambda bits: np.arange(-(2 ** (bits - 1)), 2 ** (bits - 1)),
+    "lut": lambda bits: np.arange(-(2 ** (bits - 1)), 2 ** (bits - 1)),
+    "shift": lambda bits: np.array([0, *(s * 2**e for e in range(min(2 ** (bits - 2), 7)) for s in (-1, 1))]),
+    "binary": lambda bits: np.array([-1, 1]),
+}
+
+
+class GraphBuilder:
+    """Chains stages; adapters and FIFOs come by themselves. Tensors are named by the stage and the port they leave."""
+
+    def __init__(self, *shape: int, seed: int = 0):
+        self.random, self.shape = np.random.default_rng(seed), shape
+        self.stages, self.edges = [], []
+
+    def conv(self, source, channels, kernel=(3, 3), stride=(1, 1), padding=None, residual=None, **options):
+        """The name of a new convolution. options: kind, folding, products, x_zero, is_raw, arithmetic."""
+        shape = self._shape_of(source)
+        kind = options.get("kind") or ("dense" if shape[:2] == (1, 1) and kernel == (1, 1) else "window_conv")
+        products, folding = options.get("products", Products()), options.get("folding", Folding())
+        if padding is None:
+            padding = (kernel[0] // 2, kernel[1] // 2, (kernel[0] - 1) // 2, (kernel[1] - 1) // 2)
+        weights = self._weights((channels, 1 if kind == "depthwise" else shape[2], *kernel), products)
+        scales = 40 / (74 * np.sqrt(np.mean(weights.astype(float) ** 2) + 1) * np.sqrt(weights[0].size))
+        multiplier, shift = multipliers(scales * self.random.uniform(0.3, 1.5, channels))
+        arithmetic = options.get("arithmetic") or LayerArithmetic(
+            x_zero=options.get("x_zero", 3),
+            shift=shift,
+            zero=17,
+            low=17,
+            residual=residual and ResidualArithmetic(3, 700_001, 400_000, 20, -150, 140),
+        )
+        rows = (shape[0] + padding[0] + padding[2] - kernel[0]) // stride[0] + 1
+        columns = (shape[1] + padding[1] + padding[3] - kernel[1]) // stride[1] + 1
+        stage = Convolution(
+            f"conv{len(self.stages)}",
+            shape,
+            (rows, columns, channels),
+            kind,
+            weights,
+            self.random.integers(-3000, 3000, channels).astype(np.int32),
+            None if options.get("is_raw") else multiplier,
+            arithmetic,
+            stride,
+            padding,
+            products,
+            folding,
+        )
+        return self.add_stage(stage, source, *([residual] if residual else []))
+
+    def max_pool(self, source, kernel=(2, 2), stride=(2, 2), padding=(0, 0, 0, 0), lanes=1):
+        height, width, channels = self._shape_of(source)
+        rows = (height + padding[0] + padding[2] - kernel[0]) // stride[0] + 1
+        columns = (width + padding[1] + padding[3] - kernel[1]) // stride[1] + 1
+        shape = (height, width, channels)
+        stage = MaxPool(f"pool{len(self.stages)}", shape, (rows, columns, channels), kernel, stride, padding, lanes)
+        return self.add_stage(stage, source)
+
+    def mean_pool(self, source, lanes=1):
+        shape = self._shape_of(source)
+        multiplier, shift = multipliers(np.array([1.1 / (shape[0] * shape[1])]))
+        spec = MeanPoolSpec("mean", 3, int(multiplier[0]), shift, 5)
+        return self.add_stage(MeanPool(f"mean{len(self.stages)}", shape, (1, 1, shape[2]), spec, lanes), source)
+
+    def add(self, left, right, lanes=1):
+        shape = self._shape_of(left)
+        spec = AddSpec("add", 3, 9, 600_000, 500_001, 20, 3)
+        return self.add_stage(Add(f"add{len(self.stages)}", shape, shape, spec, lanes), left, right)
+
+    def fork(self, source, copies=2):
+        """The ports of a fork of `source`, to be used as sources."""
+        shape = self._shape_of(source)
+        name = f"fork{len(self.stages)}"
+        self.add_stage(Fork(name, shape, shape, copies, self._lanes(source)), source)
+        return [(name, f"y{number}") for number in range(copies)]
+
+    def graph(self, result, depth: int = 4096) -> StreamGraph:
+        """All of it; the FIFOs hold `depth` beats."""
+        self._connect(result, None, "")
+        edges = [Edge(*edge, depth=depth) for edge in self.edges]
+        return StreamGraph(tuple(self.stages), tuple(edges))
+
+    def add_stage(self, stage, *sources):
+        for source, port in zip(sources, stage.in_ports, strict=True):
+            self._connect(source, stage, port)
+        self.stages.append(stage)
+        return stage.name
+
+    def _connect(self, source, stage, port):
+        if stage is not None and self._lanes(source) not in (None, lanes_in(stage, port)):
+            lanes, shape = self._lanes(source), self._shape_of(source)
+            adapter = Adapter(f"width{len(self.stages)}", shape, shape, lanes, lanes_in(stage, port), self._bits(source))
+            source = self.add_stage(adapter, source)
+        name, out_port = self._port(source)
+        lanes = lanes_in(stage, port) if stage else self._lanes(source)
+        sink = stage.name if stage else HOST
+        shape = in_shape(stage, port) if stage else self._shape_of(source)
+        self.edges.append((name, out_port, sink, port if stage else "", shape, lanes, self._bits(source)))
+
+    def _port(self, source):
+        if source == HOST:
+            return HOST, ""
+        return source if isinstance(source, tuple) else (source, "y")
+
+    def _stage(self, source):
+        name = self._port(source)[0]
+        return next((stage for stage in self.stages if stage.name == name), None)
+
+    def _shape_of(self, source):
+        return self._stage(source).out_shape if self._stage(source) else self.shape
+
+    def _lanes(self, source):
+        return lanes_out(self._stage(source)) if self._stage(source) else None
+
+    def _bits(self, source):
+        return bits_out(self._stage(source)) if self._stage(source) else 8
+
+    def _weights(self, shape, products):
+        if products.kind == "focused":
+            shifts = np.array([0, *(s * 2**e for e in range(3) for s in (-1, 1))])
+            levels = np.unique([0, *(mean + step * one for mean, step in products.components for one in shifts)])
+        else:
+            levels = LEVELS[products.kind](products.weight_bits)
+        return self.random.choice(levels, shape).astype(np.int8)
+
+
+def one_conv(channels_in=4, channels=8, size=(6, 5), **options) -> StreamGraph:
+    """One convolution; options as for `GraphBuilder.conv`."""
+    builder = GraphBuilder(*size, channels_in)
+    return builder.graph(builder.conv(HOST, channels, **options))
+
+
+def two_layers() -> StreamGraph:
+    """A 3x3 and a strided 3x3 convolution."""
+    builder = GraphBuilder(8, 8, 3)
+    first = builder.conv(HOST, 8, folding=Folding(3, 4, 3))
+    return builder.graph(builder.conv(first, 4, stride=(2, 2), folding=Folding(4, 2, 9)))
+
+
+def residual_network() -> StreamGraph:
+    """Two residual blocks, the second with a shortcut of its own, then a mean and a dense layer."""
+    builder = GraphBuilder(8, 8, 3)
+    trunk, shortcut = builder.fork(builder.conv(HOST, 8, folding=Folding(3, 4, 3)))
+    inner = builder.conv(trunk, 8, folding=Folding(4, 2, 9))
+    joined = builder.conv(inner, 8, residual=shortcut, folding=Folding(4, 2, 9))
+    trunk, shortcut = builder.fork(joined)
+    inner = builder.conv(trunk, 16, stride=(2, 2), padding=(0, 0, 1, 1), folding=Folding(2, 4, 9))
+    shortcut = builder.conv(shortcut, 16, kernel=(1, 1), stride=(2, 2), padding=(0, 0, 0, 0), folding=Folding(2, 2))
+    joined = builder.conv(inner, 16, residual=shortcut, folding=Folding(4, 4, 9))
+    mean = builder.mean_pool(joined)
+    return builder.graph(builder.conv(mean, 10, kernel=(1, 1)))
+
+
+def every_kind() -> StreamGraph:
+    """Depthwise and pointwise, pooling, a sum of two streams, raw sums at the end."""
+    builder = GraphBuilder(9, 7, 4)
+    first = builder.max_pool(builder.conv(HOST, 8, folding=Folding(2, 2, 3)), (3, 3), (2, 2), (1, 1, 1, 1), 2)
+    left, right = builder.fork(first)
+    left = builder.conv(left, 8, kind="depthwise", folding=Folding(4, 4, 9))
+    left = builder.conv(left, 8, kernel=(1, 1), folding=Folding(4, 2))
+    joined = builder.add(left, right)
+    return builder.graph(builder.conv(builder.mean_pool(joined), 6, kernel=(1, 1), is_raw=True))
+
+
+def meaning(graph: StreamGraph, x: np.ndarray) -> np.ndarray:
+    """What a graph computes of x uint8 [N, H, W, C]: uint8, or int32 sums, [N, H, W, C]."""
+    values = {graph.input.name: x}
+    for stage in graph.stages:
+        given = [values[edge.name] for edge in graph.into(stage)]
+        y = _stage(stage, *given)
+        assert y.shape[1:] == stage.out_shape, stage.name
+        values |= {edge.name: y for edge in graph.out_of(stage)}
+    return values[graph.output.name]
+
+
+def _stage(stage, x, other=None):
+    if isinstance(stage, Convolution):
+        return _convolution(stage, x, other)
+    if isinstance(stage, MaxPool):
+        return _max_pool(stage, x)
+    one = getattr(stage, "arithmetic", None)
+    if isinstance(stage, MeanPool):
+        total = (x.astype(np.int64) - one.x_zero).sum((1, 2), keepdims=True) * one.multiplier
+    elif isinstance(stage, Add):
+        total = (x.astype(np.int64) - one.x_zero) * one.own + (other.astype(np.int64) - one.y_zero) * one.other
+    else:
+        return x
+    return np.clip(rounded_quotient(total, one.shift) + one.zero, one.low, one.high).astype(np.uint8)
+
+
+def _convolution(stage, x, residual):
+    one = stage.arithmetic
+    groups = len(stage.weights) if stage.is_depthwise else 1
+    centred = x.astype(np.int64).transpose(0, 3, 1, 2) - one.x_zero
+    y = nn.conv2d(centred, stage.weights.astype(np.int64), stage.stride, stage.padding, (1, 1), groups)
+    y = y.astype(np.int64).transpose(0, 2, 3, 1) + stage.bias
+    assert np.abs(y).max() < 2 ** (stage.sum_bits - 1) + 1
+    if stage.multiplier is None:
+        return y.astype(np.int32)
+    y = rounded_quotient(y * stage.multiplier, one.shift)
+    if residual is not None:
+        own, limits = y, one.residual
+        if limits.low is not None:
+            own = np.clip(own, limits.low, limits.high)
+        other = residual.astype(np.int64) - limits.zero
+        y = rounded_quotient(own * limits.own + other * limits.other, limits.shift)
+    return np.clip(y + one.zero, one.low, one.high).astype(np.uint8)
+
+
+def _max_pool(stage, x):
+    top, left, bottom, right = stage.padding
+    x = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(x, stage.kernel, (1, 2))
+    return windows[:, :: stage.stride[0], :: stage.stride[1]].max((-2, -1))
