@@ -10,8 +10,9 @@ from tvm.target import Target
 from espalier.core.errors import UnsupportedTargetError
 
 from .cpu import cpu_target
+from .gpu import cuda_target, tagged_options
 
-ACCEPTED = 'accepted are "llvm" and dicts such as {"kind": "llvm", "mcpu": "znver4"}'
+ACCEPTED = 'accepted are "llvm", "cuda", "nvidia/nvidia-h100" and dicts such as {"kind": "llvm", "mcpu": "znver4"}'
 
 
 def resolve_target(target: str | Mapping | Target) -> Target:
@@ -20,9 +21,10 @@ def resolve_target(target: str | Mapping | Target) -> Target:
     Raises UnsupportedTargetError for a kind that there is no code generator for.
     """
     options = _options(target)
-    if options.get("kind") != "llvm":
+    make = {"llvm": cpu_target, "cuda": cuda_target}.get(str(options.get("kind")))
+    if make is None:
         raise UnsupportedTargetError(f"target {target!s}: there is no code generator for it, {ACCEPTED}")
-    return cpu_target(options)
+    return make(options)
 
 
 def _options(target: str | Mapping | Target) -> dict:
@@ -39,7 +41,7 @@ def _options(target: str | Mapping | Target) -> dict:
             raise UnsupportedTargetError(f"target {target}: not a JSON object ({error})") from None
     if target.split() != [target]:
         raise UnsupportedTargetError(f"target {target!r}: options go into a dict, {ACCEPTED}")
-    return {"kind": target}
+    return tagged_options(target) if target.startswith("nvidia/") else {"kind": target}
 
 
 def _plain(value):
