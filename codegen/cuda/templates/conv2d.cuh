@@ -254,11 +254,11 @@ KERNEL void __launch_bounds__(T::THREADS) conv2d(const Convolution p, const Epil
   }
 }
 
-// y = act(residual), for the channels that a list leaves out where y has a residual; else zeros.
+// What the channels have that a list leaves out: act(residual) if the gate is on the branch that is added, else zeros.
 KERNEL void __launch_bounds__(256) finish_resting(const Epilogue e, int64_t groups) {
   for (int64_t i = int64_t(blockIdx.x) * 256 + threadIdx.x; i < groups; i += int64_t(gridDim.x) * 256) {
     float values[GROUP] = {};
-    if (e.residual) {
+    if (e.residual && e.gate == BRANCH) {
       load_group(values, e.residual, e.residual_is_half, i * GROUP);
       UNROLL for (int k = 0; k < GROUP; ++k) values[k] = activated(e, values[k]);
     }
