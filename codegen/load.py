@@ -6,9 +6,12 @@ from pathlib import Path
 
 from espalier.core.artifact import Artifact, from_manifest, read_manifest
 
-from .cpu.program import load_program
+from .cpu import program as cpu
+from .cuda import program as cuda
 
 
 def load_artifact(folder) -> Artifact:
     """The artifact in a folder, after all checksums were compared; CorruptArtifactError if it is damaged."""
-    return from_manifest(read_manifest(folder), load_program(Path(folder)))
+    manifest = read_manifest(folder)
+    load_program = cuda.load_program if manifest["target"]["kind"] == "cuda" else cpu.load_program
+    return from_manifest(manifest, load_program(Path(folder)))

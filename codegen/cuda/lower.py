@@ -11,7 +11,7 @@ from tvm.relax.expr_functor import mutator
 
 from espalier.core import ir_names
 from espalier.core.layers import Conv2dSpec, LayerSpec
-from espalier.ir.dataflow import argument, constant, dtype_of, shape_of
+from espalier.ir.dataflow import argument, constant, shape_of
 from espalier.ir.rewriting import BindingRewriter, with_remarks
 from espalier.targets.gpu import Gpu
 
@@ -68,6 +68,7 @@ class _CudaLowerer(BindingRewriter):
     def configure(self, gpu: Gpu, emitted: Emitted) -> None:
         self.gpu, self.emitted = gpu, emitted
         self.stored: dict[relax.Var, dict[Layout, relax.Expr]] = {}
+        self.plain_values: dict[relax.Var, relax.Expr] = {}
         self.stock = StockOperators(self)
         self.bodies: dict[str, list[str]] = {}
         self.counters = self._shared_counters()
@@ -97,7 +98,7 @@ class _CudaLowerer(BindingRewriter):
         """The variable as an ordinary NCHW tensor of float32."""
         if var not in self.stored:
             return self.visit_expr(var)
-        known = self.flow_remap(var)
+        known = self.plain_values.get(var)
         if known is None:
             layout, value = next(iter(self.stored[var].items()))
             shape = shape_of(var)
@@ -110,10 +111,6 @@ class _CudaLowerer(BindingRewriter):
             self.plain_values[var] = known
             self.set_var_remap(var, known)
         return known
-
-    def flow_remap(self, var: relax.Var) -> relax.Expr | None:
-        """The plain tensor, if it was made before."""
-        return self.plain_values.get(var)
 
     def given(self, var: relax.Var, dtype: str) -> relax.Expr:
         """The tensor in the kernels' layout with elements of this type; converted if need be."""
@@ -216,7 +213,6 @@ class _CudaLowerer(BindingRewriter):
                     x_shape = shape_of(argument(layer[1], layer[2], "x"))
                     problem = conv2d.Problem.of(layer[1], x_shape, weight.shape, shape_of(var))
                     most = max(most, conv2d.scratch_shapes(problem, choose_schedule(problem, self.gpu))[0])
-        self.plain_values: dict[relax.Var, relax.Expr] = {}
         return relax.const(np.zeros(most, np.int32))
 
 
@@ -244,8 +240,3 @@ def launch_of(spec: LayerSpec, problem: conv2d.Problem, schedule: conv2d.Schedul
         issued * numbers.products,
         batch * height * width * read * size + weight_bytes + written,
     )
-
-
-def is_float32(expr: relax.Expr) -> bool:
-    """Whether a tensor has elements of float32."""
-    return dtype_of(expr) == "float32"

@@ -7,7 +7,7 @@ from tvm import relax
 from tvm.target import Target
 
 from .build_key import build_key, may_be_kept
-from .codegen.cpu.generate import generate
+from .codegen.generate import generate
 from .core import ir_names
 from .core.artifact import Artifact, TensorSpec
 from .core.calibration import Calibration
