@@ -17,7 +17,7 @@ from .prune.prune_weights import PruneWeights
 from .prune.replace_weights import ReplaceWeights
 from .quantize.fuse_qdq import FuseQdq
 from .quantize.rewrite_to_integer import RewriteToInteger
-from .quantize.round_to_bfloat16 import RoundToBfloat16
+from .quantize.round_to_short_float import RoundToShortFloat
 
 
 def prepare_phase() -> list:
@@ -51,7 +51,7 @@ def quantize_phase(plan: Plan, calibration: Calibration) -> list:
     return [
         # first: it leaves float32 at its borders, which is not rounded
         RewriteToInteger(plan, calibration.ranges, calibration.quantized),
-        RoundToBfloat16(plan),
+        RoundToShortFloat(plan),
     ]
 
 

@@ -19,6 +19,7 @@ from tvm.support import cc
 import espalier
 from espalier import program_cache as caches
 from espalier.core.plan import Plan
+from espalier.core.cache_folder import VARIABLE
 from espalier.program_cache import ProgramCache, program_cache
 from espalier.relay_library import Library
 
@@ -29,7 +30,7 @@ HALF = Plan(density=0.5)
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A cache of this test's own."""
-    monkeypatch.setenv(caches.VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "cache"))
     return tmp_path / "cache"
 
 
@@ -43,7 +44,7 @@ def built(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cache")
     plainly = gated()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(caches.VARIABLE, str(folder))
+        patch.setenv(VARIABLE, str(folder))
         first = gated()
         patch.setattr(sys.modules["espalier.build"], "generate", None)
         second = gated()
@@ -164,20 +165,20 @@ def test_where_nothing_can_be_written_nothing_is_kept(place, built, tmp_path):
 
 def test_off_and_where_it_is(monkeypatch, tmp_path):
     assert program_cache() is None  # as for every other test
-    monkeypatch.delenv(caches.VARIABLE)
+    monkeypatch.delenv(VARIABLE)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert program_cache().folder == tmp_path / "xdg" / "espalier"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert program_cache().folder == tmp_path / ".cache" / "espalier"
-    monkeypatch.setenv(caches.VARIABLE, "~/mine")
+    monkeypatch.setenv(VARIABLE, "~/mine")
     assert program_cache().folder == tmp_path / "mine"
 
 
 def test_off_and_too_large_write_nothing(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     gated()
-    monkeypatch.delenv(caches.VARIABLE)
+    monkeypatch.delenv(VARIABLE)
     monkeypatch.setattr(ProgramCache, "largest_bytes", 1000)
     gated()
     assert not list(tmp_path.iterdir())

@@ -10,7 +10,8 @@ from tvm.target import Target
 
 from espalier.core import ir_names
 from espalier.core.choices import KernelTimes
-from espalier.core.formats import parse_format
+from espalier.core.errors import UnsupportedTargetError
+from espalier.core.formats import Float16, Tfloat32, parse_format
 from espalier.ir.dataflow import Dataflow, constant
 from espalier.ir.rewriting import remarks_of
 from espalier.targets.cpu import Isa, isa_of
@@ -23,6 +24,9 @@ from .schedule import ScheduleStock
 from .timed_families import KnownTimes
 
 
+GPU_FORMATS = (Float16.name, Tfloat32.name)
+
+
 def generate(
     mod: tvm.IRModule, target: Target, lower: bool = True, times: KernelTimes | None = None, compress: bool = False
 ) -> CpuProgram:
@@ -31,6 +35,7 @@ def generate(
     times: what is known of the times of kernels, in the place of predicted ones.
     compress: keep the constants outside of the library, and save them as a weight container.
     """
+    _check_formats(mod)
     isa = isa_of(target)
     required, before = _required(mod, isa), remarks_of(mod)
     phase = lowering_phase(isa, times and KnownTimes(times, target)) if lower else []
@@ -50,6 +55,18 @@ def generate(
         if isinstance(f, tirx.PrimFunc)
     }
     return CpuProgram(executable, required, layers, remarks, constant_outputs, parameters, weight_bits)
+
+
+def _check_formats(mod: tvm.IRModule) -> None:
+    """Raise UnsupportedTargetError for a number format that only GPUs multiply."""
+    flow = Dataflow.of(mod)
+    for layer in filter(None, map(flow.layer_of, flow.values)):
+        name = getattr(layer[1], "format", "float32")
+        if name in GPU_FORMATS:
+            raise UnsupportedTargetError(
+                f"layer {layer[1].name}: {name} is for GPUs (target cuda), accepted on a CPU are float32, bfloat16 and "
+                "quantized formats"
+            )
 
 
 def _required(mod: tvm.IRModule, isa: Isa) -> str:

@@ -105,11 +105,6 @@ class FpgaProgram:
         """No container of weights: they are in the design."""
 
 
-def is_fpga_program(folder: Path) -> bool:
-    """Whether a folder holds what `FpgaProgram.save` writes."""
-    return (folder / DESCRIPTION).is_file()
-
-
 def load_fpga_program(folder: Path) -> FpgaProgram:
     """The program that `FpgaProgram.save` wrote into a folder; CorruptArtifactError if it cannot be loaded."""
     host = load_program(folder)

@@ -7,20 +7,18 @@ from tvm import relax
 from tvm.target import Target
 
 from .build_key import build_key, may_be_kept
-from .codegen.cpu import generate as cpu
-from .codegen.fpga_hls import generate as fpga
+from .codegen.generate import generate
 from .core import ir_names
 from .core.artifact import Artifact, TensorSpec
 from .core.calibration import Calibration
 from .core.choices import KernelTimes
-from .core.errors import InvalidInputError, InvalidModelError
+from .core.errors import InvalidModelError
 from .core.plan import Plan
 from .ir.rewriting import remarks_of
 from .passes import pipeline
 from .passes.analysis.gate_sites import layer_names
 from .passes.analysis.layer_table import layer_table
 from .program_cache import program_cache
-from .targets.fpga import is_fpga
 from .targets.resolve import as_dict, resolve_target
 
 
@@ -64,7 +62,7 @@ def _compile(
     compress: bool,
 ) -> Artifact:
     mod = lowered(mod, plan, calibration)
-    program = _generate(mod, target, lower, times, compress)
+    program = generate(mod, target, lower, times, compress)
     return Artifact(
         program=program,
         inputs=_inputs(mod),
@@ -74,14 +72,6 @@ def _compile(
         layers=tuple(layer_table(mod)),
         report=(*remarks_of(mod), *program.remarks),
     )
-
-
-def _generate(mod: tvm.IRModule, target: Target, lower: bool, times: KernelTimes | None, compress: bool):
-    if not is_fpga(as_dict(target)):
-        return cpu.generate(mod, target, lower, times, compress)
-    if compress:
-        raise InvalidInputError("compress: got an FPGA, whose design has its weights in it; accepted are CPUs")
-    return fpga.generate(mod, target, lower, times)
 
 
 def lowered(mod: tvm.IRModule, plan: Plan, calibration: Calibration) -> tvm.IRModule:

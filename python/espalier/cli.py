@@ -61,7 +61,8 @@ Weights = Annotated[
     str | None,
     typer.Option(
         metavar="FORMAT",
-        help="Number format of the weights: float32, bfloat16, binary, or with its bits (in quotes, for the shell) "
+        help="Number format of the weights: float32, bfloat16, float16 and tfloat32 (GPUs), binary, or with its bits (in "
+        "quotes, for the shell) "
         "'uniform<8>', 'shift<4>', 'focused<5>', 'codebook<4>', 'fixed<8,6>'.",
     ),
 ]
@@ -69,7 +70,7 @@ Activations = Annotated[
     str | None,
     typer.Option(
         metavar="FORMAT",
-        help="Number format of the activations: as the weights if those are float32 or bfloat16, else 'uniform<2>' to "
+        help="Number format of the activations: as the weights if those are floats, else 'uniform<2>' to "
         "'uniform<8>', which is the default.",
     ),
 ]

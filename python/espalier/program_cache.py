@@ -18,10 +18,10 @@ from pathlib import Path
 
 from .codegen.load import load_artifact
 from .core.artifact import MANIFEST, Artifact
+from .core.cache_folder import cache_folder
 from .core.errors import EspalierError
 from .core.files import sha256_of
 
-VARIABLE, OFF = "ESPALIER_CACHE", "off"
 LIMIT_BYTES = 2 << 30
 """About forty times ResNet-18, whose program has 47 MB."""
 LARGEST_SHARE = 8
@@ -102,14 +102,9 @@ class ProgramCache:
 
 
 def program_cache() -> ProgramCache | None:
-    """The cache in $ESPALIER_CACHE, else $XDG_CACHE_HOME/espalier, else ~/.cache/espalier; None if it is "off"."""
-    named = os.environ.get(VARIABLE, "")
-    if named == OFF:
-        return None
-    folder = Path(named or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "espalier")
-    with contextlib.suppress(RuntimeError):  # somebody without a home
-        return ProgramCache(folder.expanduser().absolute())
-    return None
+    """The cache in `cache_folder`; None if that is off."""
+    folder = cache_folder()
+    return folder and ProgramCache(folder)
 
 
 def _remove(entry: Path) -> None:

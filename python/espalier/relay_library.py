@@ -18,6 +18,7 @@ import numpy as np
 import tvm
 
 from .codegen.cpu.program import CpuProgram
+from .codegen.cuda.program import CudaProgram
 from .core.artifact import Artifact, from_manifest
 from .core.errors import CorruptArtifactError, InvalidInputError, UnsupportedTargetError
 from .measure.local import profile
@@ -84,12 +85,14 @@ def recognising_ours(load_module: Callable) -> Callable:
 
     def load(path):
         found = _read_manifest(path)
-        module = load_module(path)
         if found is None:
-            return module
+            return load_module(path)
         manifest, size = found
         content = np.memmap(path, np.uint8, "r", shape=(size,))
-        program = CpuProgram.from_library(module, content, manifest["program"])
+        if manifest["target"]["kind"] == "cuda":  # opened on the GPU, when it first runs
+            program = CudaProgram.from_library(content, manifest["program"])
+        else:
+            program = CpuProgram.from_library(load_module(path), content, manifest["program"])
         return Library(dataclasses.replace(from_manifest(manifest, program), profiler=profile), manifest["name"])
 
     load.__doc__ = load_module.__doc__

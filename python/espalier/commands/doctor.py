@@ -132,7 +132,8 @@ def _machine() -> dict:
 
 
 def _program_cache() -> str:
-    from espalier.program_cache import VARIABLE, program_cache
+    from espalier.core.cache_folder import VARIABLE
+    from espalier.program_cache import program_cache
 
     cache = program_cache()
     if cache is None:

@@ -140,6 +140,22 @@ class Bfloat16(Float32):
 
 
 @dataclass(frozen=True)
+class Float16(Float32):
+    """IEEE half precision, rounded to nearest, ties to even."""
+
+    bits: int = 16
+    name: ClassVar[str] = "float16"
+    accepted: ClassVar[range] = range(16, 17)
+
+
+@dataclass(frozen=True)
+class Tfloat32(Float32):
+    """A float32 with 10 bits of fraction, as tensor cores multiply it; it takes 32 bits in memory."""
+
+    name: ClassVar[str] = "tfloat32"
+
+
+@dataclass(frozen=True)
 class Fixed(Format):
     """Two's complement with `fraction` bits behind the point: integers times 2^-fraction, for all channels alike.
 
@@ -270,8 +286,8 @@ class Binary(Format):
         return np.array([-1, 1], np.int16)
 
 
-WEIGHT_FORMATS = (Float32, Bfloat16, Fixed, Uniform, Shift, Focused, Codebook, Binary)
-ACTIVATION_FORMATS = (Float32, Bfloat16, Uniform)
+WEIGHT_FORMATS = (Float32, Bfloat16, Float16, Tfloat32, Fixed, Uniform, Shift, Focused, Codebook, Binary)
+ACTIVATION_FORMATS = (Float32, Bfloat16, Float16, Tfloat32, Uniform)
 
 
 def shift_levels(exponents: int) -> np.ndarray:

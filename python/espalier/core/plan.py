@@ -36,8 +36,9 @@ class LayerPlan:
         "inner" leaves it alone and gates only tensors inside a branch, "branch" gates the layer's
         own output before the add, "sum" gates the result of the add.
     weights: a number format by its text form (`core.formats`): "float32"; "bfloat16" for inputs and weights rounded to
-        bfloat16 (to nearest, ties to even) whose products are summed in float32; or a quantized one such as
-        "uniform<8>", "focused<5>", "codebook<4>", with which the layer is integer arithmetic.
+        bfloat16 (to nearest, ties to even) whose products are summed in float32; on GPUs also "float16" and
+        "tfloat32"; or a quantized one such as "uniform<8>", "focused<5>", "codebook<4>", with which the layer is
+        integer arithmetic.
     activations: the number format of the layer's input. Float weights have the same; quantized weights have
         "uniform<2>" to "uniform<8>". None, the default, follows the weights: theirs, or "uniform<8>".
     sparsity: fraction of the layer's weights that are set to zero before their format is fitted, the smallest

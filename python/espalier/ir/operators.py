@@ -132,6 +132,9 @@ def _product(spec: LayerSpec, x: relax.Expr, weight: relax.Expr) -> relax.Expr:
 
 def _in_format(value: relax.Expr, name: str) -> relax.Expr:
     """Float32 values as the format has them."""
+    if name == "tfloat32":  # x (2^13 + 1) - (x (2^13 + 1) - x): the 11 leading bits of x (Dekker, 1971)
+        scaled = relax.op.multiply(value, relax.const(float(2**13 + 1), "float32"))
+        return relax.op.subtract(scaled, relax.op.subtract(scaled, value))
     return value if name == "float32" else relax.op.astype(relax.op.astype(value, name), "float32")
 
 

@@ -170,11 +170,6 @@ def frames_per_s(target: Target) -> float | None:
     return _option(target, FRAMES_PER_S)
 
 
-def is_fpga(options: Mapping) -> bool:
-    """Whether the options of a target mean one of the boards here."""
-    return options.get("kind") == KIND
-
-
 def _option(target: Target, key: str) -> float | None:
     return float(str(target.attrs[key])) if key in target.attrs else None
 

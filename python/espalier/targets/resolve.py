@@ -11,8 +11,13 @@ from espalier.core.errors import UnsupportedTargetError
 
 from . import fpga
 from .cpu import cpu_target
+from .gpu import cuda_target, tagged_options
 
-ACCEPTED = 'accepted are "llvm", dicts such as {"kind": "llvm", "mcpu": "znver4"}, and "fpga_hls/<board>"'
+ACCEPTED = (
+    'accepted are "llvm", "cuda", "nvidia/nvidia-h100", "fpga_hls/<board>" and dicts such as '
+    '{"kind": "llvm", "mcpu": "znver4"}'
+)
+MAKERS = {"llvm": cpu_target, "cuda": cuda_target, fpga.KIND: fpga.fpga_target}
 
 
 def resolve_target(target: str | Mapping | Target) -> Target:
@@ -21,11 +26,10 @@ def resolve_target(target: str | Mapping | Target) -> Target:
     Raises UnsupportedTargetError for a kind that there is no code generator for.
     """
     options = _options(target)
-    if fpga.is_fpga(options):
-        return fpga.fpga_target(options)
-    if options.get("kind") != "llvm":
+    make = MAKERS.get(str(options.get("kind")))
+    if make is None:
         raise UnsupportedTargetError(f"target {target!s}: there is no code generator for it, {ACCEPTED}")
-    return cpu_target(options)
+    return make(options)
 
 
 def _options(target: str | Mapping | Target) -> dict:
@@ -42,10 +46,10 @@ def _options(target: str | Mapping | Target) -> dict:
             raise UnsupportedTargetError(f"target {target}: not a JSON object ({error})") from None
     if target.split() != [target]:
         raise UnsupportedTargetError(f"target {target!r}: options go into a dict, {ACCEPTED}")
-    family, _, board = target.partition("/")
+    family, _, device = target.partition("/")
     if family == fpga.PREFIX:
-        return {"kind": fpga.KIND, "device": board}
-    return {"kind": target}
+        return {"kind": fpga.KIND, "device": device}
+    return tagged_options(target) if family == "nvidia" else {"kind": target}
 
 
 def _plain(value):

@@ -11,7 +11,7 @@ from tvm.script.ir_builder import tirx as T
 from espalier.codegen.cpu.kernels.emit import build_kernel, lanes_from
 from espalier.codegen.cpu.kernels.stored import load, store
 from espalier.codegen.cpu.layout import Layout
-from espalier.passes.quantize.round_to_bfloat16 import rounded_to_bfloat16
+from espalier.passes.quantize.round_to_short_float import rounded_to_bfloat16
 
 HALVES = Layout(dtype="bfloat16")
 SPECIAL = [0x00000000, 0x80000000, 0x7F800000, 0xFF800000, 0x7F7F7FFF, 0x7F7F8000, 0x7FC00000, 0x7F800001, 0xFFFFFFFF]

@@ -14,7 +14,7 @@ from tvm import relax
 from espalier.build import prepare
 from espalier.core.plan import Plan
 from espalier.ir.dataflow import argument, constant
-from espalier.passes.quantize.round_to_bfloat16 import RoundToBfloat16, rounded_to_bfloat16
+from espalier.passes.quantize.round_to_short_float import RoundToShortFloat, rounded_to_bfloat16
 
 ROUNDED = Plan(weights="bfloat16", activations="bfloat16")
 FLOAT = {"weights": "float32", "activations": "float32"}
@@ -27,17 +27,17 @@ def except_for(*names: str) -> Plan:
 
 def rounding(mod, plan=ROUNDED) -> set[str]:
     """Names of the layers whose output is rounded."""
-    after = specs(RoundToBfloat16(plan)(mod))
+    after = specs(RoundToShortFloat(plan)(mod))
     return {name for name, spec in after.items() if getattr(spec, "out_format", "") == "bfloat16"}
 
 
 def test_a_float32_plan_changes_nothing():
     mod = pruned(residual(), Plan(density=0.5))
-    assert_unchanged(RoundToBfloat16(Plan())(mod), mod)
+    assert_unchanged(RoundToShortFloat(Plan())(mod), mod)
 
 
 def test_every_layer_has_its_format_and_weights_that_fit_it():
-    mod = RoundToBfloat16(except_for("conv1"))(prepare(plain()))
+    mod = RoundToShortFloat(except_for("conv1"))(prepare(plain()))
     for name, (_, spec, call) in layers(mod).items():
         weight = constant(argument(spec, call, "weight"))
         is_rounded = np.array_equal(weight, weight.astype(ml_dtypes.bfloat16).astype(np.float32))
@@ -83,7 +83,7 @@ def test_what_main_returns_is_float32():
 def test_a_gate_reads_what_its_layer_reads():
     mod = pruned(plain(), Plan(density=0.5))
     assert rounding(mod) == {"conv0", "conv1"}
-    assert specs(RoundToBfloat16(ROUNDED)(mod))["conv1.gate"] == specs(mod)["conv1.gate"]
+    assert specs(RoundToShortFloat(ROUNDED)(mod))["conv1.gate"] == specs(mod)["conv1.gate"]
 
 
 @given(arrays.arrays(np.float32, 16, elements=st.floats(width=32, allow_nan=False)))

@@ -1,0 +1,116 @@
+"""An IRModule of Espalier operators and stock Relax becomes a program for a GPU; no GPU is needed for it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import tvm
+import tvm_ffi
+from tvm import relax
+from tvm.s_tir import dlight
+from tvm.target import Target
+
+from espalier.core.errors import UnsupportedTargetError
+from espalier.ir.rewriting import remarks_of
+from espalier.targets.gpu import Gpu, gpu_of
+
+from .kernel_objects import fatbin_of, main_usage, static_libraries
+from .launches import KernelLaunch
+from .lower import Emitted, LowerOnCuda
+from .program import CudaProgram
+from .toolchain import find_tool
+
+EXTERNAL = "external_mods"
+"""TVM's module attribute for what is linked into the program."""
+COMPILE = "tvm_callback_cuda_compile"
+"""TVM's global function from CUDA C++ to machine code."""
+
+
+def generate(mod: tvm.IRModule, target: Target, lower: bool = True, compress: bool = False) -> CudaProgram:
+    """Compile `mod`; without `lower` every operator runs as its reference body.
+
+    Raises ToolNotFoundError if nvcc is missing or fails, UnsupportedTargetError for a compressed program.
+    """
+    if compress:
+        raise UnsupportedTargetError("compress: weights are kept in a container for llvm only, not for cuda")
+    find_tool("nvcc")
+    gpu, before = gpu_of(target), remarks_of(mod)
+    mod, emitted = lowered_on(mod, gpu, lower and gpu.has_kernels)
+    remarks = tuple(remarks_of(mod)[len(before) :])
+    if lower and not gpu.has_kernels:
+        remarks += (f"{gpu.arch}: no kernels of ours, all layers run as TVM schedules them",)
+    mod = scheduled(mod, target)
+    libraries = static_libraries(list(emitted.variants.values()), gpu.arch)
+    if libraries:
+        mod = mod.with_attr(EXTERNAL, libraries)
+    with _compiling_for(gpu.arch):
+        executable = tvm.compile(mod, target, relax_pipeline=tvm.transform.Sequential(machine_phase()))
+    return CudaProgram(gpu.arch, executable, _with_usage(emitted, gpu), remarks)
+
+
+def lowered_on(mod: tvm.IRModule, gpu: Gpu, lower: bool = True) -> tuple[tvm.IRModule, Emitted]:
+    """The module with calls of our kernels, and what they are."""
+    emitted = Emitted()
+    return (LowerOnCuda(gpu, emitted)(mod) if lower else mod), emitted
+
+
+def stock_phase() -> list:
+    """Whatever is still a function of ours or a stock operator to loops."""
+    return [
+        relax.transform.InlinePrivateFunctions(),
+        relax.transform.DecomposeOpsForInference(),
+        relax.transform.CanonicalizeBindings(),
+        relax.transform.LegalizeOps(),
+        relax.transform.AnnotateTIROpPattern(),
+        relax.transform.FoldConstant(),
+        relax.transform.FuseOps(),
+        relax.transform.FuseTIR(),
+        relax.transform.DeadCodeElimination(),
+    ]
+
+
+def scheduled(mod: tvm.IRModule, target: Target) -> tvm.IRModule:
+    """The module with every loop nest bound to threads, by TVM's rules."""
+    rules = [dlight.gpu.Matmul, dlight.gpu.GEMV, dlight.gpu.Reduction, dlight.gpu.GeneralReduction, dlight.gpu.Fallback]
+    with target:
+        mod = tvm.transform.Sequential(stock_phase())(mod)
+        return dlight.ApplyDefaultSchedule(*(rule() for rule in rules))(mod)
+
+
+def machine_phase(graph: bool = True) -> list:
+    """Memory and calls of the virtual machine: TVM's order.
+
+    graph: everything between the inputs and the outputs is captured as a CUDA graph in the first run and replayed.
+    """
+    return [
+        relax.transform.ToNonDataflow(),
+        relax.transform.RemovePurityChecking(),
+        relax.transform.CallTIRRewrite(),
+        relax.transform.StaticPlanBlockMemory(),
+        *([relax.transform.RewriteCUDAGraph()] if graph else []),
+        relax.transform.LowerAllocTensor(),
+        relax.transform.KillAfterLastUse(),
+        relax.transform.LowerRuntimeBuiltin(),
+        relax.transform.ComputePrimValue(),
+        relax.transform.VMShapeLower(),
+        relax.transform.AttachGlobalSymbol(),
+    ]
+
+
+def _with_usage(emitted: Emitted, gpu: Gpu) -> Sequence[KernelLaunch]:
+    """The launches with what ptxas says of their kernels."""
+    usage = {name: dataclasses.asdict(main_usage(one, gpu.arch)) for name, one in emitted.variants.items()}
+    return tuple(dataclasses.replace(launch, **usage[launch.variant]) for launch in emitted.launches)
+
+
+@contextlib.contextmanager
+def _compiling_for(arch: str) -> Iterator[None]:
+    """TVM's own kernels are compiled by our nvcc meanwhile, as ours are; TVM's callback looks on PATH only."""
+    before = tvm_ffi.get_global_func(COMPILE)
+    tvm_ffi.register_global_func(COMPILE, lambda code: fatbin_of(str(code), arch), override=True)
+    try:
+        yield
+    finally:
+        tvm_ffi.register_global_func(COMPILE, before, override=True)

@@ -1,0 +1,153 @@
+"""Kernels as nvcc compiles them: one object file for each variant of a template, kept under what it depends on."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import tvm
+import tvm_ffi
+
+from espalier.core.cache_folder import cache_folder
+
+from .toolchain import nvcc_version, run_tool
+
+TEMPLATES = Path(__file__).parent / "templates"
+NAME = "ESPALIER_NAME"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One function of a library: a template with its macros set.
+
+    template: a file under templates/. name: of the function, as the program calls it. macros: name and text, in order.
+    kernel: the C++ name of its main kernel. threads: of a block. shared_bytes: dynamic shared memory of a block.
+    """
+
+    template: str
+    name: str
+    macros: tuple[tuple[str, str], ...] = ()
+    kernel: str = field(default="", kw_only=True)
+    threads: int = field(default=0, kw_only=True)
+    shared_bytes: int = field(default=0, kw_only=True)
+
+    @property
+    def source(self) -> str:
+        """A C++ file that includes the template."""
+        lines = [f"#define {macro} {text}" for macro, text in (*self.macros, (NAME, self.name))]
+        return "\n".join([*lines, f'#include "{self.template}"', ""])
+
+
+@dataclass(frozen=True)
+class KernelUsage:
+    """What ptxas says of a compiled kernel: registers of a thread, spilled bytes, static shared memory in bytes."""
+
+    registers: int
+    spill_bytes: int
+    static_shared_bytes: int
+
+
+def include_folders() -> tuple[str, ...]:
+    """Where the templates and the headers of TVM's calling convention are."""
+    return str(TEMPLATES), tvm_ffi.libinfo.find_include_path(), tvm_ffi.libinfo.find_dlpack_include_path()
+
+
+def arch_options(arch: str) -> tuple[str, ...]:
+    """nvcc's options for machine code of one architecture; the long form, because the short one adds other passes."""
+    return ("-gencode", f"arch={arch.replace('sm_', 'compute_')},code={arch}")
+
+
+def object_of(variant: Variant, arch: str) -> Path:
+    """The variant's object file, compiled unless it was before; ToolNotFoundError if nvcc is missing or fails."""
+    options = ("-std=c++17", "-O3", "-Xptxas", "-v", "-Xcompiler", "-fPIC", *arch_options(arch))
+    return _compiled(variant.source, options, ".o")
+
+
+def fatbin_of(code: str, arch: str) -> bytes:
+    """Machine code of CUDA C++ that TVM generated."""
+    return _compiled(code, ("-std=c++17", "-O3", "--fatbin", *arch_options(arch)), ".fatbin").read_bytes()
+
+
+def usage_of(variant: Variant, arch: str) -> dict[str, KernelUsage]:
+    """What each kernel of the variant uses, by its mangled name."""
+    text, found = object_of(variant, arch).with_suffix(".log").read_text(), {}
+    for block in re.split(r"Compiling entry function '", text)[1:]:
+        spills = re.search(r"(\d+) bytes spill stores", block)
+        registers, shared = re.search(r"Used (\d+) registers", block), re.search(r"(\d+) bytes smem", block)
+        numbers = (int(one.group(1)) if one else 0 for one in (registers, spills, shared))
+        found[block.split("'")[0]] = KernelUsage(*numbers)
+    return found
+
+
+def main_usage(variant: Variant, arch: str) -> KernelUsage:
+    """What the variant's main kernel uses."""
+    return next(usage for name, usage in usage_of(variant, arch).items() if f"{len(variant.kernel)}{variant.kernel}" in name)
+
+
+def static_libraries(variants: Sequence[Variant], arch: str) -> list[tvm.runtime.Module]:
+    """The variants as modules that TVM links into what it exports."""
+    return [tvm.runtime.load_static_library(str(object_of(one, arch)), [one.name]) for one in variants]
+
+
+def link(output: str, objects: Sequence[str], options: Sequence[str] | None = None, **_unused) -> None:
+    """Link a shared library; CUDA's own runtime comes in with it, so that only the driver is needed to run it."""
+    inputs = [one for one in objects if not one.endswith((".c", ".cc"))]
+    sources = [one for one in objects if one.endswith((".c", ".cc"))]
+    run_tool("nvcc", "-shared", "-cudart", "static", "-Xcompiler", "-fPIC", "-o", output, *inputs, *sources, *(options or []))
+
+
+def _compiled(source: str, options: Sequence[str], suffix: str) -> Path:
+    """What nvcc makes of a C++ file, with what it printed beside it; both appear whole."""
+    folder = _folder()
+    stem = folder / _key(source, options)
+    result = stem.with_suffix(suffix)
+    if not result.is_file():
+        with tempfile.TemporaryDirectory(dir=folder) as temporary:
+            file, fresh = Path(temporary) / "kernels.cu", Path(temporary) / f"fresh{suffix}"
+            file.write_text(source)
+            includes = [text for folder in include_folders() for text in ("-I", folder)]
+            compiling = () if "--fatbin" in options else ("-c",)
+            text = run_tool("nvcc", *options, *includes, *compiling, str(file), "-o", str(fresh))
+            log = Path(temporary) / "log"
+            log.write_text(text)
+            os.replace(log, stem.with_suffix(".log"))
+            os.replace(fresh, result)
+    return result
+
+
+def _key(source: str, options: Sequence[str]) -> str:
+    sha = hashlib.sha256("\n".join([source, *options, nvcc_version(), tvm_ffi.__version__]).encode())
+    for name, content in sorted(_templates().items()):
+        sha.update(name.encode() + content)
+    return sha.hexdigest()
+
+
+@functools.cache
+def _templates() -> Mapping[str, bytes]:
+    return {path.name: path.read_bytes() for path in TEMPLATES.iterdir()}
+
+
+def _folder() -> Path:
+    kept = cache_folder()
+    if kept is None:
+        return _temporary_folder()
+    kept = kept / "kernels"
+    kept.mkdir(mode=0o700, parents=True, exist_ok=True)  # what lies there is run: nobody else may write
+    return kept
+
+
+@functools.cache
+def _temporary_folder() -> Path:
+    """For as long as this process runs."""
+    folder = tempfile.TemporaryDirectory(prefix="espalier-kernels-")
+    _ALIVE.append(folder)
+    return Path(folder.name)
+
+
+_ALIVE: list[tempfile.TemporaryDirectory] = []

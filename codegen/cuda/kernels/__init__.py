@@ -1,0 +1,1 @@
+"""One file for each kernel family: its variants, how a layer calls them, how its weights lie."""

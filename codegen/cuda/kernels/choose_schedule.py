@@ -1,0 +1,90 @@
+"""Tile and split of a convolution by an analytic rule.
+
+The time of a launch is waves times the time of a block. A step of a block takes as long as the slowest of three: the
+tensor cores that the SM's resident blocks share, the L2 cache's bandwidth for one SM, and the latency of one step's
+chain of loads and products. The constants were not fitted on a GPU yet; they order schedules, and are no measurement.
+Source of the wave model: Yu et al., Towards Latency-aware DNN Optimization with GPU Runtime Analysis and Tail Effect
+Elimination, 2020.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from espalier.targets.gpu import Gpu
+
+from .conv2d import CHUNK_BYTES, DEPTH_CHUNKS, TILES, Problem, Schedule
+
+MMA_SYNC_SHARE = {(9, 0): 0.62}
+"""Of the tensor cores' rate that mma.sync reaches; Hopper's full rate takes wgmma. 0.9 elsewhere."""
+L2_BYTES_PER_CLOCK = 32
+"""Of one SM."""
+STEP_CLOCKS = 260
+"""Least clocks of a step: four chains of ldmatrix and mma."""
+BLOCK_CLOCKS = 2500
+"""Of a block before and after its steps."""
+SPLIT_CLOCKS = 1500
+"""More of them where parts are added up."""
+REGISTERS = 144
+"""Of a thread, about; the compiled kernel's own number is in its artifact's prediction."""
+SPLITS = (1, 2, 3, 4, 6, 8, 12, 16)
+
+
+@dataclass(frozen=True)
+class Waves:
+    """How the blocks of a launch fill a GPU. resident: blocks that one SM holds; tail: share of the last wave's places
+    that stay empty."""
+
+    blocks: int
+    resident: int
+    waves: int
+    tail: float
+
+
+def resident_blocks(gpu: Gpu, threads: int, registers: int, shared_bytes: int) -> int:
+    """Blocks that one SM holds at a time; 0 if not even one fits.
+
+    Registers are given out to warps in units of 256, shared memory in units of 128 bytes after 1 KiB for the system.
+    """
+    warps = -(-threads // 32)
+    warp_registers = -(-registers * 32 // 256) * 256
+    by_shared = gpu.shared_bytes // (-(-shared_bytes // 128) * 128 + 1024) if shared_bytes else gpu.blocks
+    if shared_bytes > gpu.block_shared_bytes:
+        return 0
+    return min(gpu.blocks, gpu.warps // warps, gpu.registers // warp_registers // warps, by_shared)
+
+
+def waves_of(gpu: Gpu, blocks: int, resident: int) -> Waves:
+    """The waves of a launch."""
+    places = gpu.sms * resident
+    waves = -(-blocks // places)
+    return Waves(blocks, resident, waves, 1 - blocks / (waves * places))
+
+
+def predicted_s(problem: Problem, schedule: Schedule, gpu: Gpu) -> float:
+    """Predicted seconds of a launch, without what launching costs; infinite if no block fits."""
+    tile, numbers = schedule.tile, problem.numbers
+    across, down = problem.tiles(tile)
+    blocks = across * down * schedule.splits
+    resident = resident_blocks(gpu, tile.threads, REGISTERS, tile.shared_bytes)
+    if not resident:
+        return float("inf")
+    held = min(resident, -(-blocks // gpu.sms))
+    rate = gpu.tensor_macs[numbers.instruction] * MMA_SYNC_SHARE.get(gpu.capability, 0.9) / numbers.products
+    macs = tile.rows * tile.columns * DEPTH_CHUNKS * numbers.chunk
+    loads = (tile.rows + tile.columns) * DEPTH_CHUNKS * CHUNK_BYTES
+    step = max(STEP_CLOCKS, held * macs / rate, held * loads / L2_BYTES_PER_CLOCK)
+    steps = -(-problem.depth // schedule.splits)
+    extra = SPLIT_CLOCKS + schedule.splits * tile.rows * tile.columns * 4 / L2_BYTES_PER_CLOCK
+    block = BLOCK_CLOCKS + steps * step + (extra if schedule.splits > 1 else 0)
+    return waves_of(gpu, blocks, held).waves * block / gpu.clock_hz
+
+
+def schedules(problem: Problem) -> list[Schedule]:
+    """Every legal schedule."""
+    return [Schedule(tile, splits) for tile in TILES for splits in SPLITS if splits <= problem.depth]
+
+
+def choose_schedule(problem: Problem, gpu: Gpu) -> Schedule:
+    """The schedule that is predicted to be the fastest; a tie goes to fewer splits."""
+    return min(schedules(problem), key=lambda one: (predicted_s(problem, one, gpu), one.splits))

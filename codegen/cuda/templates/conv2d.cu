@@ -1,0 +1,53 @@
+// One function for each choice of ESPALIER_NUMBERS (Half, RoundedFloat, SplitFloat) and ESPALIER_TILE, under the name
+// ESPALIER_NAME. Its arguments are in the order of codegen/cuda/kernels/conv2d.py.
+#include "call.hpp"
+#include "conv2d.cuh"
+
+namespace {
+
+using ThisTile = espalier::Tile<ESPALIER_TILE>;
+
+enum Given : int { BIAS = 1, RESIDUAL = 2, PI = 4, WINNERS = 8, ACTIVE = 16, FILL_RESTING = 32 };
+
+void conv2d(espalier::Call& call) {
+  espalier::Convolution p{};
+  espalier::Epilogue e{};
+  int given = call.integer();
+  for (int* field : {&p.batch, &p.height, &p.width, &p.x_chunks, &p.out_height, &p.out_width, &p.out_channels,
+                     &p.taps_down, &p.taps_across, &p.stride_down, &p.stride_across, &p.top, &p.left, &p.dilation_down,
+                     &p.dilation_across, &p.winners_count, &p.winners_group, &p.winners_limit, &p.active_count,
+                     &p.active_group_chunks, &p.active_limit, &p.splits, &e.gate, &e.activation, &e.residual_is_half,
+                     &e.y_is_half})
+    *field = int(call.integer());
+  e.low = float(call.number());
+  e.high = float(call.number());
+  e.channels = p.out_channels;
+  p.x = static_cast<const unsigned char*>(call.tensor());
+  p.weight = static_cast<const unsigned char*>(call.tensor());
+  e.bias = static_cast<const float*>(call.tensor(given & BIAS));
+  e.residual = call.tensor(given & RESIDUAL);
+  e.pi = static_cast<const float*>(call.tensor(given & PI));
+  p.winners = static_cast<const int*>(call.tensor(given & WINNERS));
+  p.active = static_cast<const int*>(call.tensor(given & ACTIVE));
+  p.arrivals = static_cast<int*>(call.tensor(p.splits > 1));
+  e.y = call.tensor();
+  p.partial = static_cast<float*>(call.tensor(p.splits > 1));
+  call.finish();
+
+  auto tiles = [](int size, int tile) { return (size + tile - 1) / tile; };
+  int pixels = p.out_height * p.out_width, columns = p.winners ? p.winners_count * p.winners_group : p.out_channels;
+  p.tiles_of_sample = tiles(pixels, ThisTile::ROWS);
+  int tile_rows = p.winners || p.active ? p.tiles_of_sample * p.batch : tiles(pixels * p.batch, ThisTile::ROWS);
+  if (given & FILL_RESTING) {
+    int64_t groups = int64_t(pixels) * p.batch * e.channels / espalier::GROUP;
+    unsigned blocks = unsigned(groups < 256 * 2048 ? (groups + 255) / 256 : 2048);
+    espalier::launch({dim3(blocks), 256}, call.device(), espalier::finish_resting, espalier::Epilogue(e), int64_t(groups));
+  }
+  dim3 grid(tiles(columns, ThisTile::COLUMNS), tile_rows, p.splits);
+  espalier::launch({grid, ThisTile::THREADS, ThisTile::SHARED_BYTES}, call.device(),
+                   espalier::conv2d<espalier::ESPALIER_NUMBERS, ThisTile>, espalier::Convolution(p), espalier::Epilogue(e));
+}
+
+}  // namespace
+
+ESPALIER_FUNCTION(ESPALIER_NAME, conv2d)

@@ -1,0 +1,269 @@
+// Convolution as an implicit matrix product on the tensor cores, dense or over channel lists, dense layers included.
+//
+// Rows are output pixels, columns output channels, the depth is every tap times every (listed) input channel in chunks
+// of 16 bytes, which is what one thread copies to shared memory at a time. x lies as [N, H, W, C], the weight as
+// [C_out, R, S, C]; C is padded so that a pixel is whole chunks. With lists, every sample has its own: a block takes its
+// rows from one sample, chunks go through that sample's list of input channels, weight rows through its winners.
+// At small batches the depth is cut among blockIdx.z; the last block to arrive adds the parts up in a fixed order.
+#pragma once
+#include "layer.cuh"
+
+namespace espalier {
+
+constexpr int CHUNK = 16;          // bytes
+constexpr int DEPTH_CHUNKS = 8;    // of a row of a tile: 128 bytes, all banks of shared memory
+constexpr int MOST_CHUNKS = 1024;  // of one tap
+
+struct Convolution {
+  const unsigned char* x;
+  const unsigned char* weight;
+  const int* winners;  // [batch, winners_count] groups of winners_group channels, or null
+  const int* active;   // [batch, active_count] groups of active_group channels, or null
+  float* partial;      // [tiles, splits, rows * columns] of a tile, if splits > 1
+  int* arrivals;       // [tiles], zero before and after
+  int batch, height, width, x_chunks;  // of the input; chunks of a pixel
+  int out_height, out_width, out_channels;
+  int taps_down, taps_across, stride_down, stride_across, top, left, dilation_down, dilation_across;
+  int winners_count, winners_group, winners_limit;  // limit: groups of the layer
+  int active_count, active_group_chunks, active_limit;
+  int splits, tiles_of_sample;
+};
+
+template <int Rows_, int Columns_, int WarpsDown_, int WarpsAcross_, int Stages_>
+struct Tile {
+  static constexpr int ROWS = Rows_, COLUMNS = Columns_, DOWN = WarpsDown_, ACROSS = WarpsAcross_, STAGES = Stages_;
+  static constexpr int THREADS = 32 * DOWN * ACROSS;
+  static constexpr int STAGE_BYTES = (ROWS + COLUMNS) * DEPTH_CHUNKS * CHUNK;
+  static constexpr int SUM_STRIDE = COLUMNS + 4;  // floats; the padding spreads rows over the banks
+  static constexpr int PIPELINE_BYTES = STAGES * STAGE_BYTES, SUM_BYTES = ROWS * SUM_STRIDE * 4;
+  static constexpr int TABLE_BYTES = MOST_CHUNKS * 2;
+  static constexpr int SHARED_BYTES = (PIPELINE_BYTES > SUM_BYTES ? PIPELINE_BYTES : SUM_BYTES) + TABLE_BYTES;
+};
+
+// Where chunk `chunk` of row `row` of a tile lies: rotated, so that 8 rows of one chunk lie in different banks.
+DEVICE int place(int row, int chunk) { return (row * DEPTH_CHUNKS + (chunk ^ (row % DEPTH_CHUNKS))) * CHUNK; }
+
+DEVICE int clamped(int index, int limit) { return index < 0 ? 0 : index >= limit ? limit - 1 : index; }
+
+// Output channel of column `column` among those that run, -1 beyond the last one.
+DEVICE int channel_of(const Convolution& p, int sample, int column) {
+  if (!p.winners) return column < p.out_channels ? column : -1;
+  int position = column / p.winners_group;
+  if (position >= p.winners_count) return -1;
+  int group = clamped(p.winners[sample * p.winners_count + position], p.winners_limit);
+  return group * p.winners_group + column % p.winners_group;
+}
+
+template <typename T>
+struct TileLoader {
+  static constexpr int A_COPIES = T::ROWS * DEPTH_CHUNKS / T::THREADS, B_COPIES = T::COLUMNS * DEPTH_CHUNKS / T::THREADS;
+  static constexpr int STEP = T::THREADS / DEPTH_CHUNKS;  // rows between two copies of a thread
+
+  const Convolution& p;
+  const unsigned short* table;
+  int chunk, listed, position, down, across;  // the chunk of the tap (down, across) that is loaded next
+  int first_row[A_COPIES], first_column[A_COPIES];  // input pixel of tap (0, 0)
+  size_t pixel[A_COPIES];                           // bytes of x before the sample
+  size_t weight_row[B_COPIES];
+  unsigned rows_valid, columns_valid;
+
+  DEVICE TileLoader(const Convolution& p, const unsigned short* table, int listed, int first_pixel, int last_pixel,
+                    int sample, int column0, int depth0)
+      : p(p), table(table), chunk(threadIdx.x % DEPTH_CHUNKS), listed(listed), rows_valid(0), columns_valid(0) {
+    int start = depth0 * DEPTH_CHUNKS + chunk, tap = start / listed;
+    position = start % listed, down = tap / p.taps_across, across = tap % p.taps_across;
+    UNROLL for (int i = 0; i < A_COPIES; ++i) {
+      int row = threadIdx.x / DEPTH_CHUNKS + i * STEP, number = first_pixel + row;
+      bool valid = number < last_pixel;
+      rows_valid |= unsigned(valid) << i;
+      number = valid ? number : 0;
+      int of_sample = p.out_height * p.out_width, n = number / of_sample, rest = number % of_sample;
+      first_row[i] = rest / p.out_width * p.stride_down - p.top;
+      first_column[i] = rest % p.out_width * p.stride_across - p.left;
+      pixel[i] = size_t(n) * p.height * p.width * p.x_chunks * CHUNK;
+    }
+    UNROLL for (int i = 0; i < B_COPIES; ++i) {
+      int channel = channel_of(p, sample, column0 + threadIdx.x / DEPTH_CHUNKS + i * STEP);
+      columns_valid |= unsigned(channel >= 0) << i;
+      weight_row[i] = size_t(channel < 0 ? 0 : channel) * p.taps_down * p.taps_across * p.x_chunks * CHUNK;
+    }
+  }
+
+  // Starts the copies of one tile of the depth and moves on to the next.
+  DEVICE void load(unsigned char* stage) {
+    bool inside = down < p.taps_down;
+    int source = inside ? table[position] : 0, row0 = threadIdx.x / DEPTH_CHUNKS;
+    UNROLL for (int i = 0; i < A_COPIES; ++i) {
+      int row = first_row[i] + down * p.dilation_down, column = first_column[i] + across * p.dilation_across;
+      bool valid = inside && (rows_valid >> i & 1) && row >= 0 && row < p.height && column >= 0 && column < p.width;
+      size_t offset = pixel[i] + (size_t(row * p.width + column) * p.x_chunks + source) * CHUNK;
+      copy_async(stage + place(row0 + i * STEP, chunk), p.x + (valid ? offset : 0), valid);
+    }
+    unsigned char* right = stage + T::ROWS * DEPTH_CHUNKS * CHUNK;
+    size_t tap = size_t(down * p.taps_across + across) * p.x_chunks;
+    UNROLL for (int i = 0; i < B_COPIES; ++i) {
+      bool valid = inside && (columns_valid >> i & 1);
+      size_t offset = weight_row[i] + (tap + source) * CHUNK;
+      copy_async(right + place(row0 + i * STEP, chunk), p.weight + (valid ? offset : 0), valid);
+    }
+    commit_copies();
+    for (position += DEPTH_CHUNKS; position >= listed; position -= listed)
+      if (++across == p.taps_across) across = 0, ++down;
+  }
+};
+
+// float32 by three products of tf32 numbers: x = high + low, and low * low is dropped (Ootomo and Yokota, Recovering
+// single precision accuracy from Tensor Cores, 2022).
+struct SplitFloat {
+  using Products = Tf32Products;
+  template <int Rows, int Columns>
+  static DEVICE void multiply(float (&c)[Rows][Columns][4], uint32_t (&a)[Rows][4], uint32_t (&b)[Columns][2]) {
+    uint32_t a_low[Rows][4], b_low[Columns][2];
+    UNROLL for (int i = 0; i < Rows; ++i) UNROLL for (int j = 0; j < 4; ++j) split(a[i][j], a_low[i][j]);
+    UNROLL for (int i = 0; i < Columns; ++i) UNROLL for (int j = 0; j < 2; ++j) split(b[i][j], b_low[i][j]);
+    multiply_tiles<Products>(c, a_low, b);
+    multiply_tiles<Products>(c, a, b_low);
+    multiply_tiles<Products>(c, a, b);
+  }
+  static DEVICE void split(uint32_t& high, uint32_t& low) {
+    float whole, part;
+    memcpy(&whole, &high, 4);
+    high = Tf32Products::rounded(high);
+    memcpy(&part, &high, 4);
+    part = whole - part;
+    memcpy(&low, &part, 4);
+    low = Tf32Products::rounded(low);
+  }
+};
+// Weights are tf32 numbers already, activations are rounded here.
+struct RoundedFloat {
+  using Products = Tf32Products;
+  template <int Rows, int Columns>
+  static DEVICE void multiply(float (&c)[Rows][Columns][4], uint32_t (&a)[Rows][4], uint32_t (&b)[Columns][2]) {
+    UNROLL for (int i = 0; i < Rows; ++i) UNROLL for (int j = 0; j < 4; ++j) a[i][j] = Tf32Products::rounded(a[i][j]);
+    multiply_tiles<Products>(c, a, b);
+  }
+};
+struct Half {
+  using Products = HalfProducts;
+  template <int Rows, int Columns>
+  static DEVICE void multiply(float (&c)[Rows][Columns][4], uint32_t (&a)[Rows][4], uint32_t (&b)[Columns][2]) {
+    multiply_tiles<Products>(c, a, b);
+  }
+};
+
+// The products of a tile of the depth. Two chunks, 32 bytes, are the depth of one matrix instruction.
+template <typename Numbers, typename T, int Rows, int Columns>
+DEVICE void multiply_stage(float (&sums)[Rows][Columns][4], const unsigned char* stage, int warp_row, int warp_column) {
+  const unsigned char* right = stage + T::ROWS * DEPTH_CHUNKS * CHUNK;
+  UNROLL for (int step = 0; step < DEPTH_CHUNKS; step += 2) {
+    uint32_t a[Rows][4], b[Columns][2];
+    UNROLL for (int i = 0; i < Rows; ++i)
+      load_matrices(a[i], [&](int lane) { return stage + place(warp_row + 16 * i + lane % 16, step + lane / 16); });
+    UNROLL for (int j = 0; j < Columns; j += 2) {
+      uint32_t both[4];
+      load_matrices(both, [&](int lane) {
+        return right + place(warp_column + 8 * j + lane / 16 * 8 + lane % 8, step + lane / 8 % 2);
+      });
+      b[j][0] = both[0], b[j][1] = both[1], b[j + 1][0] = both[2], b[j + 1][1] = both[3];
+    }
+    Numbers::multiply(sums, a, b);
+  }
+}
+
+template <typename Numbers, typename T>
+KERNEL void __launch_bounds__(T::THREADS) conv2d(const Convolution p, const Epilogue e) {
+  constexpr int ROWS = T::ROWS / T::DOWN / 16, COLUMNS = T::COLUMNS / T::ACROSS / 8;
+  unsigned char* shared = shared_memory();
+  unsigned short* table = reinterpret_cast<unsigned short*>(shared + T::SHARED_BYTES - T::TABLE_BYTES);
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const int warp_row = warp / T::ACROSS * ROWS * 16, warp_column = warp % T::ACROSS * COLUMNS * 8;
+  // the rows of this block: of one sample if there are lists, else of the whole batch
+  const bool by_sample = p.winners || p.active;
+  const int of_sample = p.out_height * p.out_width, sample = by_sample ? blockIdx.y / p.tiles_of_sample : 0;
+  const int tile_row = by_sample ? blockIdx.y % p.tiles_of_sample : blockIdx.y;
+  const int first = sample * of_sample + tile_row * T::ROWS;
+  const int last = by_sample ? (sample + 1) * of_sample : p.batch * of_sample;
+  const int listed = p.active ? p.active_count * p.active_group_chunks : p.x_chunks;
+  for (int i = threadIdx.x; i < listed; i += T::THREADS) {
+    int chunk = i;
+    if (p.active) {
+      int group = clamped(p.active[sample * p.active_count + i / p.active_group_chunks], p.active_limit);
+      chunk = group * p.active_group_chunks + i % p.active_group_chunks;
+    }
+    table[i] = static_cast<unsigned short>(chunk);
+  }
+  synchronize();
+
+  const int depth = (p.taps_down * p.taps_across * listed + DEPTH_CHUNKS - 1) / DEPTH_CHUNKS;
+  const int split = blockIdx.z, depth0 = int(int64_t(depth) * split / p.splits);
+  const int count = int(int64_t(depth) * (split + 1) / p.splits) - depth0;
+  TileLoader<T> loader(p, table, listed, first, last, sample, blockIdx.x * T::COLUMNS, depth0);
+  float sums[ROWS][COLUMNS][4] = {};
+  UNROLL for (int stage = 0; stage < T::STAGES - 1; ++stage) {
+    if (stage < count) loader.load(shared + stage * T::STAGE_BYTES);
+    else commit_copies();
+  }
+  for (int step = 0; step < count; ++step) {
+    wait_for_copies<T::STAGES - 2>();
+    synchronize();  // the tile is there for all threads, and all have left the one that is overwritten next
+    int next = step + T::STAGES - 1;
+    if (next < count) loader.load(shared + next % T::STAGES * T::STAGE_BYTES);
+    else commit_copies();
+    multiply_stage<Numbers, T>(sums, shared + step % T::STAGES * T::STAGE_BYTES, warp_row, warp_column);
+  }
+  wait_for_copies<0>();
+  synchronize();
+
+  // through shared memory, so that every thread finishes 8 neighbouring channels
+  float* tile = reinterpret_cast<float*>(shared);
+  UNROLL for (int i = 0; i < ROWS; ++i)
+    UNROLL for (int j = 0; j < COLUMNS; ++j)
+      UNROLL for (int half = 0; half < 2; ++half) {
+        int row = warp_row + 16 * i + 8 * half + lane / 4, column = warp_column + 8 * j + lane % 4 * 2;
+        tile[row * T::SUM_STRIDE + column] = sums[i][j][2 * half];
+        tile[row * T::SUM_STRIDE + column + 1] = sums[i][j][2 * half + 1];
+      }
+  synchronize();
+  constexpr int GROUPS = T::COLUMNS / GROUP, TILE = T::ROWS * T::COLUMNS;
+  const int number = blockIdx.y * gridDim.x + blockIdx.x;
+  float* parts = p.partial + size_t(number) * p.splits * TILE;
+  if (p.splits > 1) {
+    for (int i = threadIdx.x; i < T::ROWS * GROUPS; i += T::THREADS) {
+      const float4* from = reinterpret_cast<const float4*>(tile + i / GROUPS * T::SUM_STRIDE + i % GROUPS * GROUP);
+      float4* to = reinterpret_cast<float4*>(parts + size_t(split) * TILE + i * GROUP);
+      to[0] = from[0], to[1] = from[1];
+    }
+    if (!is_last_block(p.arrivals + number, p.splits)) return;
+  }
+  for (int i = threadIdx.x; i < T::ROWS * GROUPS; i += T::THREADS) {
+    int row = i / GROUPS, pixel = first + row, channel = channel_of(p, sample, blockIdx.x * T::COLUMNS + i % GROUPS * GROUP);
+    if (pixel >= last || channel < 0) continue;
+    float values[GROUP];
+    if (p.splits > 1) {
+      UNROLL for (int k = 0; k < GROUP; ++k) values[k] = 0.f;
+      for (int s = 0; s < p.splits; ++s) {
+        float part[GROUP];
+        load_group(part, parts + size_t(s) * TILE, false, size_t(i) * GROUP);
+        UNROLL for (int k = 0; k < GROUP; ++k) values[k] += part[k];
+      }
+    } else {
+      load_group(values, tile, false, row * T::SUM_STRIDE + i % GROUPS * GROUP);
+    }
+    finish_group(e, values, pixel / of_sample, pixel, channel);
+  }
+}
+
+// What the channels have that a list leaves out: act(residual) if the gate is on the branch that is added, else zeros.
+KERNEL void __launch_bounds__(256) finish_resting(const Epilogue e, int64_t groups) {
+  for (int64_t i = int64_t(blockIdx.x) * 256 + threadIdx.x; i < groups; i += int64_t(gridDim.x) * 256) {
+    float values[GROUP] = {};
+    if (e.residual && e.gate == BRANCH) {
+      load_group(values, e.residual, e.residual_is_half, i * GROUP);
+      UNROLL for (int k = 0; k < GROUP; ++k) values[k] = activated(e, values[k]);
+    }
+    store_group(values, e.y, e.y_is_half, i * GROUP);
+  }
+}
+
+}  // namespace espalier

@@ -1,0 +1,315 @@
+// The names of device.cuh on a CPU: every thread of a block is a coroutine, and copies to shared memory arrive as late
+// as the program allows. What a kernel forgets to wait for is therefore missing here, not only on some days on a GPU.
+#pragma once
+#include <csetjmp>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <vector>
+#include <ucontext.h>
+
+#define KERNEL static
+#define DEVICE inline
+#define UNROLL
+#define __restrict__
+#define __launch_bounds__(...)
+
+struct dim3 {
+  unsigned x, y, z;
+  constexpr dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
+};
+struct alignas(16) uint4 { uint32_t x, y, z, w; };
+struct alignas(16) float4 { float x, y, z, w; };
+inline dim3 threadIdx, blockIdx, blockDim, gridDim;
+
+namespace espalier::emulation {
+
+constexpr size_t STACK_BYTES = 64 << 10;
+constexpr unsigned char POISON = 0xA5;  // what is not written is not zero
+
+struct Copy { void* target; const void* source; bool valid; };
+struct Collective { int arrived = 0, generation = 0; void* deposits[1024]; };
+struct Block {
+  std::vector<unsigned char> storage;
+  unsigned char* shared = nullptr;
+  dim3 index;
+  Collective all;
+  std::vector<Collective> warps;
+  bool flag = false;
+};
+struct Thread {
+  ucontext_t context;
+  std::unique_ptr<unsigned char[]> stack;
+  Block* block = nullptr;
+  unsigned number = 0;
+  bool done = false;
+  std::vector<Copy> open;
+  std::vector<std::vector<Copy>> committed;
+};
+
+inline Thread* current = nullptr;
+inline ucontext_t scheduler;
+inline const std::function<void()>* body = nullptr;
+inline int block_threads = 0;
+
+inline void yield() { swapcontext(&current->context, &scheduler); }
+
+// All `expected` threads deposit a pointer; the last one runs `combine` over the deposits, then all go on.
+template <typename Combine>
+inline void meet(Collective& place, int position, int expected, void* deposit, Combine combine) {
+  int generation = place.generation;
+  place.deposits[position] = deposit;
+  if (++place.arrived == expected) {
+    combine(place.deposits);
+    place.arrived = 0;
+    ++place.generation;
+  } else {
+    while (place.generation == generation) yield();
+  }
+}
+template <typename Combine>
+inline void meet_warp(void* deposit, Combine combine) {
+  meet(current->block->warps[current->number / 32], current->number % 32, 32, deposit, combine);
+}
+
+inline void land(std::vector<Copy>& copies) {
+  for (const Copy& one : copies)
+    if (one.valid) std::memcpy(one.target, one.source, 16);
+    else std::memset(one.target, 0, 16);
+  copies.clear();
+}
+
+inline void enter() {
+  (*body)();
+  land(current->open);
+  current->done = true;
+  swapcontext(&current->context, &scheduler);
+}
+
+inline void start(Thread& thread, Block& block, unsigned number) {
+  thread.block = &block;
+  thread.number = number;
+  thread.done = false;
+  thread.open.clear();
+  thread.committed.clear();
+  if (!thread.stack) thread.stack.reset(new unsigned char[STACK_BYTES]);
+  getcontext(&thread.context);
+  thread.context.uc_stack.ss_sp = thread.stack.get();
+  thread.context.uc_stack.ss_size = STACK_BYTES;
+  thread.context.uc_link = nullptr;
+  makecontext(&thread.context, reinterpret_cast<void (*)()>(enter), 0);
+}
+
+inline void prepare(Block& block, unsigned linear, size_t shared_bytes) {
+  block.storage.assign(shared_bytes + 128, POISON);
+  auto address = reinterpret_cast<uintptr_t>(block.storage.data());
+  block.shared = block.storage.data() + (128 - address % 128) % 128;
+  block.index = dim3(linear % gridDim.x, linear / gridDim.x % gridDim.y, linear / gridDim.x / gridDim.y);
+  block.warps.assign((block_threads + 31) / 32, Collective());
+}
+
+inline void run_together(std::vector<Thread>& threads) {
+  for (bool alive = true; alive;) {
+    alive = false;
+    for (Thread& thread : threads) {
+      if (thread.done) continue;
+      alive = true;
+      current = &thread;
+      threadIdx = dim3(thread.number);
+      blockIdx = thread.block->index;
+      swapcontext(&scheduler, &thread.context);
+    }
+  }
+}
+
+// Runs a kernel; blocks run one after the other, or all at once in a cooperative launch.
+inline void run(dim3 grid, int threads_of_block, size_t shared_bytes, bool cooperative, const std::function<void()>& kernel) {
+  gridDim = grid;
+  blockDim = dim3(threads_of_block);
+  block_threads = threads_of_block;
+  body = &kernel;
+  unsigned count = grid.x * grid.y * grid.z, together = cooperative ? count : 1;
+  std::vector<Block> blocks(together);
+  std::vector<Thread> threads(size_t(together) * threads_of_block);
+  for (unsigned first = 0; first < count; first += together) {
+    for (unsigned b = 0; b < together; ++b) {
+      prepare(blocks[b], first + b, shared_bytes);
+      for (int t = 0; t < threads_of_block; ++t) start(threads[size_t(b) * threads_of_block + t], blocks[b], t);
+    }
+    run_together(threads);
+  }
+}
+
+}  // namespace espalier::emulation
+
+namespace espalier {
+
+using half_t = _Float16;
+DEVICE float to_float(half_t value) { return float(value); }
+DEVICE half_t to_half(float value) { return half_t(value); }
+
+DEVICE unsigned char* shared_memory() { return emulation::current->block->shared; }
+
+DEVICE void synchronize() {
+  emulation::Thread& me = *emulation::current;
+  emulation::meet(me.block->all, me.number, emulation::block_threads, nullptr, [](void**) {});
+}
+
+DEVICE void copy_async(void* target, const void* source, bool valid) {
+  emulation::current->open.push_back({target, source, valid});
+}
+DEVICE void commit_copies() {
+  emulation::Thread& me = *emulation::current;
+  me.committed.push_back(std::move(me.open));
+  me.open.clear();
+}
+template <int Pending>
+DEVICE void wait_for_copies() {
+  auto& groups = emulation::current->committed;
+  while (int(groups.size()) > Pending) {
+    emulation::land(groups.front());
+    groups.erase(groups.begin());
+  }
+}
+
+template <typename Address>
+DEVICE void load_matrices(uint32_t (&out)[4], Address address_of) {
+  int lane = threadIdx.x & 31;
+  for (int m = 0; m < 4; ++m) {
+    const unsigned char* row = reinterpret_cast<const unsigned char*>(address_of(8 * m + lane / 4));
+    std::memcpy(&out[m], row + 4 * (lane % 4), 4);
+  }
+}
+
+struct HalfProducts {
+  using Sum = float;
+  using Operand = half_t;
+  using Weight = half_t;
+  static float value(half_t one) { return float(one); }
+};
+struct Tf32Products {
+  using Sum = float;
+  using Operand = uint32_t;
+  using Weight = uint32_t;
+  static uint32_t rounded(uint32_t bits) { return (bits + 0x1000u) & ~0x1FFFu; }
+  static float value(uint32_t bits) {  // the tensor cores read 10 bits of the fraction
+    bits &= ~0x1FFFu;
+    float out;
+    std::memcpy(&out, &bits, 4);
+    return out;
+  }
+};
+struct ByteProducts {
+  using Sum = int;
+  using Operand = uint8_t;
+  using Weight = int8_t;
+  template <typename T>
+  static int value(T one) { return one; }
+};
+
+namespace emulation {
+
+// One 16 x 8 tile for all lanes at once: element (row, k) of A lies in register 2 (k / half) + row / 8 of a lane.
+template <typename Products>
+void multiply_tile(typename Products::Sum* const (&c)[32], const uint32_t* const (&a)[32], const uint32_t* const (&b)[32]) {
+  using Sum = typename Products::Sum;
+  constexpr int SIZE = sizeof(typename Products::Operand), K = 32 / SIZE;
+  Sum left[16][K], right[K][8];
+  for (int k = 0; k < K; ++k) {
+    int second = k >= K / 2, byte = k * SIZE % 16, lane = byte / 4, rest = byte % 4;
+    for (int row = 0; row < 16; ++row) {
+      typename Products::Operand one;
+      const uint32_t* from = &a[row % 8 * 4 + lane][2 * second + row / 8];
+      std::memcpy(&one, reinterpret_cast<const unsigned char*>(from) + rest, SIZE);
+      left[row][k] = Products::value(one);
+    }
+    for (int column = 0; column < 8; ++column) {
+      typename Products::Weight one;
+      std::memcpy(&one, reinterpret_cast<const unsigned char*>(&b[column * 4 + lane][second]) + rest, SIZE);
+      right[k][column] = Products::value(one);
+    }
+  }
+  for (int row = 0; row < 16; ++row) {
+    Sum sums[8] = {};
+    for (int k = 0; k < K; ++k)
+      for (int column = 0; column < 8; ++column) sums[column] += left[row][k] * right[k][column];
+    for (int column = 0; column < 8; ++column) c[row % 8 * 4 + column / 2][row / 8 * 2 + column % 2] += sums[column];
+  }
+}
+
+}  // namespace emulation
+
+template <typename Products, int Rows, int Columns>
+DEVICE void multiply_tiles(typename Products::Sum (&c)[Rows][Columns][4], const uint32_t (&a)[Rows][4],
+                           const uint32_t (&b)[Columns][2]) {
+  struct Deposit { typename Products::Sum (*c)[Columns][4]; const uint32_t (*a)[4]; const uint32_t (*b)[2]; } mine{c, a, b};
+  emulation::meet_warp(&mine, [](void** deposits) {
+    typename Products::Sum* cs[32];
+    const uint32_t *as[32], *bs[32];
+    for (int i = 0; i < Rows; ++i)
+      for (int j = 0; j < Columns; ++j) {
+        for (int lane = 0; lane < 32; ++lane) {
+          auto* one = static_cast<Deposit*>(deposits[lane]);
+          cs[lane] = one->c[i][j], as[lane] = one->a[i], bs[lane] = one->b[j];
+        }
+        emulation::multiply_tile<Products>(cs, as, bs);
+      }
+  });
+}
+
+template <typename Number>
+DEVICE Number sum_over_warp(Number value) {
+  emulation::meet_warp(&value, [](void** deposits) {
+    Number sums[32];
+    for (int lane = 0; lane < 32; ++lane) sums[lane] = *static_cast<Number*>(deposits[lane]);
+    for (int apart = 16; apart; apart /= 2) {
+      Number before[32];
+      std::memcpy(before, sums, sizeof sums);
+      for (int lane = 0; lane < 32; ++lane) sums[lane] = before[lane] + before[lane ^ apart];
+    }
+    for (int lane = 0; lane < 32; ++lane) *static_cast<Number*>(deposits[lane]) = sums[lane];
+  });
+  return value;
+}
+
+DEVICE int dot_u8_s8(uint32_t unsigned_bytes, uint32_t signed_bytes, int sum) {
+  for (int i = 0; i < 32; i += 8) sum += int(unsigned_bytes >> i & 255) * int8_t(signed_bytes >> i);
+  return sum;
+}
+DEVICE uint32_t select_bytes(uint32_t a, uint32_t b, uint32_t selector) {
+  uint64_t both = uint64_t(b) << 32 | a;
+  uint32_t out = 0;
+  for (int i = 0; i < 4; ++i) out |= uint32_t(both >> 8 * (selector >> 4 * i & 7) & 255) << 8 * i;
+  return out;
+}
+DEVICE uint4 load_streaming(const uint4* source) { return *source; }
+
+DEVICE bool is_last_block(int* arrivals, int expected) {
+  emulation::Block& block = *emulation::current->block;
+  synchronize();
+  if (threadIdx.x == 0) {
+    block.flag = ++*arrivals == expected;
+    if (block.flag) *arrivals = 0;
+  }
+  synchronize();
+  return block.flag;
+}
+DEVICE void synchronize_grid(int* arrivals, volatile int* generation, int blocks) {
+  synchronize();
+  if (threadIdx.x == 0) {
+    int before = *generation;
+    if (++*arrivals == blocks) {
+      *arrivals = 0;
+      *generation = before + 1;
+    } else {
+      while (*generation == before) emulation::yield();
+    }
+  }
+  synchronize();
+}
+
+}  // namespace espalier

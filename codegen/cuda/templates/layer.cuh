@@ -1,0 +1,74 @@
+// What follows the products of a layer, as core/layers.py defines it, for 8 neighbouring output channels of a pixel.
+#pragma once
+#include "device.cuh"
+
+namespace espalier {
+
+constexpr int GROUP = 8;  // channels that a thread finishes at once: 16 bytes in half precision
+
+enum Gate : int { NO_GATE = 0, BRANCH = 1, OUTPUT = 2 };
+enum Activation : int { LINEAR = 0, RELU = 1, CLIP = 2 };
+
+struct Epilogue {
+  const float* bias;     // [channels], or null
+  const float* pi;       // [batch, channels], or null
+  const void* residual;  // as y, of residual_is_half, or null
+  void* y;               // [batch, height, width, channels]
+  int channels;          // of y as stored
+  int gate, activation;
+  float low, high;
+  int residual_is_half, y_is_half;
+};
+
+DEVICE void load_group(float (&out)[GROUP], const void* source, bool is_half, size_t index) {
+  if (is_half) {
+    uint4 raw = *reinterpret_cast<const uint4*>(static_cast<const half_t*>(source) + index);
+    const half_t* values = reinterpret_cast<const half_t*>(&raw);
+    UNROLL for (int i = 0; i < GROUP; ++i) out[i] = to_float(values[i]);
+  } else {
+    const float4* from = reinterpret_cast<const float4*>(static_cast<const float*>(source) + index);
+    float4 first = from[0], second = from[1];
+    out[0] = first.x, out[1] = first.y, out[2] = first.z, out[3] = first.w;
+    out[4] = second.x, out[5] = second.y, out[6] = second.z, out[7] = second.w;
+  }
+}
+
+DEVICE void store_group(const float (&values)[GROUP], void* target, bool is_half, size_t index) {
+  if (is_half) {
+    uint4 raw;
+    half_t* out = reinterpret_cast<half_t*>(&raw);
+    UNROLL for (int i = 0; i < GROUP; ++i) out[i] = to_half(values[i]);
+    *reinterpret_cast<uint4*>(static_cast<half_t*>(target) + index) = raw;
+  } else {
+    float4* out = reinterpret_cast<float4*>(static_cast<float*>(target) + index);
+    out[0] = float4{values[0], values[1], values[2], values[3]};
+    out[1] = float4{values[4], values[5], values[6], values[7]};
+  }
+}
+
+DEVICE float activated(const Epilogue& e, float value) {
+  if (e.activation == RELU) return value > 0.f ? value : 0.f;
+  if (e.activation == CLIP) return value < e.low ? e.low : value > e.high ? e.high : value;
+  return value;
+}
+
+// sums: of the products, for channels channel .. channel + 7 of pixel `pixel` (counted over the batch).
+DEVICE void finish_group(const Epilogue& e, float (&sums)[GROUP], int sample, int pixel, int channel) {
+  size_t index = size_t(pixel) * e.channels + channel;
+  float other[GROUP], factor[GROUP];
+  if (e.bias) {
+    load_group(other, e.bias, false, channel);
+    UNROLL for (int i = 0; i < GROUP; ++i) sums[i] += other[i];
+  }
+  if (e.pi) load_group(factor, e.pi, false, size_t(sample) * e.channels + channel);
+  if (e.gate == BRANCH) UNROLL for (int i = 0; i < GROUP; ++i) sums[i] *= factor[i];
+  if (e.residual) {
+    load_group(other, e.residual, e.residual_is_half, index);
+    UNROLL for (int i = 0; i < GROUP; ++i) sums[i] += other[i];
+  }
+  UNROLL for (int i = 0; i < GROUP; ++i) sums[i] = activated(e, sums[i]);
+  if (e.gate == OUTPUT) UNROLL for (int i = 0; i < GROUP; ++i) sums[i] *= factor[i];
+  store_group(sums, e.y, e.y_is_half, index);
+}
+
+}  // namespace espalier

@@ -1,0 +1,67 @@
+"""NVIDIA's compiler and what reads its output: where they are found and how they are run.
+
+nvcc is taken from PATH, else from the PyPI packages that `pip install "espalier[cuda]"` brings (they lie in one folder,
+`nvidia/cu13`, with their headers and libraries, and nvcc finds those from its own place).
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from espalier.core.errors import ToolNotFoundError
+
+INSTALL = 'pip install "espalier[cuda]"'
+
+
+@functools.cache
+def find_tool(name: str) -> Path:
+    """The path of nvcc, cuobjdump or nvdisasm.
+
+    Raises ToolNotFoundError with the install command.
+    """
+    on_path = shutil.which(name)
+    if on_path:
+        return Path(on_path)
+    for folder in _package_folders():
+        if (folder / "bin" / name).is_file():
+            return folder / "bin" / name
+    raise ToolNotFoundError(f"{name}: found neither on PATH nor among Python's packages: {INSTALL}")
+
+
+@functools.cache
+def nvcc_version() -> str:
+    """The release of nvcc, such as "13.0.88"."""
+    found = re.search(r"\bV(\d+(\.\d+)+)", run_tool("nvcc", "--version"))
+    return found.group(1) if found else "unknown"
+
+
+def run_tool(name: str, *arguments: str) -> str:
+    """What the tool prints, its standard error included.
+
+    Raises ToolNotFoundError if it is missing, cannot be run, or fails; the message has the first line that says why.
+    """
+    command = [str(find_tool(name)), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    except OSError as error:
+        raise ToolNotFoundError(f"{name} cannot be run ({error.strerror}): {INSTALL}") from None
+    output = done.stdout + done.stderr
+    if done.returncode:
+        raise ToolNotFoundError(f"{name} failed: {_cause(output) or f'exit status {done.returncode}'}")
+    return output
+
+
+def _package_folders() -> list[Path]:
+    spec = importlib.util.find_spec("nvidia")
+    places = list(spec.submodule_search_locations or []) if spec else []
+    return [folder for place in places for folder in sorted(Path(place).glob("cu*"), reverse=True)]
+
+
+def _cause(output: str) -> str:
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    return next((line for line in lines if re.search(r"error|fatal", line, re.IGNORECASE)), lines[0] if lines else "")

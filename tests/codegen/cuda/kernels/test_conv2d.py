@@ -1,0 +1,131 @@
+"""The convolution kernel, emulated, against the formula: every number format, tile, list, gate and split."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tvm
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from oracles import emulated, nn
+from oracles.convolutions import problem_of, problems, random_arrays
+from oracles.running import drawn
+
+from espalier.codegen.cuda.kernels.conv2d import (
+    NUMBERS,
+    TILES,
+    Problem,
+    Schedule,
+    call_numbers,
+    pack_vector,
+    pack_weight,
+    scratch_shapes,
+)
+from espalier.codegen.cuda.layout import GROUP, Layout
+from espalier.core.layers import Activation, ActiveList, Conv2dSpec, DenseSpec
+
+TOLERANCE = {"float16": 2e-3, "tfloat32": 2e-3, "float32": 2e-6}
+"""Of the root mean square error, relative to the output's."""
+
+
+def run(spec, arrays, out_shape, schedule: Schedule, y_dtype: str = "float32", fill: bool = False) -> np.ndarray:
+    """What the emulated kernel computes, as a plain tensor; it must leave its counters at zero."""
+    problem = Problem.of(spec, arrays["x"].shape, arrays["weight"].shape, out_shape)
+    element = problem.numbers.element
+    stored = {
+        "x": lambda x: Layout(element).stored(x),
+        "weight": lambda weight: pack_weight(weight, spec.format),
+        "bias": pack_vector,
+        "residual": lambda residual: Layout(y_dtype).stored(residual),
+    }
+    given_roles = [role for role in ("bias", "residual", "pi") if role in arrays]
+    given_roles += [role for role in ("winners", "active") if getattr(problem, role)]
+    counters, partial = scratch_shapes(problem, schedule)
+    arrivals = [tvm.runtime.tensor(np.zeros(counters, np.int32))] if counters else []
+    inputs = [stored.get(role, lambda array: array)(arrays[role]) for role in ("x", "weight", *given_roles)]
+    outputs = [(Layout(y_dtype).physical(out_shape), y_dtype), *([((partial,), "float32")] if partial else [])]
+    numbers = call_numbers(spec, problem, schedule, given_roles, y_dtype, y_dtype, fill)
+    variant = schedule.tile.variant(spec.format)
+    y = emulated.call(variant, numbers, [*inputs, *arrivals], outputs)[0]
+    assert not any(one.numpy().any() for one in arrivals)
+    return Layout(y_dtype).plain(y, out_shape)
+
+
+def assert_near(number_format: str, actual, expected) -> None:
+    error = np.sqrt(np.mean((actual - expected) ** 2)) / max(np.sqrt(np.mean(expected**2)), 1e-3)
+    assert error < TOLERANCE[number_format], error
+
+
+def check(problem, number_format: str, schedule: Schedule, y_dtype: str = "float32") -> None:
+    spec = dataclasses.replace(problem.spec, format=number_format)
+    arrays = random_arrays(problem)
+    # the tensor cores' operands are exact in the format, so that only the sums differ from the formula
+    if number_format == "float16":
+        arrays |= {role: arrays[role].astype(np.float16).astype(np.float32) for role in ("x", "weight")}
+    if number_format == "tfloat32":
+        arrays["weight"] = (arrays["weight"].view(np.uint32) & 0xFFFFE000).view(np.float32)
+    if "residual" in arrays:
+        arrays["residual"] = arrays["residual"].astype(y_dtype).astype(np.float32)
+    actual = run(spec, arrays, problem.out_shape, schedule, y_dtype, fill=bool(spec.winners))
+    assert_near("float16" if y_dtype == "float16" else number_format, actual, nn.layer(problem.spec, arrays))
+
+
+def layer(batch: int, c_in: int, c_out: int, image, kernel, **fields):
+    padding = (kernel[0] // 2, kernel[1] // 2) * 2
+    return problem_of(Conv2dSpec("conv", padding=padding, **fields), batch, c_in, c_out, image, kernel)
+
+
+@pytest.mark.parametrize("number_format", NUMBERS)
+@given(problem=problems(least_granularity=GROUP), y_dtype=st.sampled_from(["float32", "float16"]), splits=st.integers(1, 5))
+@drawn(6)
+def test_small_tile(number_format, problem, y_dtype, splits):
+    shapes = Problem.of(
+        dataclasses.replace(problem.spec, format=number_format), problem.x_shape, problem.weight_shape, problem.out_shape
+    )
+    assume(not problem.spec.winners or problem.channels_out % GROUP == 0)
+    check(problem, number_format, Schedule(TILES[2], min(splits, shapes.depth)), y_dtype)
+
+
+GATED = {
+    "roles": ("x", "weight", "bias", "residual", "pi", "winners", "active"),
+    "activation": Activation("relu"),
+    "gate": "branch",
+    "winners": ActiveList(5, 16),
+    "active": ActiveList(3, 16),
+}
+
+
+@pytest.mark.parametrize("tile", [TILES[0], TILES[1], TILES[3]], ids=str)
+def test_every_tile(tile):
+    check(layer(2, 64, 160, (9, 13), (3, 3), **GATED), "float16", Schedule(tile, 2), "float16")
+
+
+def test_a_dense_layer_is_a_convolution_of_one_pixel():
+    random = np.random.default_rng(1)
+    arrays = {"x": random.standard_normal((3, 70), np.float32), "weight": random.standard_normal((10, 70), np.float32)}
+    arrays["bias"] = random.standard_normal(10, np.float32)
+    spec = DenseSpec("fc", ("x", "weight", "bias"), format="float32")
+    actual = run(spec, arrays, (3, 10), Schedule(TILES[2], 3))
+    assert_near("float32", actual, nn.layer(spec, arrays))
+
+
+def test_an_index_out_of_range_is_never_followed():
+    """Lists with numbers far outside read and write what lies inside, and nothing else."""
+    problem = layer(1, 64, 64, (4, 4), (1, 1), roles=("x", "weight", "pi", "winners", "active"), gate="output",
+                    winners=ActiveList(2, 16), active=ActiveList(2, 16))  # fmt: skip
+    arrays = random_arrays(problem)
+    arrays["winners"][:], arrays["active"][:] = [[-7, 2**30]], [[-(2**31), 99]]
+    y = run(dataclasses.replace(problem.spec, format="float16"), arrays, problem.out_shape, Schedule(TILES[2]), fill=True)
+    inside = arrays | {"winners": np.array([[0, 3]], np.int32), "active": np.array([[0, 3]], np.int32)}
+    again = run(dataclasses.replace(problem.spec, format="float16"), inside, problem.out_shape, Schedule(TILES[2]), fill=True)
+    np.testing.assert_array_equal(y, again)
+
+
+def test_a_wrong_call_says_so():
+    variant = TILES[2].variant("float16")
+    with pytest.raises(TypeError, match="expected an integer"):
+        emulated.function_of(variant)(0.5)
+    with pytest.raises(TypeError, match="too few arguments"):
+        emulated.function_of(variant)(0)
