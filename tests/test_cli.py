@@ -16,6 +16,7 @@ from models import ModelBuilder, plain_net
 
 from espalier.commands import demo as demo_command
 from espalier.commands import doctor as doctor_command
+from espalier.frontend import bundled
 
 folder = pytest.fixture(scope="module")(compiled)
 
@@ -45,6 +46,13 @@ def test_compile_keeps_the_model_unless_told_not_to(folder, tmp_path):
     assert onnx.load(folder / "dense" / "model.onnx") == onnx.load(folder / "net.onnx")
     output_of("compile", folder / "net.onnx", "-o", tmp_path / "out", "--no-keep-model")
     assert not (tmp_path / "out" / "model.onnx").exists()
+
+
+def test_compile_knows_the_bundled_networks(tmp_path):
+    data = json_of("compile", "resnet8-int8", "-o", tmp_path / "out")
+    assert len(data["layers"]) == 10
+    assert onnx.load(tmp_path / "out" / "model.onnx") == onnx.load(bundled.integer_model_path())
+    assert ", ".join(bundled.MODELS) in " ".join(output_of("compile", "--help").replace("│", " ").split())
 
 
 def test_compile_again_replaces_the_artifact(folder, tmp_path):

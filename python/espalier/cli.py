@@ -44,7 +44,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Model = Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="The network, an ONNX file.", show_default=False)]
+BUNDLED = "mcifarnet, mcifarnet-gated, resnet8-int8"
+Model = Annotated[
+    Path,
+    typer.Argument(
+        metavar="MODEL.onnx", help=f"The network, an ONNX file or one that is bundled: {BUNDLED}.", show_default=False
+    ),
+]
 Folder = Annotated[
     Path, typer.Argument(metavar="OUT", help="A folder that `espalier compile` wrote.", show_default=False)
 ]

@@ -67,3 +67,11 @@ def test_the_model_with_gates_computes_a_quarter_and_is_right_as_often(sample):
     outputs = [artifact(sample.images[i : i + 1]).argmax() for i in range(200)]
     assert np.mean(np.array(outputs) == sample.labels[:200]) > 0.86
     assert sum(one.macs for one in artifact.layers) < 0.3 * sum(one.macs_dense for one in artifact.layers)
+
+
+def test_the_integer_network_is_right_as_often(sample):
+    artifact = espalier.build(espalier.from_onnx(bundled.integer_model_path()))
+    pixels = sample.images[:200] * np.float32(bundled.STD).reshape(3, 1, 1) + np.float32(bundled.MEAN).reshape(3, 1, 1)
+    outputs = [artifact(np.rint(255 * one[None])).argmax() for one in pixels]
+    assert np.mean(np.array(outputs) == sample.labels[:200]) > 0.82
+    assert all(one.weights == "uniform<8>" for one in artifact.layers)

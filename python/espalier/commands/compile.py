@@ -1,4 +1,4 @@
-"""`espalier compile`: an ONNX file to a saved artifact."""
+"""`espalier compile`: an ONNX file, or a bundled network, to a saved artifact."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def run(
         artifact = api.build(mod, target, context.plan(), calibration, records=known, compress=compress)
         seconds = time.perf_counter() - start
         bar.begin("saving")
-        (with_model(artifact, model) if keep_model else artifact).save(output)
+        (with_model(artifact, models.model_file(model)) if keep_model else artifact).save(output)
     return _outcome(artifact, model, output, seconds)
 
 

@@ -33,11 +33,18 @@ class PlanOptions:
         return PassContext(config={PREFIX + name: value for name, value in vars(self).items() if value is not None})
 
 
-def read_model(path: Path, shapes: Sequence[str]):
-    """The IRModule of an ONNX file; shapes: texts such as "x=1,3,224,224"."""
+def model_file(model: Path) -> Path:
+    """The ONNX file that is meant: the file itself, or that of a bundled network's name if there is no such file."""
+    from espalier.frontend import bundled
+
+    return model if model.exists() else bundled.MODELS.get(str(model), model)
+
+
+def read_model(model: Path, shapes: Sequence[str]):
+    """The IRModule of an ONNX file or a bundled network; shapes: texts such as "x=1,3,224,224"."""
     import espalier
 
-    return espalier.from_onnx(path, _parse_shapes(shapes))
+    return espalier.from_onnx(model_file(model), _parse_shapes(shapes))
 
 
 def calibrate(mod, context: PassContext, steps: Steps, ranges: str = "mse", gates_from: Calibration | None = None):
