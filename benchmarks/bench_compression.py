@@ -1,22 +1,29 @@
 """How small does a network become, in which number format, and what does that cost?
 
 ResNet-20 and M-CifarNet for CIFAR-10, each compiled in every format after training, and every finished training that
-lies in benchmarks/checkpoints (`<name>/weights.pt`, as `python -m espalier.training` writes it). For each: top-1 of the
-compiled program on all 10,000 test images, the size of the weight container (codes, tables, multipliers, biases, gates)
-against the same parameters at 32 bits, the machine code beside it, bit operations, and the latency of one image.
+lies in benchmarks/checkpoints. For each: top-1 of the compiled program on all 10,000 test images, the size of the
+weight container (codes, tables, multipliers, biases, gates) against the same parameters at 32 bits, the machine code
+beside it, bit operations, and the latency of one image.
+
+Every row is kept in --folder as soon as it is known, with its program, and is not computed again. Latencies are
+measured last, by turns; --latency measures nothing else and writes the record of what is there.
 
 The bars: a network 34 times smaller or more that loses at most 0.3 points; after training alone, uniform<8> within 0.2
 points; focused<5> of ResNet-20 within 0.6 points.
 
     python benchmarks/bench_compression.py
-    python benchmarks/bench_compression.py --networks ResNet-20 --formats float32 bfloat16 --images 500
+    python benchmarks/bench_compression.py --networks ResNet-20 --formats float32 bfloat16 --sparsities 0
+    python benchmarks/bench_compression.py --latency
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+import json
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -25,15 +32,17 @@ import tvm
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
-from support import REPOSITORY
+from support import REPOSITORY, checkpoints
 from support.cifar10 import load_test, load_train, normalise, top1
 from support.networks import cifar_resnet, mcifarnet
 from support.records import write_record
 
 import espalier
+from espalier.core.files import write_atomically
 from espalier.core.formats import bit_operations, parse_format
+from espalier.measure.compare import interleave, summarise
 from espalier.report.tables import space
-from espalier.training import export, load_finished
+from espalier.training import export
 
 NETWORKS = {"ResNet-20": lambda: cifar_resnet(20), "M-CifarNet": mcifarnet}
 FORMATS = (
@@ -51,8 +60,8 @@ FORMATS = (
     *("focused<6>", "focused<5>", "focused<4>", "codebook<6>", "codebook<5>", "codebook<4>", "codebook<3>", "binary"),
 )
 SPARSITIES = (0.0, 0.5)
-CHECKPOINTS = REPOSITORY / "benchmarks" / "checkpoints"
-TEST_IMAGES, CALIBRATION_IMAGES, BATCH, REPEATS, SEED = 10_000, 512, 50, 50, 0
+FOLDER, ROW, PROGRAM = REPOSITORY / "benchmarks" / "out" / "compression", "row.json", "program"
+TEST_IMAGES, CALIBRATION_IMAGES, BATCH, ROUNDS, SEED = 10_000, 512, 50, 20, 0
 SMALLEST, MOST_LOST = 34.0, 0.3
 BARS = (("ResNet-20", "uniform<8>", 0.2), ("M-CifarNet", "uniform<8>", 0.2), ("ResNet-20", "focused<5>", 0.6))
 """Network, format of the weights, points of top-1 that may be lost; uniform<8> without any training."""
@@ -72,46 +81,95 @@ class Contender:
         """The network for so many images at once."""
         return espalier.from_torch(self.model, torch.zeros(batch, 3, 32, 32))
 
+    @property
+    def slug(self) -> str:
+        """A name for a folder."""
+        text = f"{self.network} {self.plan.weights} {self.plan.sparsity:g}" if self.trained == "no" else self.network
+        return re.sub("[^A-Za-z0-9.]+", "-", text).strip("-")
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=tuple(NETWORKS))
     parser.add_argument("--formats", nargs="+", default=FORMATS)
-    parser.add_argument("--images", type=int, default=TEST_IMAGES, help="test images, the first of them")
+    parser.add_argument("--sparsities", nargs="+", type=float, default=SPARSITIES)
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="where rows and programs are kept")
+    parser.add_argument("--latency", action="store_true", help="only of the rows that are there")
     options = parser.parse_args()
     espalier.set_threads(1)
-    images, labels = load_test()
-    test = normalise(images[: options.images]), labels[: options.images]
-    contenders = [*after_training(options.networks, options.formats), *finished(CHECKPOINTS)]
-    rows = [measure(one, test) for one in track(contenders, "compiling and measuring")]
+    if not options.latency:
+        images, labels = load_test()
+        test = normalise(images), labels
+        contenders = [*after_training(options.networks, options.formats, options.sparsities), *finished()]
+        for one in track(contenders, "compiling and classifying"):
+            kept(one, test, options.folder)
+    rows = timed(options.folder)
     Console(width=160).print(table(rows), verdict(rows))
-    if options.images == TEST_IMAGES and tuple(options.networks) == tuple(NETWORKS):
-        write_record("compression", rows)
+    write_record("compression", rows)
 
 
-def after_training(networks, formats) -> Iterator[Contender]:
+def kept(one: Contender, test, folder: Path) -> None:
+    """Compute a row, unless it is there."""
+    path = folder / one.slug / ROW
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    row = measure(one, test, path.parent / PROGRAM)
+    write_atomically(path, json.dumps(row).encode())
+
+
+def timed(folder: Path) -> list[dict]:
+    """The rows of a folder with the latencies of their programs, by turns within each network."""
+    rows = {path.parent: json.loads(path.read_text()) for path in sorted(folder.glob(f"*/{ROW}"))}
+    image = tvm.runtime.tensor(np.zeros((1, 3, 32, 32), "float32"))
+    for network in NETWORKS:
+        runs = {}
+        for path in [path for path, row in rows.items() if is_of(row, network) and "refused" not in row]:
+            program = espalier.load(path / PROGRAM).program
+            runs[path] = partial(program.machine["main"], image, *program.parameter_tensors)
+        for path, timing in summarise(interleave(runs, ROUNDS)).items():
+            rows[path] |= {"latency_s": timing.median_s, "quartiles_s": [timing.quartile1_s, timing.quartile3_s]}
+    return sorted(rows.values(), key=_order)
+
+
+def _order(row: dict) -> tuple:
+    weights = row["plan"]["default"].get("weights", "float32")
+    place = FORMATS.index(weights) if weights in FORMATS else len(FORMATS)
+    return [is_of(row, one) for one in NETWORKS][::-1], row["trained"], place, row["plan"]["default"].get("sparsity", 0)
+
+
+def after_training(networks, formats, sparsities: Sequence[float]) -> Iterator[Contender]:
     """Every format for every network, dense and with the smallest weights pruned."""
-    for network in networks:
-        model = NETWORKS[network]()
-        for weights in formats:
-            for sparsity in SPARSITIES if parse_format(weights).has_zero else SPARSITIES[:1]:
-                yield Contender(network, "no", espalier.Plan(weights=weights, sparsity=sparsity), model)
+    for sparsity in sparsities:
+        for network in networks:
+            for weights in formats:
+                if not sparsity or parse_format(weights).has_zero:
+                    plan = espalier.Plan(weights=weights, sparsity=sparsity)
+                    yield Contender(network, "no", plan, model_of(network))
 
 
-def finished(folder: Path) -> Iterator[Contender]:
-    """Networks that were trained with gates, masks or quantizers."""
-    for path in sorted(folder.glob("*/weights.pt")):
-        model = load_finished(path)
-        _, plan, calibration = export(model, torch.zeros(1, 3, 32, 32))
-        yield Contender(path.parent.name, "yes", plan, model, calibration)
+@cache
+def model_of(network: str) -> torch.nn.Module:
+    """A network with its published weights."""
+    return NETWORKS[network]()
 
 
-def measure(one: Contender, test) -> dict:
-    """One row of the table; a network that the compiler refuses has the reason instead."""
+def finished() -> Iterator[Contender]:
+    """Networks that were trained with gates or quantizers."""
+    for one in map(checkpoints.finished, sorted(checkpoints.FOLDER.glob("*.pt"))):
+        if not (one.recipe.is_gated or one.recipe.is_quantized):
+            continue
+        _, plan, calibration = export(one.model, torch.zeros(1, 3, 32, 32))
+        yield Contender(one.name, "yes", plan, one.model, calibration)
+
+
+def measure(one: Contender, test, program: Path) -> dict:
+    """One row of the table, without its latency; a network that the compiler refuses has the reason instead."""
     try:
         single, many = compiled(one, 1), compiled(one, BATCH)
     except espalier.EspalierError as error:
         return {**named(one), "refused": str(error)}
+    single.save(program)
     size = single.program.sizes()
     return {
         **named(one),
@@ -126,7 +184,6 @@ def measure(one: Contender, test) -> dict:
             for cause in ("by_pruning", "by_format", "by_coding")
         },
         "bit_operations": operations(single),
-        "latency_s": single.profile(test[0][:1], repeats=REPEATS).latency_s,
     }
 
 
@@ -140,10 +197,17 @@ def compiled(one: Contender, batch: int) -> espalier.Artifact:
     if one.calibration is not None:  # trained: the module that belongs to it comes from its export
         mod, plan, calibration = export(one.model, torch.zeros(batch, 3, 32, 32))
         return espalier.build(mod, plan=plan, calibration=calibration, compress=True)
-    mod, calibration = one.module(batch), None
+    calibration = None
     if parse_format(one.plan.weights).is_quantized:
-        calibration = espalier.calibrate(mod, calibration_images(), one.plan)
-    return espalier.build(mod, plan=one.plan, calibration=calibration, compress=True)
+        calibration = ranges_of(one.network, one.plan.sparsity)
+    return espalier.build(one.module(batch), plan=one.plan, calibration=calibration, compress=True)
+
+
+@cache
+def ranges_of(network: str, sparsity: float) -> espalier.Calibration:
+    """The ranges of the activations, which are the same for all formats of the weights."""
+    mod = espalier.from_torch(model_of(network), torch.zeros(BATCH, 3, 32, 32))
+    return espalier.calibrate(mod, calibration_images(), espalier.Plan(weights="uniform<8>", sparsity=sparsity))
 
 
 def calibration_images() -> np.ndarray:

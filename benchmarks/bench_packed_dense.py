@@ -1,9 +1,9 @@
 """Does a dense layer that waits for its weights get faster with fewer bits?
 
-A dense layer of bytes at batch 1, with int8 weights and with codebooks of 1 to 6 bits, whose codes stay packed in memory.
-Each call takes other weights: together they are at least four times the last-level cache, so that they come from memory.
-Beside them a loop that reads as many bytes and does little else: the bandwidth that bounds them all. By turns in one
-process. The bar: codebook<4> at least 1.7 times faster than int8.
+A dense layer of bytes at batch 1, with int8 weights and with codebooks of 1 to 6 bits, whose codes stay packed in
+memory. Each call takes other weights: together they are at least four times the last-level cache, so that they come
+from memory. Beside them a loop that reads as many bytes and does little else: the bandwidth that bounds them all. By
+turns in one process. The bar: codebook<4> at least 1.7 times faster than int8.
 
     python benchmarks/bench_packed_dense.py [--threads 1 2] [--rounds 31]
 """

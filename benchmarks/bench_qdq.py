@@ -1,8 +1,8 @@
 """Does a network that comes quantized classify as it does in ONNX Runtime?
 
 ResNet-20 and M-CifarNet for CIFAR-10, quantized by ONNX Runtime on training images (QDQ form, uint8 activations, int8
-weights per channel), in ONNX Runtime and compiled by Espalier, on all 10,000 test images. The bar: the same class for at
-least 99.9 % of them.
+weights per channel), in ONNX Runtime and compiled by Espalier, on all 10,000 test images. The bar: the same class for
+at least 99.9 % of them.
 
     python benchmarks/bench_qdq.py
 """
@@ -43,7 +43,10 @@ def measure(name: str, batches: np.ndarray, labels: np.ndarray) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         real = export(NETWORKS[name](), training[0], Path(folder) / "float32.onnx")
         path = quantize(real, training, Path(folder) / "int8.onnx")
-        peer, artifact = open_peer("onnxruntime", path, {INPUT: training[0].shape}), espalier.build(espalier.from_onnx(path))
+        peer, artifact = (
+            open_peer("onnxruntime", path, {INPUT: training[0].shape}),
+            espalier.build(espalier.from_onnx(path)),
+        )
         theirs = first_outputs(lambda x: peer.run({INPUT: x}), batches)
         ours = first_outputs(lambda x: [artifact(x)], batches)
     return {

@@ -43,6 +43,15 @@ def test_a_record_can_be_repeated(tmp_path, monkeypatch):
     assert [entry.name for entry in tmp_path.iterdir()] == ["density.json"]
 
 
+def test_rows_of_a_record_are_replaced_by_key(tmp_path):
+    first = [{"network": "a", "threads": 1, "ms": 3}, {"network": "b", "threads": 1, "ms": 4}]
+    assert records.merged_rows("models", first, ("network", "threads"), tmp_path) == first
+    records.write_record("models", first, tmp_path)
+    again = [{"network": "a", "threads": 1, "ms": 2}, {"network": "a", "threads": 2, "ms": 1}]
+    merged = records.merged_rows("models", again, ("network", "threads"), tmp_path)
+    assert [(row["network"], row["threads"], row["ms"]) for row in merged] == [("a", 1, 2), ("b", 1, 4), ("a", 2, 1)]
+
+
 def test_a_record_holds_no_path(tmp_path):
     with pytest.raises(ValueError, match="has no meaning elsewhere"):
         records.write_record("density", {"model": str(REPOSITORY / "model.onnx")}, tmp_path)
@@ -140,7 +149,9 @@ def test_probes_do_the_work_that_they_claim():
     assert peak.work == peak_flops_done(isa, 1) == 2 * STEPS * (isa.registers - 8) * isa.lanes
     products = probes.peak_probe_int8(isa, target)
     assert products.work == 4 * peak.work
-    for probe in (copy, peak, products):
+    reading = probes.read_probe(isa, target, 1 << 14)
+    assert reading.work == 1 << 14
+    for probe in (copy, peak, products, reading):
         probe.run()
 
 

@@ -1,9 +1,9 @@
 """How fast are quantized networks, compared with the libraries that people use?
 
-ONNX Runtime quantizes a network (QDQ form: uint8 activations, int8 weights per channel). That one file runs in Espalier,
-ONNX Runtime and OpenVINO, on the same threads, by turns in one process, batch 1. The bar: at most 1.1 times the best
-peer's time. Beside it the network as Espalier quantizes it itself (uniform<8>), and that with gates at d = 0.5 with
-random predictors, against the best peer's dense time: at least 2 times faster. Inputs, weights and the images that
+ONNX Runtime quantizes a network (QDQ form: uint8 activations, int8 weights per channel). That one file runs in
+Espalier, ONNX Runtime and OpenVINO, on the same threads, by turns in one process, batch 1. The bar: at most 1.1 times
+the best peer's time. Beside it the network as Espalier quantizes it itself (uniform<8>), and that with gates at d = 0.5
+with random predictors, against the best peer's dense time: at least 2 times faster. Inputs, weights and the images that
 ranges are observed on are random.
 
 Networks can be measured in several runs: the record keeps what it has of the others.

@@ -20,8 +20,8 @@ from espalier.targets.cpu import Isa
 from .kernels import compiled
 
 CHUNKS, VECTORS, STREAMS = 16, 4, 4
-"""A copy is divided among the threads in so many parts, at most; and is unrolled to so many vectors. Reading goes on in so
-many places at once: more than one keeps more requests to memory under way."""
+"""A copy is divided among the threads in so many parts, at most; and is unrolled to so many vectors. Reading goes on in
+so many places at once: more than one keeps more requests to memory under way."""
 
 
 @dataclass(frozen=True)

@@ -28,9 +28,13 @@ LARGEST = (1 << 24) - 1
 
 @st.composite
 def residuals(draw) -> ResidualArithmetic:
-    """Plain ones and others, with and without limits of their own."""
+    """Plain ones and others, with and without limits of their own; with limits also those with long multipliers."""
     if draw(st.booleans()):
         return ResidualArithmetic(draw(st.sampled_from([0, 3, 128])))
+    if draw(st.booleans()):
+        own, other = (draw(st.sampled_from([1 << 22, 3 << 22, 12_345_678, LARGEST])) for _ in range(2))
+        zero, shift = draw(st.sampled_from([0, 5, 255])), draw(st.sampled_from([13, 23, 24]))
+        return ResidualArithmetic(zero, own, other, shift, *draw(st.sampled_from([(-128, 127), (-40, 215)])))
     own, other = (draw(st.sampled_from([1, 1000, 700_000, (1 << 20) - 1])) for _ in range(2))
     limits = draw(st.sampled_from([(None, None), (-128, 127), (-40, 215)]))
     zero, shift = draw(st.sampled_from([0, 5, 255])), draw(st.sampled_from([0, 7, 19]))

@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 
 from espalier.training.checkpoint import load_checkpoint  # noqa: E402
 from espalier.training.data import Images  # noqa: E402
-from espalier.training.export import export  # noqa: E402
+from espalier.training.exporting import export  # noqa: E402
 from espalier.training.finished import load_finished  # noqa: E402
 from espalier.training.loop import CHECKPOINT, WEIGHTS, Training, top1_percent  # noqa: E402
 from espalier.training.networks import NETWORKS  # noqa: E402

@@ -17,7 +17,7 @@ torch = pytest.importorskip("torch")
 from training_networks import Chain, Mobile, Residual, draw_gates, example, network  # noqa: E402
 
 from espalier.build import planned  # noqa: E402
-from espalier.training.export import export  # noqa: E402
+from espalier.training.exporting import export  # noqa: E402
 from espalier.training.gates import found_gates, insert_gates, set_density  # noqa: E402
 from espalier.training.integer_eval import IntegerNetwork  # noqa: E402
 from espalier.training.quantizers import insert_quantizers, refit, settle  # noqa: E402
@@ -80,6 +80,15 @@ def test_torch_evaluates_the_integers_that_are_exported(kind, plan):
     else:
         np.testing.assert_array_equal(got, expected)
     assert len(np.unique(got.round(4), axis=0)) == 8
+
+
+def test_a_network_with_gates_alone_is_exported_too():
+    model, x = float_network(Residual, Plan(density=0.5, granularity=1)).eval(), example(2)
+    mod, exported, calibration = export(model, x)
+    assert exported.layers
+    got = espalier.build(mod, plan=exported, calibration=calibration, lower=False)(x.numpy())
+    with torch.no_grad():
+        np.testing.assert_allclose(got, model(x).numpy(), rtol=1e-4, atol=1e-5)
 
 
 def test_the_compiled_program_has_the_integers_that_torch_evaluated():

@@ -13,12 +13,13 @@ from espalier.core.layers import ChannelGateSpec
 from espalier.targets.cpu import Isa
 
 from ..layout import Layout
+from ..packing import packing
 from .channel_gate import ChannelGateKernel
-from .dense_int8 import pack_dense_quads
+from .dense_int8 import rows_of_quads
 from .emit import lanes_from, spread, vector_type
 from .int8 import QUAD, dot_quads
 from .integer_glue import sum_of_plane
-from .lists import for_each_channel
+from .lists import filled_up, for_each_channel
 from .requantize import half_even
 
 
@@ -38,7 +39,13 @@ def pack_gate(spec: ChannelGateSpec, phi: np.ndarray, rho: np.ndarray, lanes: in
         raise InvalidModelError(
             f"layer {spec.name}: the scores of its channel gate can reach {worst}, accepted are those below 2^31"
         )
-    return {"phi": pack_dense_quads(phi.T, lanes), "rho": np.pad(rho, (0, -len(rho) % lanes))}
+    return {"phi": pack_predictor(phi, lanes), "rho": filled_up(rho, lanes)}
+
+
+@packing
+def pack_predictor(phi: np.ndarray, lanes: int) -> np.ndarray:
+    """int8 [C_in, C_out] to [C_out/lanes, C_in/4, 4 lanes]."""
+    return rows_of_quads(phi.T, lanes)
 
 
 class _IntegerGate(ChannelGateKernel):

@@ -15,6 +15,7 @@ from tvm.script.ir_builder import tirx as T
 from espalier.core.layers import DenseSpec
 from espalier.targets.cpu import Isa
 
+from ..packing import packing
 from .emit import PARALLEL_MACS, Accumulators, build_kernel, lanes_from, loop, tiles
 from .int8 import QUAD, dot_quads
 from .lists import for_each_channel
@@ -31,12 +32,28 @@ def pack_dense_quads(weight: np.ndarray, lanes: int, codes: Codes | None = None)
 
     It is filled up with zeros; codes with a value that they have anyway, which meets inputs of zero.
     """
-    steps = codes.group if codes else 1
+    return pack_rows_of_codes(weight, lanes, codes.bits) if codes else pack_rows_of_quads(weight, lanes)
+
+
+@packing
+def pack_rows_of_quads(weight: np.ndarray, lanes: int) -> np.ndarray:
+    """`pack_dense_quads` without codes."""
+    return rows_of_quads(weight, lanes)
+
+
+@packing
+def pack_rows_of_codes(weight: np.ndarray, lanes: int, bits: int) -> np.ndarray:
+    """`pack_dense_quads` with codes of so many bits."""
+    codes = Codes(bits)
+    return codes.pack(rows_of_quads(weight, lanes, codes.group, weight.min()))
+
+
+def rows_of_quads(weight: np.ndarray, lanes: int, steps: int = 1, fill: int = 0) -> np.ndarray:
+    """int8 [C_out, C_in] to [C_out/lanes, C_in/4, 4 lanes], filled up to a multiple of so many steps."""
     width = ((0, -len(weight) % lanes), (0, -weight.shape[1] % (QUAD * steps)))
-    padded = np.pad(weight, width, constant_values=weight.min() if codes else 0)
+    padded = np.pad(weight, width, constant_values=fill)
     quads = padded.reshape(len(padded) // lanes, lanes, -1, QUAD).transpose(0, 2, 1, 3)
-    quads = np.ascontiguousarray(quads).reshape(*quads.shape[:2], lanes * QUAD)
-    return codes.pack(quads) if codes else quads
+    return np.ascontiguousarray(quads).reshape(*quads.shape[:2], lanes * QUAD)
 
 
 def dense_int8(

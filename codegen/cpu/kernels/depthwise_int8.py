@@ -17,6 +17,7 @@ from tvm.script.ir_builder import tirx as T
 from espalier.targets.cpu import Isa
 
 from ..layout import Layout
+from ..packing import packing
 from .depthwise_blocked import DepthwiseConvolution
 from .direct import DirectConvolution
 from .emit import lanes_from
@@ -127,9 +128,15 @@ def _repeated(group: Group, times: int, stride: int) -> Group:
 
 def pack_taps(weight: np.ndarray, problem: ConvProblem) -> np.ndarray:
     """int8 [C, 1, R, S] to [C/16, R, patterns, 64]: the four weights of a channel lie side by side."""
-    channels, _, rows, taps = weight.shape
+    return pack_patterns(weight, *(tap for taps in Cover(problem).patterns for tap in taps))
+
+
+@packing
+def pack_patterns(weight: np.ndarray, *taps: int) -> np.ndarray:
+    """`pack_taps` for patterns of four taps each, one after another."""
+    channels, _, rows, _ = weight.shape
     padded = np.pad(weight[:, 0], ((0, -channels % _LANES), (0, 0), (0, 1)))  # the tap -1 is 0
-    picked = padded[:, :, np.array(Cover(problem).patterns)]  # [C, R, patterns, 4]
+    picked = padded[:, :, np.array(taps).reshape(-1, QUAD)]  # [C, R, patterns, 4]
     blocks = picked.reshape(-1, _LANES, rows, picked.shape[2], QUAD).transpose(0, 2, 3, 1, 4)
     return np.ascontiguousarray(blocks.reshape(*blocks.shape[:3], _LANES * QUAD))
 

@@ -54,6 +54,12 @@ def for_each_losing_block(winners, problem: ConvProblem, block: int, body: Calla
 
 
 @packing
+def filled_up(array: np.ndarray, block: int) -> np.ndarray:
+    """[C] with zeros up to a multiple of `block`."""
+    return np.pad(array, (0, -len(array) % block))
+
+
+@packing
 def whole_blocks(array: np.ndarray, block: int) -> np.ndarray:
     """float32 [..., C] with C extended by zeros to a multiple of `block`."""
     width = [(0, 0)] * (array.ndim - 1) + [(0, -array.shape[-1] % block)]

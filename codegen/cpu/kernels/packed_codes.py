@@ -14,6 +14,7 @@ from tvm.script.ir_builder import tirx as T
 
 from espalier.targets.cpu import Isa
 
+from ..packing import packing
 from .int8 import QUAD
 
 TABLE = 64
@@ -67,9 +68,7 @@ class Codes:
 
     def table(self, weight: np.ndarray) -> np.ndarray:
         """int8 [64]: what the codes of a weight stand for, repeated."""
-        levels = np.unique(weight)
-        filled = np.pad(levels, (0, (1 << self.bits) - len(levels)))
-        return np.tile(filled, TABLE >> self.bits).astype(np.int8)
+        return table_of_levels(weight, self.bits)
 
     def bind_table(self, table):
         """The table in a register."""
@@ -92,6 +91,14 @@ class Codes:
         index = tirx.reinterpret(f"int8x{TABLE}", index)
         values = T.call_llvm_pure_intrin(f"int8x{TABLE}", _LOOK_UP, table, index)
         return tirx.reinterpret("int32x16", values)
+
+
+@packing
+def table_of_levels(weight: np.ndarray, bits: int) -> np.ndarray:
+    """int8 [64]: the values of a weight in ascending order, 2^bits of them again and again."""
+    levels = np.unique(weight)
+    filled = np.pad(levels, (0, (1 << bits) - len(levels)))
+    return np.tile(filled, TABLE >> bits).astype(np.int8)
 
 
 def codes_of(weight: np.ndarray, isa: Isa, together: int | None = None) -> Codes | None:

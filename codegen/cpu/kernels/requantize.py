@@ -14,12 +14,14 @@ from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
 from espalier.core.errors import InvalidModelError
-from espalier.core.integer import LayerArithmetic
+from espalier.core.integer import ADD_BITS, LayerArithmetic, ResidualArithmetic
 from espalier.core.layers import LayerSpec
 from espalier.targets.cpu import Isa
 
+from ..packing import packing
 from . import narrow
 from .emit import spread, vector_type
+from .lists import filled_up
 
 NARROW, FUSED, WIDE, REAL = "narrow", "fused", "wide", "real"
 """By one multiply-add in float32, with results of at most 16 bits (`narrow`) or of any size; by products of 64 bits;
@@ -30,6 +32,9 @@ _EXACT = 1 << 24
 
 _MAGIC, _MAGIC_BITS, _WHOLE = 1.5 * 2**23, 0x4B400000, 1 << 22
 """Added to a number below 2^22 in magnitude, the sum's last bit counts ones; and the bits of the magic number."""
+
+_PART = 12
+"""Bits of the lower part of a residual's multipliers, where their products with sums do not fit 32 bits as they are."""
 
 _BEYOND = 512
 """Results of this magnitude are clipped whatever the zero point."""
@@ -75,18 +80,32 @@ def sum_range(spec: LayerSpec, constants: dict[str, np.ndarray]) -> tuple[np.nda
 
 def packed_constants(spec: LayerSpec, constants: dict[str, np.ndarray], lanes: int, rounding: str) -> dict:
     """bias, corrected for the input's zero point, and multiplier or scale, filled up to whole vectors."""
-    weight = constants["weight"].astype(np.int64)
-    bias = constants.get("bias", np.zeros(len(weight), np.int32)).astype(np.int64)
-    bias = bias - spec.integer.x_zero * weight.reshape(len(weight), -1).sum(1)
-    packed = {"bias": bias.astype(np.uint32).view(np.int32)}  # the sums are those of 32 bits, whatever the start
+    bias = [constants["bias"]] if "bias" in constants else []
+    packed = {"bias": start_of_sums(constants["weight"], spec.integer.x_zero, lanes, *bias)}
     if rounding == REAL:
-        packed["scale"] = constants["scale"].astype(np.float32)
+        packed["scale"] = filled_up(constants["scale"], lanes)
     elif rounding in (NARROW, FUSED):
-        packed["multiplier"] = np.ldexp(constants["multiplier"].astype(np.float32), -spec.integer.shift)
+        packed["multiplier"] = real_multiplier(constants["multiplier"], spec.integer.shift, lanes)
     else:
-        packed["multiplier"] = constants["multiplier"].astype(np.int32)
-    width = (0, -len(weight) % lanes)
-    return {role: np.pad(array, width) for role, array in packed.items()}
+        packed["multiplier"] = filled_up(constants["multiplier"], lanes)
+    return packed
+
+
+@packing
+def start_of_sums(weight: np.ndarray, x_zero: int, lanes: int, *bias: np.ndarray) -> np.ndarray:
+    """int32: the bias, none or one, less what the input's zero point adds; filled up to whole vectors."""
+    start = -x_zero * weight.astype(np.int64).reshape(len(weight), -1).sum(1) + sum(
+        one.astype(np.int64) for one in bias
+    )
+    start = start.astype(np.uint32).view(np.int32)  # the sums are those of 32 bits, whatever the start
+    return np.pad(start, (0, -len(start) % lanes))
+
+
+@packing
+def real_multiplier(multiplier: np.ndarray, shift: int, lanes: int) -> np.ndarray:
+    """float32: multiplier / 2^shift, filled up to whole vectors."""
+    real = np.ldexp(multiplier.astype(np.float32), -shift)
+    return np.pad(real, (0, -len(real) % lanes))
 
 
 def argument_types(rounding: str) -> dict[str, str]:
@@ -116,7 +135,13 @@ def _limit(spec: LayerSpec) -> int | None:
         limit = max(limit, abs(residual.low), abs(residual.high))
     largest = limit * residual.own + 255 * residual.other + (1 << residual.shift)
     boosted = 255 * ((largest >> residual.shift) + 1) + (1 << one.pi_shift)
-    return limit if max(largest, boosted) < 1 << 31 and limit < _WHOLE - 2 * _BEYOND else None
+    summed = largest >> _PART if _in_parts(residual) else largest
+    return limit if max(summed, boosted, limit << _PART + 1) < 1 << 31 and limit < _WHOLE - 2 * _BEYOND else None
+
+
+def _in_parts(residual: ResidualArithmetic) -> bool:
+    """Whether the multipliers are divided into an upper and a lower part."""
+    return max(residual.own, residual.other) >= 1 << ADD_BITS and residual.shift > _PART
 
 
 class Requantization:
@@ -204,11 +229,26 @@ class Requantization:
             one = self.one.residual
             if one.low is not None:
                 total = tirx.min(tirx.max(total, self._number(one.low)), self._number(one.high))
-            other = (self._of(residual) - self._number(one.zero)) * self._number(one.other)
-            total = self._rounded(total * self._number(one.own) + other, one.shift)
+            total = self._added(total, self._of(residual) - self._number(one.zero), one)
         if pi is not None and not self.boosts_inside:
             total = self._rounded(tirx.max(total, self._number(0)) * self._of(pi), self.one.pi_shift)
         return limited(total, self.one, self.word, self.lanes)
+
+    def _added(self, total, other, one: ResidualArithmetic):
+        """RNE(total * own + other * other's multiplier, 1, shift)."""
+
+        def sums(own: int, factor: int):
+            return total * self._number(own) + other * self._number(factor)
+
+        if self.word == "int64" or not _in_parts(one):
+            return self._rounded(sums(one.own, one.other), one.shift)
+        mask = (1 << _PART) - 1
+        lower = T.bind(sums(one.own & mask, one.other & mask))
+        upper = T.bind(sums(one.own >> _PART, one.other >> _PART) + (lower >> self._number(_PART)))
+        shift = one.shift - _PART
+        odd = (upper >> self._number(shift)) & self._number(1)
+        more = tirx.min(lower & self._number(mask), self._number(1))  # past the half there is no tie
+        return (upper + self._number((1 << (shift - 1)) - 1) + (odd | more)) >> self._number(shift)
 
     def _rounded(self, product, shift: int):
         return half_even(product, shift, self.word, self.lanes)

@@ -12,6 +12,7 @@ from espalier.core.calibration import Calibration, Range
 from espalier.core.plan import Plan
 from espalier.passes import pipeline
 from espalier.passes.analysis.gate_sites import GateSites
+from espalier.passes.prune.prune_weights import PruneWeights
 from espalier.passes.prune.replace_weights import ReplaceWeights
 from espalier.passes.quantize.integer_tensors import IntegerTensors
 from espalier.passes.quantize.tensor_names import gate_names, tensor_names
@@ -36,7 +37,7 @@ def observed_ranges(
     found = IntegerTensors.of(pipeline.apply(prepared, pipeline.prune_phase(plan, calibration)), plan)
     if not found.layers:
         return {}
-    prepared = pipeline.apply(prepared, [ReplaceWeights(calibration)])
+    prepared = pipeline.apply(prepared, [ReplaceWeights(calibration), PruneWeights(plan)])
     interpreter = Interpreter(prepared)
     watch = _Watch(found, tensor_names(interpreter.flow))
     sites = GateSites.of(prepared, plan)

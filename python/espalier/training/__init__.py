@@ -21,7 +21,7 @@ _HOMES = {
     "export_onnx": "onnx_export",
     "insert_quantizers": "quantizers",
     "IntegerNetwork": "integer_eval",
-    "export": "export",
+    "export": "exporting",  # a module of the name would hide the function
     "load_finished": "finished",
 }
 

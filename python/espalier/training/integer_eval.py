@@ -16,7 +16,7 @@ from ..build import planned
 from ..core.calibration import Calibration
 from ..core.plan import Plan
 from ..ir.dataflow import Dataflow, constant
-from .export import export
+from .exporting import export
 from .layer_operators import OPERATORS
 from .stock_operators import stock
 

@@ -20,7 +20,7 @@ from ..core.formats import Format, parse_format
 from ..core.plan import Plan
 from ..passes.quantize.scales import Numbers
 from .activation_quantizers import ActivationQuantizer, QuantizedGate
-from .export import export_float
+from .exporting import export_float
 from .gates import GATES
 from .layer_ends import LayerEnds
 from .numbers import LayerNumbers, layer_numbers, observed

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from oracles.graphs import Graph, random_calibration
+from oracles.integer_networks import gated_network, residual_network
 from oracles.networks import plain, residual
 from tvm import relax
 
 import espalier
 from espalier.codegen.container.weight_container import decode
+from espalier.codegen.cpu.generate import generate
 from espalier.codegen.cpu.packing import digest_of, pack, packing, recorded
+from espalier.codegen.cpu.parameters import OTHER, Parameters
 from espalier.codegen.cpu.program import DESCRIPTION, LIBRARY, WEIGHTS
 from espalier.core.artifact import MANIFEST
 from espalier.core.errors import CorruptArtifactError
 from espalier.core.files import sha256_of
 from espalier.core.plan import Plan
+from espalier.targets.resolve import resolve_target
 
 DENSE, SPARSE = Plan(), Plan(sparsity=0.8)
 NETWORKS = {
@@ -51,6 +56,19 @@ def test_outputs_are_the_same_bits_before_and_after_loading(name, tmp_path):
     np.testing.assert_array_equal(compressed(x), expected(x))
     compressed.save(tmp_path / "out")
     np.testing.assert_array_equal(espalier.load(tmp_path / "out")(x), expected(x))
+
+
+@pytest.mark.parametrize(
+    "mod", [residual_network(16), gated_network(32, 16, "output", True)], ids=["taps and codes", "gates"]
+)
+def test_integers_are_stored_as_the_network_has_them(mod):
+    shape = tuple(map(int, mod["main"].params[0].ty.shape))
+    x, target = np.random.default_rng(0).uniform(-1, 4, shape).astype(np.float32), resolve_target("llvm")
+    expected, compressed = (generate(mod, target, compress=one) for one in (False, True))
+    assert not [name for name in compressed.parameters.arrays if name.endswith(OTHER)]
+    again = Parameters(decode(compressed.container.content), compressed.parameters.recipes)
+    loaded = dataclasses.replace(compressed, parameters=again)
+    np.testing.assert_array_equal(loaded.run([x])[0], expected.run([x])[0])
 
 
 def test_reference_bodies_too(tmp_path):

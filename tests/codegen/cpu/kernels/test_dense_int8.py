@@ -15,7 +15,8 @@ from oracles.running import BYTES, HERE, drawn, every_isa_of_bytes, run_kernel
 from espalier.codegen.cpu.kernels.dense_int8 import dense_int8, pack_dense_quads
 from espalier.codegen.cpu.kernels.int8 import as_kernels_take_it
 from espalier.codegen.cpu.kernels.packed_codes import codes_of
-from espalier.codegen.cpu.kernels.requantize import packed_constants, rounding_of
+from espalier.codegen.cpu.kernels.requantize import FUSED, packed_constants, rounding_of
+from espalier.core.integer import LayerArithmetic, ResidualArithmetic
 from espalier.core.layers import ActiveList, DenseSpec
 
 VBMI = BYTES[0]
@@ -67,6 +68,29 @@ def test_dense_of_bytes(isa):
 @given(layers(), st.integers(0, 2), st.sampled_from([1, 2, 3, 4, 5, 8, 16, 17, 32, 50, 64, 65]))
 def test_weights_that_stay_packed(layer, seed, levels):
     check(layer, VBMI, seed, levels)
+
+
+@pytest.mark.parametrize("factors", [(1 << 22, 3 << 22, 23), (12_345_678, 9_876_543, 23), (16_777_215, 1, 24)])
+def test_every_sum_and_residual_with_multipliers_of_24_bits(factors):
+    """Sums are the biases, -256 .. 255; one row for each residual. The first multipliers make ties."""
+    residual = ResidualArithmetic(100, *factors, low=-256, high=255)
+    spec = DenseSpec("fc", ("x", "weight", "bias", "residual", "multiplier"), format="int8", out_format="uint8")
+    spec = dataclasses.replace(spec, integer=LayerArithmetic(0, zero=128, residual=residual))
+    arrays = {
+        "x": np.zeros((256, 4), np.uint8),
+        "weight": np.zeros((512, 4), np.int8),
+        "bias": np.arange(-256, 256, dtype=np.int32),
+        "residual": np.repeat(np.arange(256, dtype=np.uint8)[:, None], 512, axis=1),
+        "multiplier": np.ones(512, np.int32),
+    }
+    isa = next(isa for isa in BYTES if {isa.feature} <= HERE)
+    assert rounding_of(spec, arrays, isa) == FUSED
+    expected = integers.layer(spec, arrays)
+    arrays |= packed_constants(spec, arrays, isa.lanes, FUSED) | {
+        "weight": pack_dense_quads(arrays["weight"], isa.lanes)
+    }
+    kernel = dense_int8(spec, (256, 4), 512, isa, FUSED)
+    np.testing.assert_array_equal(run_kernel(kernel, isa, *(arrays[role] for role in spec.roles))[0], expected)
 
 
 @pytest.mark.parametrize("bits", range(1, 7))

@@ -36,7 +36,7 @@ def export(model: fx.GraphModule, example) -> tuple[tvm.IRModule, Plan, Calibrat
             "the network has no channel gates and no quantizers; insert them with espalier.training.insert_gates or "
             "espalier.training.insert_quantizers"
         )
-    mod, plan, calibration = export_float(_without_quantizers(model), model.meta[PLAN], example)
+    mod, plan, calibration = export_float(_without_quantizers(model), model.meta.get(PLAN, Plan()), example)
     return mod, plan, dataclasses.replace(calibration, ranges=model.meta.get(RANGES, {}), quantized=codes)
 
 
