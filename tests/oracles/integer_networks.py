@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 
 import numpy as np
 import tvm
@@ -31,7 +32,7 @@ class IntegerNetwork:
     """Collects operators; weights are random. boosts: whether gates boost."""
 
     def __init__(self, *shape: int, seed: int = 0, boosts: bool = True):
-        self.random, self.boosts = np.random.default_rng(seed), boosts
+        self.random, self.boosts, self.gates = np.random.default_rng(seed), boosts, itertools.count()
         self.builder, self.scopes = relax.BlockBuilder(), contextlib.ExitStack()
         self.x = relax.Var("x", relax.TensorType(shape, "float32"))
         self.scopes.enter_context(self.builder.function("main", [self.x]))
@@ -116,7 +117,7 @@ class IntegerNetwork:
         arithmetic = GateArithmetic(x_zero, int(multiplier[0]), shift, 3, 9)
         roles = ("x", "phi", "rho", "active") if active else ("x", "phi", "rho")
         mode = "boost" if self.boosts else "select"
-        spec = ChannelGateSpec("gate", mode, granularity, kept, roles, active and active[0], integer=arithmetic)
+        spec = ChannelGateSpec(f"gate{next(self.gates)}", mode, granularity, kept, roles, active and active[0], integer=arithmetic)
         phi = relax.const(self.random.integers(-128, 128, (c_in, channels)).astype("int8"))
         rho = relax.const(self.random.integers(0, 9000, channels).astype("int32"))
         arguments = [x, phi, rho, *([active[1]] if active else [])]
