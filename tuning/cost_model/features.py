@@ -1,4 +1,7 @@
-"""What a learned cost model sees of a convolution's choice, by name. Sizes are natural logarithms, so that ratios are differences."""
+"""What a learned cost model sees of a convolution's choice, by name.
+
+Sizes are natural logarithms, so that ratios are differences.
+"""
 
 from __future__ import annotations
 
