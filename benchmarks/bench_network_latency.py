@@ -1,10 +1,10 @@
 """Is a network's latency known before it is compiled?
 
-Random pairs of a small network and a plan (`support/random_networks.py`; 32x32 images, 6 to 20 convolutions, dense or at
-densities of 0.25 to 0.75, gates with random predictors). The predictor learns from the first --train pairs and is asked
-about the 200 after them: their networks, fused, with the kernels, gates and changes of layout that the compiler would
-choose, but nothing compiled. The bar: within 10 % of what is measured for 95 % of them. The time for an answer is taken
-too: describing a network (the compiler's passes) and predicting one that is described.
+Random pairs of a small network and a plan (`support/random_networks.py`; 32x32 images, up to 20 convolutions, dense or
+at densities of 0.25 to 0.75, gates with random predictors). The predictor learns from the first --train pairs and is
+asked about the 200 after them: their networks, fused, with the kernels, gates and changes of layout that the compiler
+would choose, but nothing compiled. The bar: within 10 % of what is measured for 95 % of them. The time for an answer is
+taken too: describing a network (the compiler's passes) and predicting one that is described.
 
 Pairs are built, then timed, and both are kept in --folder, so the same command goes on where it was stopped. Building
 may run beside other work (`--only build`); timing needs a machine that does nothing else.

@@ -10,7 +10,7 @@ Sums of layers and what they miss: Zhang et al., nn-Meter, MobiSys 2021 (section
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
