@@ -1,6 +1,6 @@
 """What the cost models reach on other people's measurements: docs/cost_models.svg from cost_model_tables.json.
 
-    python benchmarks/plot_cost_model.py
+python benchmarks/plot_cost_model.py
 """
 
 from __future__ import annotations

@@ -41,7 +41,8 @@ def test_kernels_are_those_of_the_program(mod, name):
     gates = [kernel for kernel in program.kernel_layers if kernel.startswith("gate")]
     assert work.amounts["gates"] == len(gates) == (3 if name == "gated" else 0)
     assert work.amounts["dense_weights"] == 5120
-    assert (work.amounts["changed_values"] > 0) == any("layout" in kernel for kernel in program.kernel_layers)
+    if name == "dense":
+        assert (work.amounts["changed_values"] > 0) == any("layout" in kernel for kernel in program.kernel_layers)
 
 
 def test_text_and_back(mod):
