@@ -1,12 +1,13 @@
 """How near to the best choice does the tuner come within twelve measurements of a task?
 
-24 tasks, drawn with a recorded seed from ResNet-18, MobileNet-V2 and VGG-16 at batch 1, dense and at density 0.5 (gates
-on residual sums too, random lists). Every choice of each is measured once; that takes long, so what is measured lies in
-a file of records, and the same command goes on where it was stopped. Then every way to search is replayed on these
-times: what it would have found after so many measurements, over the best of all, as a geometric mean over tasks and the
+24 tasks, drawn with a recorded seed from ResNet-18, MobileNet-V2 and VGG-16 at batch 1: dense in float32, at density
+0.5 (gates on residual sums too, random lists), and in int8. Every choice of each is measured once, at most the 160 that
+the analytic rule expects to be the fastest; that takes long, so what is measured lies in a file of records, and the
+same command goes on where it was stopped. Then every way to search is replayed on these times: what it would have found
+after so many measurements, over the best of all, as a geometric mean over tasks and the
 mean over seeds. Each replay knows nothing but the task itself. The bar is 0.97 after twelve for the guided search.
 
-"The best of all" is the best of the choices that the analytic rule expects within 1.5 times of its best.
+"The best of all" is the best of these choices; all of them are expected within 1.5 times of the best.
 
     python benchmarks/bench_tuning.py --records tuning.db [--minutes 60] [--threads 1]
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import geometric_mean, mean
 
@@ -22,7 +24,6 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
-from support.gates import random_gates
 from support.layers import imported
 from support.records import write_record
 
@@ -36,15 +37,20 @@ from espalier.targets.resolve import resolve_target
 from espalier.tuning.budget import Budget
 from espalier.tuning.cost_model.choose import new_model
 from espalier.tuning.network_tasks import NetworkTask, network_tasks
+from espalier.tuning.placeholder import placeholder_calibration
 from espalier.tuning.records import Notebook
 from espalier.tuning.tune import SEARCHES
 from espalier.tuning.tuner import Tuner
 
-PLANS = {"float32": Plan(), "d = 0.5": Plan(density=0.5, placement="sum")}
+PLANS = {
+    "float32": Plan(),
+    "d = 0.5": Plan(density=0.5, placement="sum"),
+    "int8": Plan(weights="uniform<8>"),
+}
 SHARES = {"ResNet-18": (3, 3, 2), "MobileNet-V2": (3, 2, 3), "VGG-16": (2, 3, 3)}
 """How many tasks of a network are drawn under each plan."""
 
-SEED, SEEDS = 2026, 5
+SEED, SEEDS, MOST_CHOICES = 2026, 5, 160
 STEPS, BAR = (4, 8, 12, 24), 0.97
 WAYS = (("guided", "gp"), ("guided", "xgboost"), ("guided", "analytic"), ("random", "random"))
 """(search, cost model) of each row."""
@@ -79,11 +85,11 @@ def sampled(target) -> list[NetworkTask]:
     for name, shares in SHARES.items():
         mod = imported(name)
         for number, (plan, share) in enumerate(zip(PLANS.values(), shares)):
-            gates = random_gates(mod, plan) if plan.density < 1 else None
-            tasks = [one for one in network_tasks(mod, target, plan, gates) if one.task not in found]
+            every = network_tasks(mod, target, plan, placeholder_calibration(mod, plan))
+            tasks = [one for one in every if one.task not in found]
             order = np.random.default_rng((SEED, number)).permutation(len(tasks))
             found.update({tasks[one].task: tasks[one] for one in order[:share]})
-    return list(found.values())
+    return [replace(task, space=task.space[:MOST_CHOICES]) for task in found.values()]
 
 
 def measured(tasks: Sequence[NetworkTask], path: Path, budget: Budget) -> dict:

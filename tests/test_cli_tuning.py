@@ -105,9 +105,8 @@ def test_what_is_refused(folder, tmp_path):
     assert_refused(
         [*tune, "1trials", "--search", "blind", "--records", tmp_path / "r"], "search: got 'blind'", kept=tmp_path
     )
-    assert_refused(
-        [*tune, "1trials", "--cost-model", "oracle"], "accepted are analytic, xgboost, gp, random", kept=tmp_path
-    )
+    accepted = "accepted are pretrained, analytic, xgboost, gp, random"
+    assert_refused([*tune, "1trials", "--cost-model", "oracle"], accepted, kept=tmp_path)
     assert_refused([*tune, "1trials", "--tracker", "here"], "accepted is HOST:PORT/KEY", kept=tmp_path)
     many = '{"kind": "llvm", "num-cores": 999}'
     assert_refused(

@@ -135,7 +135,7 @@ class Tuner:
 
     def _measure(self, state: TaskState, options: Sequence[Option]) -> list[Outcome]:
         outcomes = self.runner.run(state.work.task, [option.choice for option in options])
-        records = [_record(state.work.task, one, self.environment) for one in outcomes]
+        records = [record_of(state.work.task, one, self.environment) for one in outcomes]
         self.notebook.add(records)
         self._learn(records)
         self._propose(state)
@@ -167,7 +167,8 @@ def _space(task: Task) -> Sequence[Option]:
     return options(*problem_of_task(task))
 
 
-def _record(task: Task, outcome: Outcome, environment: Mapping[str, str]) -> Record:
+def record_of(task: Task, outcome: Outcome, environment: Mapping[str, str]) -> Record:
+    """The record of a trial that was run now."""
     measured = {}
     if outcome.steady:
         timing = outcome.steady.timing

@@ -74,7 +74,16 @@ def choose_kernels(
 
     families: what can compute a problem, with cycles; by default `candidates`, with predicted ones.
     """
-    return _Network(flow, isa, families or (lambda problem: candidates(problem, isa))).choose()
+    return choose_with_changes(flow, isa, families)[0]
+
+
+def choose_with_changes(
+    flow: Dataflow, isa: Isa, families: Callable[[ConvProblem], list[Family]] | None = None
+) -> tuple[dict[relax.Var, KernelChoice], int]:
+    """As `choose_kernels`; and how many values of tensors change their layout on the way."""
+    network = _Network(flow, isa, families or (lambda problem: candidates(problem, isa)))
+    chosen, cycles = network.choose()
+    return chosen, round((cycles - sum(choice.family.cycles for choice in chosen.values())) / CHANGE_CYCLES)
 
 
 def convolutions_of(flow: Dataflow, isa: Isa) -> dict[relax.Var, ConvProblem]:
@@ -94,7 +103,8 @@ class _Network:
             self.choices[var] = [KernelChoice(family, block) for family in found for block in family.x_blocks]
             self.costs[var] = np.array([choice.family.cycles for choice in self.choices[var]])
 
-    def choose(self) -> dict[relax.Var, KernelChoice]:
+    def choose(self) -> tuple[dict[relax.Var, KernelChoice], float]:
+        """The choices and their cycles, those of changes of layout included."""
         for var in self.flow.values:
             if var in self.choices:
                 self._read_by_convolution(var)
@@ -103,7 +113,9 @@ class _Network:
         for var in relax.analysis.free_vars(self.flow.result):
             self._read_as(var, lambda _choice: 1, None)
         solution = minimise(self.costs, self.edges)
-        return {var: self.choices[var][number] for var, number in solution.items()}
+        cycles = sum(self.costs[var][number] for var, number in solution.items())
+        cycles += sum(costs[solution[one], solution[other]] for one, other, costs in self.edges)
+        return {var: self.choices[var][number] for var, number in solution.items()}, float(cycles)
 
     def _read_by_convolution(self, var: relax.Var) -> None:
         """The input in the block that the kernel reads, the residual in the one that it writes."""

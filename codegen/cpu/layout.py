@@ -45,9 +45,10 @@ class Layout:
         return inside if self.block == 1 else [*inside, lane]
 
     def pack(self, x: np.ndarray) -> np.ndarray:
-        """float32 [N, C, H, W] as it is stored; values of a bfloat16 layout lose what bfloat16 has no room for."""
+        """[N, C, H, W], uint8 or else float32, as it is stored; bfloat16 layouts drop what they have no room for."""
         n, c, h, w = x.shape
-        wide = np.zeros((n, c + -c % self.block, h + 2 * self.halo, w + 2 * self.halo), np.float32)
+        kind = np.uint8 if self.dtype == "uint8" else np.float32
+        wide = np.full((n, c + -c % self.block, h + 2 * self.halo, w + 2 * self.halo), self.fill, kind)
         wide[:, :c, self.halo : self.halo + h, self.halo : self.halo + w] = x
         if self.block > 1:
             wide = wide.reshape(n, -1, self.block, *wide.shape[2:]).transpose(0, 1, 3, 4, 2)
@@ -55,7 +56,7 @@ class Layout:
         return (wide.view(np.uint32) >> 16).astype(np.uint16) if self.dtype == "bfloat16" else wide
 
     def unpack(self, stored: np.ndarray, channels: int) -> np.ndarray:
-        """What `pack` stored, without its margin: float32 [N, channels, H, W]."""
+        """What `pack` stored, without its margin: uint8 or float32 [N, channels, H, W]."""
         if self.dtype == "bfloat16":
             stored = (stored.astype(np.uint32) << 16).view(np.float32)
         if self.block > 1:

@@ -1,4 +1,4 @@
-"""Which kernel families can compute a convolution of bytes, and in how many cycles."""
+"""Which kernel families can compute a convolution of bytes, and in how many cycles; tiles as in `select`."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ from .kernels.requantize import packed_constants
 def candidates(problem: ConvProblem, isa: Isa) -> list[Family]:
     """As `select.candidates`, for a problem with the spec of `as_kernels_take_it`."""
     if problem.is_depthwise and problem.channels_in >= isa.lanes:
-        return [_depthwise(problem, isa), _planar(problem, isa)]
-    return [_planar(problem, isa)] if problem.spec.groups > 1 else [_quads(problem, isa)]
+        return [depthwise_family(problem, isa), planar_family(problem, isa)]
+    return [planar_family(problem, isa)] if problem.spec.groups > 1 else [quads_family(problem, isa)]
 
 
-def _quads(problem: ConvProblem, isa: Isa) -> Family:
-    tile = blocked.choose_tile(problem, isa, QUAD)
+def quads_family(problem: ConvProblem, isa: Isa, tile: blocked.Tile | None = None) -> Family:
+    """Direct sums of four channels at a step, vectorised over output channels."""
+    tile = tile or blocked.choose_tile(problem, isa, QUAD)
     return Family(
         "int8",
         tile,
@@ -40,7 +41,8 @@ def _quads(problem: ConvProblem, isa: Isa) -> Family:
     )
 
 
-def _depthwise(problem: ConvProblem, isa: Isa) -> Family:
+def depthwise_family(problem: ConvProblem, isa: Isa, _tile: None = None) -> Family:
+    """A depthwise convolution, vectorised over channels; it has one tile only."""
     permutes = depthwise.can_permute(problem, isa)
 
     def pack_weight(weight: np.ndarray, _block: int) -> np.ndarray:
@@ -58,8 +60,9 @@ def _depthwise(problem: ConvProblem, isa: Isa) -> Family:
     )
 
 
-def _planar(problem: ConvProblem, isa: Isa) -> Family:
-    tile = planar.choose_planar_tile(problem, isa)
+def planar_family(problem: ConvProblem, isa: Isa, tile: planar.PlanarTile | None = None) -> Family:
+    """Direct sums, vectorised over pixels."""
+    tile = tile or planar.choose_planar_tile(problem, isa)
     unit = planar.weight_unit(problem, tile)
     return Family(
         "planar_int8",

@@ -17,12 +17,13 @@ from tvm.target import Target
 from espalier.core import ir_names
 from espalier.core.choices import Choice, Option, Task
 from espalier.core.errors import InvalidInputError
+from espalier.core.integer import LayerArithmetic, ResidualArithmetic
 from espalier.core.layers import Activation, ActiveList, Conv2dSpec
 from espalier.ir.dataflow import Dataflow
 from espalier.targets.cpu import Isa, isa_of
 from espalier.targets.resolve import as_dict, resolve_target
 
-from . import select
+from . import select, select_int8
 from .choose_kernels import convolutions_of
 from .kernels.conv2d_blocked import Tile, legal_tiles
 from .kernels.conv2d_planar import PlanarTile, legal_planar_tiles
@@ -34,6 +35,11 @@ from .select import Family, candidates
 HOPELESS = 1.5
 
 ANY_NAME = "layer"
+
+
+ANY_ZERO, ANY_SHIFT, ANY_PI_SHIFT = 128, 24, 7
+ANY_FACTOR, ANY_FACTOR_SHIFT = 1 << 19, 20
+"""Of quantized layers: no kernel's time depends on these numbers, only on whether they are 0, or equal."""
 
 
 @dataclass(frozen=True)
@@ -51,21 +57,42 @@ TILINGS = {
     "winograd": _Tiling(WinogradTile, select.winograd_family, legal_winograd_tiles),
     "planar": _Tiling(PlanarTile, select.planar_family, legal_planar_tiles),
     "depthwise": _Tiling(DepthwiseTile, select.depthwise_family, legal_depthwise_tiles),
+    "int8": _Tiling(Tile, select_int8.quads_family, legal_tiles),
+    "planar_int8": _Tiling(PlanarTile, select_int8.planar_family, legal_planar_tiles),
+    "depthwise_int8": _Tiling(lambda: None, select_int8.depthwise_family, lambda problem, isa: ()),
 }
 
 
 def task_of(problem: ConvProblem, target: Target) -> Task:
     """The task of a convolution; parameters with their default values are left out: keys outlive new ones."""
-    plain = dataclasses.asdict(dataclasses.replace(problem.spec, name=ANY_NAME))
+    plain = dataclasses.asdict(_typical(problem.spec))
     default = dataclasses.asdict(Conv2dSpec(ANY_NAME))
     facts = {name: value for name, value in plain.items() if value != default[name]}
-    shapes = {"x": problem.x_shape, "weight": problem.weight_shape, "out": problem.out_shape}
-    return Task(ir_names.CONV2D, {**facts, "shapes": shapes}, as_dict(target))
+    facts["shapes"] = {"x": problem.x_shape, "weight": problem.weight_shape, "out": problem.out_shape}
+    if problem.rounding:
+        facts["rounding"] = problem.rounding
+    return Task(ir_names.CONV2D, facts, as_dict(target))
+
+
+def _typical(spec: Conv2dSpec) -> Conv2dSpec:
+    """One for all layers whose kernels take the same time: names and the numbers of integer arithmetic are left out."""
+    spec = dataclasses.replace(spec, name=ANY_NAME)
+    if spec.integer is None:
+        return spec
+    residual = spec.integer.residual
+    if residual:
+        limits = (None, None) if residual.low is None else (-128, 127)
+        scaled = ResidualArithmetic(0, ANY_FACTOR, ANY_FACTOR, ANY_FACTOR_SHIFT, *limits)
+        residual = ResidualArithmetic(0) if residual.is_plain else scaled
+    x_zero, pi_shift = (ANY_ZERO if spec.integer.x_zero else 0), (ANY_PI_SHIFT if spec.integer.pi_shift else 0)
+    arithmetic = LayerArithmetic(x_zero, ANY_SHIFT, residual=residual, pi_shift=pi_shift)
+    return dataclasses.replace(spec, integer=arithmetic, weight_format="float32")
 
 
 def is_tunable(problem: ConvProblem) -> bool:
-    """Whether its kernels have tiles to choose from; those of bytes take the analytic rule's."""
-    return problem.spec.format != "int8"
+    """Whether its kernels can be tried alone: all but those of bytes that compute what a gate then makes rest."""
+    spec = problem.spec
+    return spec.format != "int8" or spec.gate == "none" or spec.winners is not None
 
 
 def tasks_of(mod: tvm.IRModule, target: Target) -> dict[Task, list[str]]:
@@ -83,17 +110,21 @@ def problem_of_task(task: Task) -> tuple[ConvProblem, Isa]:
         raise InvalidInputError(f"task: got the operator {task.operator!r}, accepted is {ir_names.CONV2D!r}")
     facts = dict(task.facts)
     shapes = {role: tuple(shape) for role, shape in facts.pop("shapes").items()}
+    rounding = facts.pop("rounding", "")
     given = {name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()}
     for name, kind in (("activation", Activation), ("winners", ActiveList), ("active", ActiveList)):
         if given.get(name):
             given[name] = kind(**given[name])
+    given["integer"] = LayerArithmetic.from_dict(given.get("integer"))
     spec = Conv2dSpec(ANY_NAME, **given)
-    return ConvProblem(spec, shapes["x"], shapes["weight"], shapes["out"]), isa_of(resolve_target(task.device))
+    problem = ConvProblem(spec, shapes["x"], shapes["weight"], shapes["out"], rounding)
+    return problem, isa_of(resolve_target(task.device))
 
 
 def choice_of(family: Family) -> Choice:
     """The family with its tile, as plain values."""
-    return Choice(family.name, tuple(dataclasses.asdict(family.tile).items()))
+    sizes = dataclasses.asdict(family.tile) if family.tile else {}
+    return Choice(family.name, tuple(sizes.items()))
 
 
 def family_of(problem: ConvProblem, isa: Isa, choice: Choice) -> Family:

@@ -30,7 +30,15 @@ REFERENCE = "reference"
 """The function beside the choices' whose time never changes on a machine that does nothing else."""
 
 TOLERANCE = {"float32": 1e-3, "bfloat16": 2.0**-7}
-"""Of the largest value, by the format of the output: sums in another order, Winograd's coarser rounding included."""
+"""Of the largest value, by the format of the output: sums in another order, Winograd's coarser rounding included.
+Bytes are exact."""
+
+CONSTANTS = ("weight", "bias", "multiplier", "scale")
+NO_BYTE = 201
+"""In outputs of bytes before they are written; results are spread around 0 and seldom so large."""
+
+TYPES = {"x": "uint8", "residual": "uint8", "pi": "uint8", "weight": "int8", "scale": "float32"}
+"""Of the arguments of a quantized layer; those of others are int32."""
 
 
 @dataclass(frozen=True)
@@ -53,25 +61,36 @@ class Trial:
     @cached_property
     def x_layout(self) -> Layout:
         """Of the input: with the margin that the padding reads."""
-        return Layout(self.family.x_blocks[0], self.problem.halo_needed, self.problem.spec.format)
+        spec = self.problem.spec
+        dtype, fill = ("uint8", spec.integer.x_zero) if spec.integer else (spec.format, 0)
+        return Layout(self.family.x_blocks[0], self.problem.halo_needed, dtype, fill)
 
     @cached_property
     def out_layout(self) -> Layout:
         """Of the output."""
         return Layout(self.family.out_block, 0, self.problem.spec.out_format)
 
+    @cached_property
+    def residual_layout(self) -> Layout | None:
+        """Of the residual, None without."""
+        spec = self.problem.spec
+        dtype = "uint8" if spec.integer else "float32"
+        return Layout(self.family.out_block, dtype=dtype) if "residual" in spec.roles else None
+
     def kernel(self) -> tirx.PrimFunc:
         """The kernel; losing channels are not cleared."""
-        residual = Layout(self.family.out_block) if "residual" in self.problem.spec.roles else None
-        return self.family.build(self.x_layout, self.out_layout, residual, False)
+        return self.family.build(self.x_layout, self.out_layout, self.residual_layout, False)
 
     def arguments(self, arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """The kernel's arguments in order, the output last, filled with what is no result."""
-        constants = {role: array for role, array in arrays.items() if role in ("weight", "bias")}
+        constants = {role: array for role, array in arrays.items() if role in CONSTANTS}
         given = {**arrays, **self.family.pack(constants, self.x_layout.block)}
-        stored = {"x": self.x_layout.pack, "residual": Layout(self.family.out_block).pack}
+        stored = {"x": self.x_layout.pack}
+        if self.residual_layout:
+            stored["residual"] = self.residual_layout.pack
         inputs = [stored.get(role, np.ascontiguousarray)(given[role]) for role in self.problem.spec.roles]
-        return [*inputs, self.out_layout.pack(np.full(self.problem.out_shape, np.nan, "float32"))]
+        unwritten = NO_BYTE if self.out_layout.dtype == "uint8" else np.nan
+        return [*inputs, self.out_layout.pack(np.full(self.problem.out_shape, unwritten, "float32"))]
 
     def is_cold(self, arguments: Sequence[np.ndarray]) -> bool:
         """Whether a network's other layers take the weights' place in the caches before the layer runs again."""
@@ -81,6 +100,8 @@ class Trial:
         """How far off the written channels are, as a multiple of what rounding explains; infinite for NaN."""
         got = self.out_layout.unpack(stored, self.problem.channels_out)
         written = _written(self.problem, arrays)
+        if self.out_layout.dtype == "uint8":
+            return float("inf") if np.any((got != expected)[written]) else 0.0
         limit = TOLERANCE[self.problem.spec.out_format] * max(1.0, float(np.abs(expected).max(initial=0)))
         off = np.abs(got - expected)[written].max(initial=0) / limit
         return float(off) if np.isfinite(off) else float("inf")
@@ -115,6 +136,8 @@ def arrays_of(task: Task) -> dict[str, np.ndarray]:
     """Random arrays by role, as the operator takes them: x is zero outside its list, pi outside the winners'."""
     problem, _ = problem_of_task(task)
     random, spec, batch = np.random.default_rng(0), problem.spec, problem.x_shape[0]
+    if spec.integer:
+        return _bytes_of(problem, random)
     fan_in = np.float32(np.prod(problem.weight_shape[1:]))
     arrays = {
         "x": random.standard_normal(problem.x_shape, np.float32),
@@ -133,6 +156,29 @@ def arrays_of(task: Task) -> dict[str, np.ndarray]:
         arrays["active"] = _draw(spec.active, batch, problem.channels_in, random)
         arrays["x"] *= _mask(spec.active, arrays["active"], problem.channels_in)[..., None, None]
     return {role: arrays[role] for role in spec.roles}
+
+
+def _bytes_of(problem: ConvProblem, random: np.random.Generator) -> dict[str, np.ndarray]:
+    """As `arrays_of`, of a quantized layer: its sums come out at the scale of bytes."""
+    spec, batch, channels = problem.spec, problem.x_shape[0], problem.channels_out
+    typical_sum = 74 * 74 * float(np.prod(problem.weight_shape[1:])) ** 0.5  # bytes are 74 off their mean
+    scale = 60 / typical_sum / (128 if "pi" in spec.roles else 1)
+    arrays = {
+        "x": random.integers(0, 256, problem.x_shape),
+        "weight": random.integers(-128, 128, problem.weight_shape),
+        "bias": random.integers(-round(typical_sum), round(typical_sum), channels),
+        "residual": random.integers(0, 256, problem.out_shape),
+        "multiplier": np.full(channels, 2.0**spec.integer.shift * scale),
+        "scale": np.full(channels, scale),
+    }
+    if spec.winners:
+        arrays["winners"] = _draw(spec.winners, batch, channels, random)
+        mask = _mask(spec.winners, arrays["winners"], channels)
+        arrays["pi"] = mask * random.integers(1, 256, mask.shape)
+    if spec.active:
+        arrays["active"] = _draw(spec.active, batch, problem.channels_in, random)
+        arrays["x"] = arrays["x"] * _mask(spec.active, arrays["active"], problem.channels_in)[..., None, None]
+    return {role: arrays[role].astype(TYPES.get(role, "int32")) for role in spec.roles}
 
 
 def expected_of(task: Task, arrays: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -192,8 +192,8 @@ def tune(
     calibration: Calibration = None,
     shape: Shapes = None,
     cost_model: Annotated[
-        str, typer.Option(metavar="NAME|FILE", help="gp, xgboost, analytic, random, or a saved one.")
-    ] = "gp",
+        str, typer.Option(metavar="NAME|FILE", help="pretrained, gp, xgboost, analytic, random, or a saved one.")
+    ] = "pretrained",
     search: Annotated[str, typer.Option(help="guided, exhaustive or random.")] = "guided",
     tracker: Annotated[
         str | None,

@@ -12,13 +12,21 @@ from .gradient_boosting import BoostedTrees
 from .interface import CostModel
 from .random_order import RandomOrder
 
+PRETRAINED = "pretrained"
+"""The name of the model that comes with the package: a Gaussian process that has seen tasks of common networks
+(`benchmarks/bench_leave_one_out.py` says which and on what machine)."""
+
+PRETRAINED_FILE = Path(__file__).with_name("pretrained.npz")
+
 MODELS = {model.name: model for model in (Analytic, BoostedTrees, ResidualProcess, RandomOrder)}
 
 
 def new_model(name: str) -> CostModel:
-    """A model that has learned nothing; InvalidInputError for an unknown name."""
+    """A model that has learned nothing, or the one of the package; InvalidInputError for an unknown name."""
+    if name == PRETRAINED:
+        return load_model(PRETRAINED_FILE)
     if name not in MODELS:
-        raise InvalidInputError(f"cost model: got {name!r}, accepted are {', '.join(MODELS)}")
+        raise InvalidInputError(f"cost model: got {name!r}, accepted are {', '.join((PRETRAINED, *MODELS))}")
     return MODELS[name]()
 
 

@@ -1,4 +1,7 @@
-"""What a learned cost model sees of a convolution's choice, by name. Sizes are natural logarithms, so that ratios are differences."""
+"""What a learned cost model sees of a convolution's choice, by name.
+
+Sizes are natural logarithms, so that ratios are differences.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from espalier.targets.cpu import Isa
 
 from .interface import Features
 
-FAMILIES = ("blocked", "bfloat16", "winograd", "planar", "depthwise")
+FAMILIES = ("blocked", "bfloat16", "winograd", "planar", "depthwise", "int8", "planar_int8", "depthwise_int8")
 
 FEATURES = {
     "cycles": "log of the cycles that the analytic rule predicts",
@@ -60,8 +63,9 @@ def feature_rows(task: Task, options: Sequence[Option]) -> np.ndarray:
 def _of_task(text: str) -> tuple[ConvProblem, Isa, dict[str, float]]:
     problem, isa = problem_of_task(Task.parse(text))
     batch, _, rows, columns = problem.out_shape
-    tensor_bytes = 4 * (math.prod(problem.x_shape) + math.prod(problem.out_shape))
-    weight_bytes = 4 * math.prod(problem.weight_shape)
+    value_bytes = 1 if problem.spec.integer else 4
+    tensor_bytes = value_bytes * (math.prod(problem.x_shape) + math.prod(problem.out_shape))
+    weight_bytes = value_bytes * math.prod(problem.weight_shape)
     shared = {
         "macs": math.log(problem.macs),
         "pixels": math.log(batch * rows * columns),
@@ -87,12 +91,13 @@ def _of_option(problem: ConvProblem, isa: Isa, option: Option) -> dict[str, floa
         tiles = math.prod(-(-extent // sizes["outputs"]) for extent in (rows, columns))
         extents, tile = (blocks, 1, min(sizes["chunk"], tiles)), (sizes["blocks"], 1, sizes["columns"])
         tasks = -(-tiles // sizes["chunk"]) * sizes["parts"]
-    elif family == "planar":
+    elif family in ("planar", "planar_int8"):
         extents = (problem.computed_out, rows, -(-columns // sizes["lanes"]))
         tile = (sizes["channels"], sizes["rows"], sizes["vectors"])
         tasks = -(-extents[0] // tile[0]) * -(-rows // tile[1])
     else:
-        extents, tile = (blocks, rows, columns), (sizes.get("blocks", 1), sizes.get("rows", 1), sizes["columns"])
+        extents = (blocks, rows, columns)
+        tile = tuple(sizes.get(name, 1) for name in ("blocks", "rows", "columns"))
         tasks = -(-blocks // tile[0]) * -(-rows // tile[1])
     pixels = tile[1] * tile[2]
     covered = math.prod(-(-extent // size) * size for extent, size in zip(extents, tile))

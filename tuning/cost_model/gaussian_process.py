@@ -76,7 +76,7 @@ class ResidualProcess(CostModel):
     def save(self, path: Path) -> None:
         header = {"format": FORMAT, "model": self.name, "features": "\n".join(self.features.names)}
         with open(path, "wb") as file:
-            np.savez(file, **header, **self.arrays())
+            np.savez_compressed(file, **header, **self.arrays())
 
     @classmethod
     def load(cls, path: Path, features: Features = CONVOLUTIONS) -> ResidualProcess:

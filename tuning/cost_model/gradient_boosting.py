@@ -64,8 +64,9 @@ class BoostedTrees(CostModel):
     def save(self, path: Path) -> None:
         if self.trees is None:
             raise InvalidInputError(f"cost model {path}: nothing was learned yet, fit it first")
-        header = {"format": FORMAT, "model": self.name, "features": list(self.features.names), "objective": self.objective}
+        header = {"format": FORMAT, "model": self.name, "objective": self.objective}
         learned = {"seed": self.seed, "log_cycle_s": self.log_cycle_s, "slope": self.slope}
+        learned["features"] = list(self.features.names)
         self.trees.set_attr(**{META: json.dumps({**header, **learned})})
         self.trees.save_model(path)
 

@@ -9,8 +9,20 @@ import numpy as np
 SEARCH_POINTS, SEARCH_GROWTH = 200, 1.5
 """The kernel's three numbers are searched on so many points, again when there are so many times as many samples."""
 
+SAME = 1e-6
+"""A column of smaller deviation never changed."""
+
 THETA = np.log([0.05, 6.0, 1e-3])
 """Variance, length scale in standard deviations of the features, and noise variance before any search."""
+
+
+def scales(rows: np.ndarray) -> np.ndarray:
+    """The standard deviation of each column; 1 for one that never changed, of which nothing was learned.
+
+    With a tiny number instead, rows that differ there would be infinitely far from all that is known.
+    """
+    deviation = rows.std(0)
+    return np.where(deviation > SAME, deviation, 1.0)
 
 
 class MaternProcess:
@@ -40,7 +52,7 @@ class MaternProcess:
             return self.process.predict(self._standard(rows), return_cov=True)
 
     def _standard(self, rows: np.ndarray) -> np.ndarray:
-        return (rows - self.rows.mean(0)) / np.maximum(self.rows.std(0), 1e-3)
+        return (rows - self.rows.mean(0)) / scales(self.rows)
 
     def _process(self, **options):
         from sklearn.gaussian_process import GaussianProcessRegressor

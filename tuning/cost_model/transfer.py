@@ -21,6 +21,7 @@ from espalier.core.files import read_arrays
 from .features import CONVOLUTIONS
 from .gaussian_process import ResidualProcess
 from .interface import FORMAT, CostModel, Features, Prediction, Sample, check_header
+from .process import scales
 
 LIKELIHOOD_POINTS = 60
 """Of each known device, that the kernels' numbers are searched on."""
@@ -64,7 +65,7 @@ class TransferredProcess(CostModel):
         columns = [_columns(sources, features, samples) for samples in known.values()]
         values = [np.log([one.seconds for one in samples]) for samples in known.values()]
         every = np.concatenate(columns) if columns else np.ones((1, 1))
-        moments = np.stack([every.mean(0), np.maximum(every.std(0), 1e-3)])
+        moments = np.stack([every.mean(0), scales(every)])
         model = cls(sources, THETA, float(np.mean([one.std() for one in values])), moments)
         model._search(columns, values, np.random.default_rng(seed))
         return model

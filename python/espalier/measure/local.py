@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import statistics
 import time
+from collections.abc import Mapping
 
 import tvm
 
@@ -64,10 +65,23 @@ def environment() -> dict:
     }
 
 
+def kernel_seconds(artifact: Artifact, *args, repeats: int = 20, **named) -> dict[str, float]:
+    """Median seconds of each kernel of a program in a run, by its name; arguments and errors as of `profile`."""
+    inputs = [tvm.runtime.tensor(array) for array in artifact.bind(*args, **named)]
+    inputs += artifact.program.parameter_tensors
+    return _seconds_by(artifact, {name: name for name in artifact.program.kernel_layers}, inputs, repeats)
+
+
 def _layer_seconds(artifact: Artifact, inputs: list, repeats: int) -> tuple[dict[str, float], float]:
     """Median seconds by layer, and of everything that belongs to none."""
+    medians = _seconds_by(artifact, artifact.program.kernel_layers, inputs, repeats)
+    return medians, medians.pop("", 0.0)
+
+
+def _seconds_by(artifact: Artifact, keys: Mapping[str, str], inputs: list, repeats: int) -> dict[str, float]:
+    """Median seconds over runs; `keys` says under which name a kernel's time is added."""
     machine = artifact.program.new_machine()
-    clock = KernelClock(artifact.program.kernel_layers)
+    clock = KernelClock(keys)
     machine.set_instrument(clock)
     runs = []
     for _ in range(repeats):
@@ -75,8 +89,7 @@ def _layer_seconds(artifact: Artifact, inputs: list, repeats: int) -> tuple[dict
         machine["main"](*inputs)
         runs.append(clock.seconds)
     names = {name for run in runs for name in run}
-    medians = {name: statistics.median(run.get(name, 0.0) for run in runs) for name in names}
-    return medians, medians.pop("", 0.0)
+    return {name: statistics.median(run.get(name, 0.0) for run in runs) for name in names}
 
 
 class KernelClock:

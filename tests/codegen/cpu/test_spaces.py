@@ -16,6 +16,7 @@ from espalier.codegen.cpu.select import candidates
 from espalier.codegen.cpu.spaces import HOPELESS, choice_of, family_of, options, problem_of_task, task_of
 from espalier.core.choices import Choice, Task
 from espalier.core.errors import InvalidInputError
+from espalier.core.integer import LayerArithmetic
 from espalier.core.layers import Activation, ActiveList, Conv2dSpec
 from espalier.targets.cpu import ISAS, isa_of
 from espalier.targets.resolve import resolve_target
@@ -53,6 +54,18 @@ def test_layers_that_differ_in_their_names_are_one_task():
     other = dataclasses.replace(layer(), spec=dataclasses.replace(layer().spec, name="other"))
     assert task_of(other, TARGET) == task_of(layer(), TARGET)
     assert task_of(layer(winograd=False), TARGET) != task_of(layer(), TARGET)
+
+
+@pytest.mark.parametrize(("x_zero", "same"), [(17, True), (0, False)])
+def test_the_numbers_of_quantized_layers_are_no_part_of_a_task(x_zero, same):
+    """A kernel takes the same time for any zero point but 0, any shift, any format of the weights."""
+    integer = LayerArithmetic(128, 20)
+    spec = layer().spec.with_arguments("multiplier", format="int8", out_format="uint8", integer=integer)
+    one = dataclasses.replace(layer(), spec=spec, rounding="narrow")
+    changed = dataclasses.replace(spec, integer=LayerArithmetic(x_zero, 11, 3, 1, 99), weight_format="focused<5>")
+    assert (task_of(dataclasses.replace(one, spec=changed), TARGET) == task_of(one, TARGET)) == same
+    assert task_of(dataclasses.replace(one, rounding="wide"), TARGET) != task_of(one, TARGET)
+    assert {option.choice.family for option in options(*problem_of_task(task_of(one, TARGET)))} == {"int8"}
 
 
 def test_another_operator_is_refused():

@@ -11,12 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from oracles import nn, stored
 from oracles.convolutions import depthwise_problems, in_bfloat16, problem_of, problems
+from oracles.integer_layers import quantized, random_arrays
 from oracles.running import assert_close_in, drawn
 
 from espalier.codegen.cpu import trial
+from espalier.codegen.cpu.kernels.int8 import as_kernels_take_it
+from espalier.codegen.cpu.kernels.requantize import rounding_of
 from espalier.codegen.cpu.layout import Layout
-from espalier.codegen.cpu.spaces import options, problem_of_task, task_of
+from espalier.codegen.cpu.spaces import is_tunable, options, problem_of_task, task_of
 from espalier.core.layers import Activation, Conv2dSpec
+from espalier.targets.cpu import isa_of
 from espalier.targets.resolve import resolve_target
 
 TARGET = resolve_target("llvm")
@@ -56,6 +60,23 @@ def test_right_kernels_pass(problem, pairs):
     choices = list({option.choice.family: option.choice for option in space}.values())
     for choice, output in zip(choices, run(one, choices, arrays)):
         assert is_wrong(problem, one, arrays, choice, output) <= 1
+
+
+@drawn(12)
+@given(quantized(problems() | problems(grouped=True) | depthwise_problems()))
+def test_right_kernels_of_bytes_pass(problem):
+    isa = isa_of(TARGET)
+    arrays = random_arrays(problem.spec, problem.x_shape, problem.weight_shape, problem.out_shape)
+    rounding = rounding_of(problem.spec, arrays, isa)
+    problem = dataclasses.replace(problem, spec=as_kernels_take_it(problem.spec, isa), rounding=rounding)
+    if is_tunable(problem):
+        one = task_of(problem, TARGET)
+        space, arrays = options(*problem_of_task(one)), trial.arrays_of(one)
+        choices = list({option.choice.family: option.choice for option in space}.values())
+        for choice, output in zip(choices, run(one, choices, arrays)):
+            assert is_wrong(problem, one, arrays, choice, output) == 0
+            unwritten = trial.Trial(one, choice).arguments(arrays)[-1]
+            assert is_wrong(problem, one, arrays, choice, unwritten) > 1 or not unwritten.size
 
 
 def test_wrong_numbers_do_not_pass():
