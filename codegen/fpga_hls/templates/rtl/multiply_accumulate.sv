@@ -28,7 +28,7 @@ module multiply_accumulate #(
   localparam bit Packed = KIND == 0 && !OWN_LANE && PE > 1;
   localparam int Levels = $clog2(Terms);
   localparam int ProductBits = KIND == 2 ? 15 : WEIGHT_BITS + 8;
-  localparam int Delay = 3 + Levels;
+  localparam int Delay = 2 + Levels;
 
   logic [Delay-1:0] valid, first, last;
   always_ff @(posedge clk) begin
@@ -116,9 +116,9 @@ module multiply_accumulate #(
       logic signed [Levels+8:0] sum;
       logic [SUM_BITS-1:0] total;
       for (genvar i = 0; i < Terms; i++) begin : g_term
-        logic [8:0] x_1, x_2, x_3;
-        always_ff @(posedge clk) {x_3, x_2, x_1} <= {x_2, x_1, 1'b0, x_data[i*8+:8]};
-        assign inputs[i*9+:9] = x_3;
+        logic [8:0] x_1, x_2;
+        always_ff @(posedge clk) {x_2, x_1} <= {x_1, 1'b0, x_data[i*8+:8]};
+        assign inputs[i*9+:9] = x_2;
       end
       adder_tree #(
           .COUNT(Terms),

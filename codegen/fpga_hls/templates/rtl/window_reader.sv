@@ -62,8 +62,8 @@ module window_reader #(
 
   assign in_ready = occupied < RowBits'(ROWS);
   assign write = in_valid && in_ready;
-  assign ends_pixel = write && int'(write_word) == WORDS - 1;
-  assign ends_row = ends_pixel && int'(write_column) == WIDTH - 1;
+  assign ends_pixel = write && 32'(write_word) == WORDS - 1;
+  assign ends_row = ends_pixel && 32'(write_column) == WIDTH - 1;
 
   always_ff @(posedge clk)
     if (rst) begin
@@ -78,7 +78,7 @@ module window_reader #(
       {freed_1, freed_2, freed_3} <= {freed, freed_1, freed_2};
       complete <= complete + RowBits'(ends_row) - freed;
       occupied <= occupied + RowBits'(ends_row) - freed_3;
-      if (write) write_address <= int'(write_address) == Words - 1 ? '0 : write_address + 1'b1;
+      if (write) write_address <= 32'(write_address) == Words - 1 ? '0 : write_address + 1'b1;
       if (write) write_word <= ends_pixel ? '0 : write_word + 1'b1;
       if (ends_pixel) write_column <= ends_row ? '0 : write_column + 1'b1;
     end
@@ -100,12 +100,12 @@ module window_reader #(
   logic at_start, ready, count, last_word, last_step, last_group, last_out_column, last_out_row, last_kernel_column;
   logic ends_window, ends_out_row;
 
-  assign last_word = int'(word) == WordsOfGroup - 1;
-  assign last_step = int'(step) == Steps - 1;
-  assign last_group = int'(group) == GROUPS - 1;
-  assign last_out_column = int'(out_column) == OUT_WIDTH - 1;
-  assign last_out_row = int'(out_row) == OUT_HEIGHT - 1;
-  assign last_kernel_column = TAPS != 1 || int'(kernel_column) == KERNEL_W - 1;
+  assign last_word = 32'(word) == WordsOfGroup - 1;
+  assign last_step = 32'(step) == Steps - 1;
+  assign last_group = 32'(group) == GROUPS - 1;
+  assign last_out_column = 32'(out_column) == OUT_WIDTH - 1;
+  assign last_out_row = 32'(out_row) == OUT_HEIGHT - 1;
+  assign last_kernel_column = TAPS != 1 || 32'(kernel_column) == KERNEL_W - 1;
   assign at_start = word == '0 && step == '0;
   assign ready = complete >= needed || (complete == needed - 1'b1 && write_column > last_column);
   assign start = at_start && room && (group != '0 || ready);
@@ -114,12 +114,12 @@ module window_reader #(
   assign ends_out_row = ends_window && last_out_column;
 
   // The rows that the next row of windows needs: from its first row inside of the image to its last one inside.
-  assign next_top = last_out_row ? -RowBits'(PAD_TOP) : top + RowBits'(STRIDE_H);
+  assign next_top = last_out_row ? -(RowBits'(PAD_TOP)) : top + RowBits'(STRIDE_H);
   assign next_oldest = next_top < 0 ? '0 : next_top;
   assign next_needed =
       (next_top + RowBits'(KERNEL_H) > RowBits'(HEIGHT) ? RowBits'(HEIGHT) : next_top + RowBits'(KERNEL_H)) - next_oldest;
   assign freed = !ends_out_row ? '0 : (last_out_row ? RowBits'(HEIGHT) : next_oldest) - oldest;
-  assign next_left = last_out_column ? -ColumnBits'(PAD_LEFT) : left + ColumnBits'(STRIDE_W);
+  assign next_left = last_out_column ? -(ColumnBits'(PAD_LEFT)) : left + ColumnBits'(STRIDE_W);
 
   always_ff @(posedge clk)
     if (rst) begin
@@ -132,12 +132,12 @@ module window_reader #(
       kernel_column <= '0;
       kernel_column_words <= '0;
       counted <= '0;
-      top <= -RowBits'(PAD_TOP);
+      top <= -(RowBits'(PAD_TOP));
       oldest <= '0;
       needed <= RowBits'(KERNEL_H - PAD_TOP > HEIGHT ? HEIGHT : KERNEL_H - PAD_TOP);
-      left <= -ColumnBits'(PAD_LEFT);
+      left <= -(ColumnBits'(PAD_LEFT));
       last_column <= ColumnBits'(KERNEL_W - PAD_LEFT > WIDTH ? WIDTH - 1 : KERNEL_W - PAD_LEFT - 1);
-      column_base <= -AddressBits'(PAD_LEFT * WORDS);
+      column_base <= -(AddressBits'(PAD_LEFT * WORDS));
     end else if (count) begin
       counted <= ends_window ? '0 : counted + 1'b1;
       word <= last_word ? '0 : word + 1'b1;
@@ -151,8 +151,8 @@ module window_reader #(
       if (ends_window) begin
         out_column <= last_out_column ? '0 : out_column + 1'b1;
         left <= next_left;
-        last_column <= ColumnBits'(int'(next_left) + KERNEL_W > WIDTH ? WIDTH - 1 : int'(next_left) + KERNEL_W - 1);
-        column_base <= last_out_column ? -AddressBits'(PAD_LEFT * WORDS) : column_base + AddressBits'(STRIDE_W * WORDS);
+        last_column <= ColumnBits'(32'(next_left) + KERNEL_W > WIDTH ? WIDTH - 1 : 32'(next_left) + KERNEL_W - 1);
+        column_base <= last_out_column ? -(AddressBits'(PAD_LEFT * WORDS)) : column_base + AddressBits'(STRIDE_W * WORDS);
       end
       if (ends_out_row) begin
         out_row <= last_out_row ? '0 : out_row + 1'b1;
@@ -200,7 +200,7 @@ module window_reader #(
 
       always_ff @(posedge clk) begin
         // 1: the parts of the address
-        row_start <= row_base[TAPS == KERNEL_H * KERNEL_W ? OwnRow : int'(kernel_row)];
+        row_start <= row_base[TAPS == KERNEL_H * KERNEL_W ? OwnRow : 32'(kernel_row)];
         in_row <= column_base + kernel_column_words + AddressBits'(OwnColumn * WORDS) +
             (OWN_WORD ? AddressBits'(group) : AddressBits'(word));
         row <= top + RowBits'(OwnRow) + RowBits'(kernel_row);
