@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from espalier.core.errors import InfeasibleDesignError
-from espalier.targets.fpga import Board, Resources
+from espalier.targets.boards import Board, Resources
 
 from .cost.cycles import graph_interval_cycles, interval_cycles
 from .cost.resources import graph_resources, resources
@@ -62,8 +62,8 @@ def _smallest(network: StageNetwork, board: Board, frames_per_s: float) -> Desig
     least, _ = _bounds(network)
     if interval < least:
         raise InfeasibleDesignError(
-            f"{board.name}: {frames_per_s:g} frames a second at {board.clock_hz / 1e6:g} MHz are {interval} cycles each; "
-            f"accepted are {least} and more, the beats of the network's widest stream"
+            f"{board.name}: {frames_per_s:g} frames a second at {board.clock_hz / 1e6:g} MHz are {interval} cycles "
+            f"each; accepted are {least} and more, the beats of the network's widest stream"
         )
     found = _design(network, interval, board)
     if found is None:
@@ -118,7 +118,9 @@ def _negative(one: Resources) -> Resources:
 def _options(stage: Stage, interval: int, board: Board) -> list[tuple[Choice, Resources]]:
     """The cheapest choice for each way to multiply, the one that is made first before the others."""
     if not isinstance(stage, Convolution):
-        lanes = next(n for n in _divisors(stage.in_shape[2]) if _beats(stage) // n <= interval or n == stage.in_shape[2])
+        lanes = next(
+            n for n in _divisors(stage.in_shape[2]) if _beats(stage) // n <= interval or n == stage.in_shape[2]
+        )
         return [(Choice(lanes), resources(dataclasses.replace(stage, lanes=lanes)))]
     found = []
     for products in _products(stage.products):

@@ -25,7 +25,7 @@ def generate(mod: tvm.IRModule, target: Target, lower: bool = True, times: Kerne
     board = board_of(target)
     cut = streamed(mod)
     design = fold(cut.network, board, frames_per_s(target))
-    host = cpu.generate(with_outputs(mod, (cut.first, cut.last)), cpu_target({"kind": "llvm"}), lower, times)
+    host = cpu.generate(with_outputs(mod, cut.seen), cpu_target({"kind": "llvm"}), lower, times)
     return FpgaProgram(host, design.graph, board, cut.network.layers, _remarks(design, board))
 
 

@@ -13,19 +13,21 @@ from pathlib import Path
 import numpy as np
 
 from espalier.core.errors import CorruptArtifactError
-from espalier.targets.fpga import BY_NAME, Board, Resources
+from espalier.targets.boards import BY_NAME, Board, Resources
 
 from ..cpu.program import CpuProgram, load_program
 from .cost.resources import graph_resources
-from .graph import StreamGraph
+from .graph import Convolution, StreamGraph
 from .hls import emit as hls
+from .rtl import emit as rtl
 from .saved_graph import from_text, to_text
 from .timing import Schedule, schedule
 
 DESCRIPTION, GRAPH, ARRAYS = "accelerator.json", "graph.json", "graph.npz"
-HLS, RTL, VECTORS = "hls", "rtl", "vectors"
+HLS = "hls"
 STREAMS = 2
-"""Of the host program's outputs, the last ones: the accelerator's input and output."""
+"""Of the host program's outputs, the last ones: the accelerator's input and output; of one that gives sums, what its
+last stage reads."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,11 @@ class FpgaProgram:
     def vectors(self, inputs: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """(input, output) of the accelerator for one image: uint8 and uint8 or int32, [H, W, C] each."""
         first, last = self.host.run(inputs)[-STREAMS:]
-        out = last if self.graph.output.bits == 8 else self._sums(last)
-        return _stream_order(first, self.graph.input.shape), _stream_order(out, self.graph.output.shape)
-
-    def _sums(self, real: np.ndarray) -> np.ndarray:
-        """The int32 sums behind a float32 output, which is their product with a scale."""
-        return real
+        given = _stream_order(first, self.graph.input.shape)
+        if self.graph.output.bits == 8:
+            return given, _stream_order(last, self.graph.output.shape)
+        stage = self.graph.stage(self.graph.output.source)
+        return given, sums(stage, _stream_order(last, stage.in_shape))
 
     @cached_property
     def schedule(self) -> Schedule:
@@ -67,7 +68,8 @@ class FpgaProgram:
 
     def projects(self) -> dict[str, str]:
         """Path -> text of everything that is emitted."""
-        return {f"{HLS}/{path}": text for path, text in hls.emit(self.graph, self.board.part, self.board.clock_hz).items()}
+        cpp = hls.emit(self.graph, self.board.part, self.board.clock_hz)
+        return {f"{HLS}/{path}": text for path, text in cpp.items()} | rtl.emit(self.graph)
 
     def digest(self) -> str:
         """SHA-256 of what is emitted, as 64 hexadecimal digits."""
@@ -121,6 +123,18 @@ def load_fpga_program(folder: Path) -> FpgaProgram:
         return FpgaProgram(host, graph, board, data["layers"], tuple(data["remarks"]))
     except (OSError, ValueError, KeyError) as error:
         raise CorruptArtifactError(f"{folder}: cannot be loaded ({str(error).splitlines()[0]})") from None
+
+
+def sums(stage: Convolution, x: np.ndarray) -> np.ndarray:
+    """The int32 sums of a convolution, [H, W, C_out], of x uint8 [H, W, C_in]."""
+    top, left, bottom, right = stage.padding
+    centred = x.astype(np.int64) - stage.arithmetic.x_zero
+    padded = np.pad(centred, ((top, bottom), (left, right), (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, stage.kernel, (0, 1))
+    windows = windows[:: stage.stride[0], :: stage.stride[1]]
+    equation = "hwcij,cij->hwc" if stage.is_depthwise else "hwcij,ocij->hwo"
+    weights = stage.weights[:, 0] if stage.is_depthwise else stage.weights
+    return (np.einsum(equation, windows, weights.astype(np.int64)) + stage.bias).astype(np.int32)
 
 
 def _stream_order(array: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:

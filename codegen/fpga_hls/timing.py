@@ -5,9 +5,9 @@ buffer (and, with a residual, the group's beats are there), and then takes `cycl
 buffer is free for the next image rows once no window needs it any more. Images come from the host at the interval of
 the slowest stage, their beats spread evenly.
 
-What is computed so is an admissible schedule of the graph with FIFOs of `high_water` beats. Stages of fixed rates run no
-later than in any admissible schedule (Sriram and Bhattacharyya, Embedded Multiprocessors, section 4), so FIFOs of these
-depths neither slow the graph down nor stop it.
+What is computed so is an admissible schedule of the graph with FIFOs of `high_water` beats. Stages of fixed rates run
+no later than in any admissible schedule (Sriram and Bhattacharyya, Embedded Multiprocessors, section 4), so FIFOs of
+these depths neither slow the graph down nor stop it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PRODUCT_LATENCY, REQUANTIZE_LATENCY, RESIDUAL_LATENCY, RAW_LATENCY = 4, 10, 17, 
 
 @dataclass(frozen=True)
 class Schedule:
-    """interval_cycles: between the last two frames' ends. latency_cycles: from a frame's first beat to its last one out.
+    """interval_cycles: between the last two frames' ends. latency_cycles: from a frame's first beat in to its last out.
 
     high_water: the most beats in each FIFO, by the edge's name.
     """
@@ -188,7 +188,9 @@ def _windows(walk: _Walk, there: np.ndarray, lower: np.ndarray | None) -> tuple[
         starts[at] = np.maximum.accumulate(wait - places) + places
         started_until = starts[at.stop - 1] + walk.cycles
         before = walk.oldest_after(row - 1) if row else 0
-        freed[frame * walk.height + before : frame * walk.height + walk.oldest_after(row)] = started_until + FREED_LATENCY
+        freed[frame * walk.height + before : frame * walk.height + walk.oldest_after(row)] = (
+            started_until + FREED_LATENCY
+        )
         for free_now in range(in_row, min(FRAMES * walk.height, needed + 1 + walk.stride[0])):
             if free_now - walk.buffer_rows < frame * walk.height + walk.oldest_after(row):
                 in_row, read_until = _read_row(in_row, per_row, there, taken, freed, read_until, walk.buffer_rows)

@@ -9,8 +9,9 @@ from tvm.target import Target
 
 from espalier.core.errors import UnsupportedTargetError
 
-from . import fpga
+from .boards import KIND, PREFIX
 from .cpu import cpu_target
+from .fpga import fpga_target, is_fpga
 
 ACCEPTED = 'accepted are "llvm", dicts such as {"kind": "llvm", "mcpu": "znver4"}, and "fpga_hls/<board>"'
 
@@ -21,8 +22,8 @@ def resolve_target(target: str | Mapping | Target) -> Target:
     Raises UnsupportedTargetError for a kind that there is no code generator for.
     """
     options = _options(target)
-    if fpga.is_fpga(options):
-        return fpga.fpga_target(options)
+    if is_fpga(options):
+        return fpga_target(options)
     if options.get("kind") != "llvm":
         raise UnsupportedTargetError(f"target {target!s}: there is no code generator for it, {ACCEPTED}")
     return cpu_target(options)
@@ -43,8 +44,8 @@ def _options(target: str | Mapping | Target) -> dict:
     if target.split() != [target]:
         raise UnsupportedTargetError(f"target {target!r}: options go into a dict, {ACCEPTED}")
     family, _, board = target.partition("/")
-    if family == fpga.PREFIX:
-        return {"kind": fpga.KIND, "device": board}
+    if family == PREFIX:
+        return {"kind": KIND, "device": board}
     return {"kind": target}
 
 
