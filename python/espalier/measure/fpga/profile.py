@@ -84,7 +84,7 @@ def _measurement(program: FpgaProgram, simulate: str, found: RtlSimulation | Non
         clock_hz=program.board.clock_hz,
         simulated=simulate,
         predicted_interval_cycles=predicted.interval_cycles,
-        predicted_latency_cycles=predicted.latency_cycles,
+        predicted_latency_cycles=program.latency_cycles,
         interval_cycles=found and found.interval_cycles,
         latency_cycles=found and found.latency_cycles,
         stages=tuple(_stages(program, found)),
@@ -107,5 +107,5 @@ def _stages(program: FpgaProgram, found: RtlSimulation | None) -> Iterator[Stage
 
 def _fifos(graph: StreamGraph, predicted: dict[str, int], found: RtlSimulation | None) -> Iterator[FifoMeasurement]:
     for edge in graph.edges:
-        use = found and found.fifos.get(edge.name)
+        use = found and found.fifos.get(f"fifo_{edge.name}")
         yield FifoMeasurement(edge.name, edge.depth, predicted[edge.name], use.high_water if use else None)
