@@ -89,7 +89,7 @@ def synthesize(folder: Path, module: str = TOP, family: str = "xc7", apart: Iter
         raise InvalidInputError(f"{folder}: got no rtl/{module}.sv, accepted is the folder of an emitted project")
     out.mkdir(exist_ok=True)
     closed = {f"{name}.sv" for name in apart}
-    sources = sorted(path.name for path in rtl.glob("*.sv") if path.name not in closed | benches)
+    sources = sorted(path.name for path in rtl.glob("*.sv") if path.name not in closed | set(BENCHES))
     lines = [f"read_verilog -sv -defer {name}" for name in sources]
     lines += [f"read_verilog -sv -lib {name}" for name in sorted(closed)]
     lines += [f"hierarchy -top {module}", f"synth_xilinx -family {family} -flatten -noiopad -noclkbuf -top {module}"]
