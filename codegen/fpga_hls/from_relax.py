@@ -13,7 +13,7 @@ from tvm import relax
 from espalier.core import ir_names
 from espalier.core.errors import InvalidPlanError, UnsupportedOpError
 from espalier.core.formats import Binary, Codebook, Focused, Shift, parse_format
-from espalier.core.integer import MULTIPLIER_BITS, LayerArithmetic
+from espalier.core.integer import MULTIPLIER_BITS, LayerArithmetic, QuantizeSpec
 from espalier.core.layers import Conv2dSpec, LayerSpec
 from espalier.ir.dataflow import Dataflow, constant, dtype_of, shape_of
 
@@ -30,12 +30,13 @@ class Streamed:
     """A network cut in three: the host makes `first` of the inputs, the stages `last` of it, the host the outputs.
 
     first, last: variables of the module's main, uint8. A float32 `last` is the product of a layer's sums and a scale:
-    the stages give the int32 sums; `before` is then the input of that layer, uint8.
+    the stages give the int32 sums; `before` is then the input of that layer, uint8. quantize: how `first` is made.
     """
 
     network: StageNetwork
     first: relax.Var
     last: relax.Var
+    quantize: QuantizeSpec
     before: relax.Var | None = None
 
     @property
@@ -71,7 +72,7 @@ class _Reader:
         last = self._last(first)
         self._refuse_layers_behind()
         network = StageNetwork(self.shapes[first], tuple(self.stages), self.sources, self.made[last], self.layers)
-        return Streamed(network, first, last, self._before(last))
+        return Streamed(network, first, last, self.flow.operator_of(first)[1], self._before(last))
 
     def _refuse_floats(self) -> None:
         for var in self.flow.values:
