@@ -29,7 +29,7 @@ def fpga_target(options: Mapping) -> Target:
         raise UnsupportedTargetError(
             f"target: unknown option {unknown[0]!r}, accepted are device, {', '.join(OPTIONS)}"
         )
-    name = options.get("device") or options.get("model")
+    name = options.get("device", options.get("model", ""))
     if name not in BY_NAME:
         raise UnsupportedTargetError(f"target: there is no board {name!r}, {ACCEPTED}")
     numbers = {key: _positive(key, options[key]) for key in OPTIONS if key in options}

@@ -21,10 +21,11 @@ from espalier.core.errors import (
     InfeasibleDesignError,
     InvalidInputError,
     InvalidPlanError,
+    ToolNotFoundError,
     UnsupportedOpError,
     UnsupportedTargetError,
 )
-from espalier.measure.fpga.hls_simulation import build_hls
+from espalier.measure.fpga.hls_simulation import build_hls, headers_folder
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.standard_normal((1, 3, 8, 8)).astype(np.float32)
@@ -110,16 +111,37 @@ def test_emission_is_pure(residual):
 
 
 def test_the_emitted_cpp_is_exact(folder, residual, tmp_path):
-    """With ap_int types where they are installed, else with plain integers."""
-    pytest.importorskip("hls4ml", reason="its wheel has ap_int.h")
+    """With types of exact width where ap_int.h is installed, else with plain integers; a wrong bit is seen."""
     program = residual.program
     images = [program.vectors([RANDOM.standard_normal(X.shape).astype(np.float32)]) for _ in range(2)]
     given, expected = (np.stack(one) for one in zip(*images))
-    found = build_hls(folder / "hls", tmp_path / "build").run(given, expected)
+    bench = build_hls(folder / "hls", tmp_path / "build", exact_widths=has_headers())
+    found = bench.run(given, expected)
     assert found.wrong == 0
     assert np.array_equal(found.outputs, expected)
     expected[0, 0, 0, 0] ^= 1
-    assert build_hls(folder / "hls", tmp_path / "build", exact_widths=False).run(given, expected).wrong == 1
+    assert bench.run(given, expected).wrong == 1
+
+
+def has_headers() -> bool:
+    try:
+        return headers_folder().is_dir()
+    except ToolNotFoundError:
+        return False
+
+
+def test_a_missing_tool_is_named_with_its_install_command(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(ToolNotFoundError, match=r"g\+\+ is not installed; get it by: apt-get install g\+\+"):
+        build_hls(folder / "hls", tmp_path)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ToolNotFoundError, match="ap_int.h is not installed; get it by: pip install --no-deps hls4ml"):
+        headers_folder()
+
+
+def test_a_folder_without_a_project_is_refused(tmp_path):
+    with pytest.raises(InvalidInputError, match="got no accelerator.cpp, accepted is an emitted HLS project"):
+        build_hls(tmp_path, tmp_path / "build")
 
 
 def test_sums_are_those_of_the_oracle():
@@ -259,6 +281,10 @@ def test_the_relay_front_door_builds_for_a_board():
     with espalier.PassContext(config={"espalier.weights": "uniform<8>", "espalier.calibration": MANY}):
         lib = relay.build(mod, target=BOARD, params=params)
     assert lib.artifact(X).shape == lib.artifact.outputs[0].shape
-    assert all(isinstance(stage.folding, Folding) for stage in lib.artifact.program.graph.stages if isinstance(stage, Convolution))
+    assert all(
+        isinstance(stage.folding, Folding)
+        for stage in lib.artifact.program.graph.stages
+        if isinstance(stage, Convolution)
+    )
     with pytest.raises(UnsupportedTargetError, match="no shared library"):
         lib.export_library("x.so")
