@@ -17,6 +17,7 @@ $(STAMP): setup.py pyproject.toml constraints.txt
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) install -qq --upgrade pip --constraint constraints.txt
 	@$(PIP) install -qq --editable '.[torch,peers,test]' --constraint constraints.txt
+	@$(PIP) install -qq --no-deps hls4ml==1.3.0  # its wheel has ap_int.h, for emitted HLS C++
 	@touch $@
 
 demo: setup
@@ -33,6 +34,7 @@ lint: setup $(BIN)/ruff
 
 $(BIN)/ruff: $(STAMP)
 	@$(PIP) install -qq ruff --constraint constraints.txt
+	@$(PIP) install -qq --no-deps hls4ml==1.3.0  # its wheel has ap_int.h, for emitted HLS C++
 	@touch $@
 
 wheel: setup

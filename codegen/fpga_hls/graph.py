@@ -186,6 +186,13 @@ class Convolution(Stage):
         return max(int(high), int(-low) - 1, 0).bit_length() + 1
 
 
+def folded(stage: Convolution, folding: Folding, products: Products) -> Convolution:
+    """The same convolution, computed otherwise; its sums are as wide as they were."""
+    result = dataclasses.replace(stage, folding=folding, products=products)
+    result.__dict__["sum_bits"] = stage.sum_bits  # all weights would be read again
+    return result
+
+
 @dataclass(frozen=True, eq=False)
 class MaxPool(Stage):
     """The greatest number of each window; padding holds 0. The window may not leave the padded image."""

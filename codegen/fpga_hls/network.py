@@ -19,6 +19,7 @@ from .graph import (
     Stage,
     StreamGraph,
     bits_out,
+    folded,
     in_shape,
     lanes_in,
     lanes_out,
@@ -121,5 +122,5 @@ def _steps(lanes: int, wanted: int) -> Iterator[int]:
 
 def _chosen(stage: Stage, choice: Choice) -> Stage:
     if isinstance(stage, Convolution):
-        return dataclasses.replace(stage, folding=choice.folding, products=choice.products or stage.products)
+        return folded(stage, choice.folding, choice.products or stage.products)
     return dataclasses.replace(stage, lanes=choice.lanes)

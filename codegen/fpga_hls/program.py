@@ -13,32 +13,37 @@ from pathlib import Path
 import numpy as np
 
 from espalier.core.errors import CorruptArtifactError
-from espalier.targets.fpga import BY_NAME, Board, Resources
+from espalier.targets.boards import BY_NAME, Board, Resources
 
 from ..cpu.program import CpuProgram, load_program
 from .cost.resources import graph_resources
-from .graph import StreamGraph
+from .graph import Convolution, StreamGraph
 from .hls import emit as hls
+from .rtl import emit as rtl
 from .saved_graph import from_text, to_text
-from .timing import Schedule, schedule
+from .timing import Schedule, latency_cycles, schedule
 
 DESCRIPTION, GRAPH, ARRAYS = "accelerator.json", "graph.json", "graph.npz"
-HLS, RTL, VECTORS = "hls", "rtl", "vectors"
+HLS, VECTORS = "hls", "hls/vectors"
+EXAMPLE_IN, EXAMPLE_OUT = "example.input", "example.expected"
 STREAMS = 2
-"""Of the host program's outputs, the last ones: the accelerator's input and output."""
+"""Of the host program's outputs, the last ones: the accelerator's input and output; of one that gives sums, what its
+last stage reads."""
 
 
 @dataclass(frozen=True)
 class FpgaProgram:
     """host: the integer network for a CPU, which also gives the accelerator's input and output.
 
-    layers: stage -> layer of the model. clock_hz: for which the design is meant. remarks: for the artifact's report.
+    layers: stage -> layer of the model. example: what `vectors` gives for some image, for the project's own tests.
+    remarks: for the artifact's report.
     """
 
     host: CpuProgram
     graph: StreamGraph
     board: Board
     layers: Mapping[str, str]
+    example: tuple[np.ndarray, np.ndarray]
     remarks: tuple[str, ...] = ()
 
     def run(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
@@ -47,18 +52,17 @@ class FpgaProgram:
 
     def vectors(self, inputs: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """(input, output) of the accelerator for one image: uint8 and uint8 or int32, [H, W, C] each."""
-        first, last = self.host.run(inputs)[-STREAMS:]
-        out = last if self.graph.output.bits == 8 else self._sums(last)
-        return _stream_order(first, self.graph.input.shape), _stream_order(out, self.graph.output.shape)
-
-    def _sums(self, real: np.ndarray) -> np.ndarray:
-        """The int32 sums behind a float32 output, which is their product with a scale."""
-        return real
+        return vectors(self.host, self.graph, inputs)
 
     @cached_property
     def schedule(self) -> Schedule:
         """Cycle for cycle, see `timing`."""
         return schedule(self.graph)
+
+    @cached_property
+    def latency_cycles(self) -> int:
+        """From an image's first beat in to its last one out, of an accelerator that was idle."""
+        return latency_cycles(self.graph)
 
     @cached_property
     def resources(self) -> Resources:
@@ -67,7 +71,8 @@ class FpgaProgram:
 
     def projects(self) -> dict[str, str]:
         """Path -> text of everything that is emitted."""
-        return {f"{HLS}/{path}": text for path, text in hls.emit(self.graph, self.board.part, self.board.clock_hz).items()}
+        cpp = hls.emit(self.graph, self.board.part, self.board.clock_hz)
+        return {f"{HLS}/{path}": text for path, text in cpp.items()} | rtl.emit(self.graph)
 
     def digest(self) -> str:
         """SHA-256 of what is emitted, as 64 hexadecimal digits."""
@@ -82,11 +87,15 @@ class FpgaProgram:
         self.host.save(folder)
         text, arrays = to_text(self.graph)
         (folder / GRAPH).write_text(text)
-        np.savez_compressed(folder / ARRAYS, **arrays)
+        given, expected = self.example
+        np.savez_compressed(folder / ARRAYS, **arrays, **{EXAMPLE_IN: given, EXAMPLE_OUT: expected})
         (folder / DESCRIPTION).write_text(json.dumps(self.description(), indent=2) + "\n")
         for path, content in self.projects().items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_text(content)
+        (folder / VECTORS).mkdir(parents=True, exist_ok=True)
+        given.tofile(folder / VECTORS / "input.bin")
+        expected.tofile(folder / VECTORS / "expected.bin")
 
     def description(self) -> dict:
         """What `load_fpga_program` needs besides the graph, and what a reader may want to know; JSON-able."""
@@ -96,7 +105,7 @@ class FpgaProgram:
             "layers": dict(self.layers),
             "remarks": list(self.remarks),
             "interval_cycles": self.schedule.interval_cycles,
-            "latency_cycles": self.schedule.latency_cycles,
+            "latency_cycles": self.latency_cycles,
             "estimated_resources": dataclasses.asdict(self.resources),
             "digest": self.digest(),
         }
@@ -110,12 +119,36 @@ def load_fpga_program(folder: Path) -> FpgaProgram:
     host = load_program(folder)
     try:
         data = json.loads((folder / DESCRIPTION).read_text())
-        with np.load(folder / ARRAYS) as arrays:
-            graph = from_text((folder / GRAPH).read_text(), dict(arrays))
+        with np.load(folder / ARRAYS) as file:
+            arrays = dict(file)
+        graph = from_text((folder / GRAPH).read_text(), arrays)
+        example = arrays[EXAMPLE_IN], arrays[EXAMPLE_OUT]
         board = dataclasses.replace(BY_NAME[data["board"]], clock_hz=data["clock_hz"])
-        return FpgaProgram(host, graph, board, data["layers"], tuple(data["remarks"]))
+        return FpgaProgram(host, graph, board, data["layers"], example, tuple(data["remarks"]))
     except (OSError, ValueError, KeyError) as error:
         raise CorruptArtifactError(f"{folder}: cannot be loaded ({str(error).splitlines()[0]})") from None
+
+
+def vectors(host: CpuProgram, graph: StreamGraph, inputs: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """As `FpgaProgram.vectors`."""
+    first, last = host.run(inputs)[-STREAMS:]
+    given = _stream_order(first, graph.input.shape)
+    if graph.output.bits == 8:
+        return given, _stream_order(last, graph.output.shape)
+    stage = graph.stage(graph.output.source)
+    return given, sums(stage, _stream_order(last, stage.in_shape))
+
+
+def sums(stage: Convolution, x: np.ndarray) -> np.ndarray:
+    """The int32 sums of a convolution, [H, W, C_out], of x uint8 [H, W, C_in]."""
+    top, left, bottom, right = stage.padding
+    centred = x.astype(np.int64) - stage.arithmetic.x_zero
+    padded = np.pad(centred, ((top, bottom), (left, right), (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, stage.kernel, (0, 1))
+    windows = windows[:: stage.stride[0], :: stage.stride[1]]
+    equation = "hwcij,cij->hwc" if stage.is_depthwise else "hwcij,ocij->hwo"
+    weights = stage.weights[:, 0] if stage.is_depthwise else stage.weights
+    return (np.einsum(equation, windows, weights.astype(np.int64)) + stage.bias).astype(np.int32)
 
 
 def _stream_order(array: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:

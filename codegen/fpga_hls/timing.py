@@ -5,34 +5,36 @@ buffer (and, with a residual, the group's beats are there), and then takes `cycl
 buffer is free for the next image rows once no window needs it any more. Images come from the host at the interval of
 the slowest stage, their beats spread evenly.
 
-What is computed so is an admissible schedule of the graph with FIFOs of `high_water` beats. Stages of fixed rates run no
-later than in any admissible schedule (Sriram and Bhattacharyya, Embedded Multiprocessors, section 4), so FIFOs of these
-depths neither slow the graph down nor stop it.
+What is computed so is an admissible schedule of the graph with FIFOs of `high_water` beats. Stages of fixed rates run
+no later than in any admissible schedule (Sriram and Bhattacharyya, Embedded Multiprocessors, section 4), so FIFOs of
+these depths neither slow the graph down nor stop it.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from .cost.cycles import graph_interval_cycles
-from .graph import HOST, Adapter, Convolution, Edge, Fork, MaxPool, MeanPool, Stage, StreamGraph
+from .graph import Adapter, Convolution, Edge, Fork, MaxPool, MeanPool, Stage, StreamGraph
+from .rtl.timing import latency, line_buffer_rows
 
 FRAMES = 3
+SHALLOW = 64
+"""Beats of the deepest FIFO that is kept in LUTs."""
+
 FREED_LATENCY = 3
 """Cycles from a row's last read to the first write over it, see window_reader.sv."""
 
-READ_LATENCY, ADD_LATENCY, MEAN_LATENCY, POOL_LATENCY = 6, 9, 8, 12
-PRODUCT_LATENCY, REQUANTIZE_LATENCY, RESIDUAL_LATENCY, RAW_LATENCY = 4, 10, 17, 5
+ADD_LATENCY, MEAN_LATENCY = 9, 8
+"""Cycles from a beat's arrival to that of the result, see add.sv and mean_pool.sv."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """interval_cycles: between the last two frames' ends. latency_cycles: from a frame's first beat to its last one out.
-
-    high_water: the most beats in each FIFO, by the edge's name.
+    """interval_cycles: between the last two frames' ends. latency_cycles: from the first beat in to the first frame's
+    last one out, both counted. high_water: the most beats in each FIFO, by the edge's name.
     """
 
     interval_cycles: int
@@ -55,12 +57,17 @@ def schedule(graph: StreamGraph, interval: int | None = None) -> Schedule:
     read[last.name] = written[last.name] + _fifo_latency(last)
     ends = read[last.name].reshape(FRAMES, -1)[:, -1]
     high = {edge.name: _most(written[edge.name], read[edge.name]) for edge in graph.edges}
-    return Schedule(int(ends[-1] - ends[-2]), int(ends[0] - written[graph.input.name][0]), high)
+    return Schedule(int(ends[-1] - ends[-2]), int(ends[0] - written[graph.input.name][0]) + 1, high)
+
+
+def latency_cycles(graph: StreamGraph) -> int:
+    """Of the first frame, whose beats come as fast as they are taken; as in `Schedule`."""
+    return schedule(graph, graph.input.beats).latency_cycles
 
 
 def _fifo_latency(edge: Edge) -> int:
-    """Cycles from a beat's write to where it can be read; a deep FIFO's memory has a register."""
-    return 2 if edge.sink != HOST else 1
+    """Cycles from a beat's write to where it can be read; a deep FIFO's memory has a register, see stream_fifo.sv."""
+    return 1 if edge.depth <= SHALLOW else 2
 
 
 def _most(written: np.ndarray, read: np.ndarray) -> int:
@@ -74,7 +81,7 @@ def _stage(stage: Stage, there: list[np.ndarray]) -> tuple[list[np.ndarray], np.
         return _convolution(stage, *there)
     if isinstance(stage, MaxPool):
         taken, starts = _windows(_Walk.of_pool(stage), there[0], None)
-        return [taken], starts + POOL_LATENCY
+        return [taken], starts + latency(stage)
     if isinstance(stage, Adapter):
         return _adapter(stage, there[0])
     taken = _serial(np.maximum.reduce(there))
@@ -105,10 +112,7 @@ def _convolution(stage: Convolution, there: np.ndarray, residual: np.ndarray | N
     lower = None if residual is None else residual[per_group - 1 :: per_group]
     taken, starts = _windows(_Walk.of_convolution(stage), there, lower)
     beats = np.arange(per_group)
-    terms = stage.folding.taps * (1 if stage.is_depthwise else stage.folding.simd)
-    latency = READ_LATENCY + PRODUCT_LATENCY + math.ceil(math.log2(terms)) if terms > 1 else 10
-    ending = RAW_LATENCY if stage.multiplier is None else REQUANTIZE_LATENCY if residual is None else RESIDUAL_LATENCY
-    made = starts[:, None] + stage.cycles_per_group + latency + ending + beats
+    made = starts[:, None] + stage.cycles_per_group - 1 + latency(stage) + beats
     if residual is None:
         return [taken], made.ravel()
     return [taken, (starts[:, None] + beats * 0).ravel()], made.ravel()
@@ -139,14 +143,14 @@ class _Walk:
             height, width, rows, columns = height * width, 1, rows * columns, 1
         return _Walk(
             *(height, width, channels // stage.in_lanes, stage.kernel, stage.stride, *stage.padding[:2]),
-            *(rows, columns, stage.groups, stage.cycles_per_group, stage.buffer_rows),
+            *(rows, columns, stage.groups, stage.cycles_per_group, line_buffer_rows(stage)),
         )
 
     @staticmethod
     def of_pool(stage: MaxPool) -> _Walk:
         words = stage.in_shape[2] // stage.lanes
         sizes = (*stage.in_shape[:2], words, stage.kernel, stage.stride, *stage.padding[:2], *stage.out_shape[:2])
-        return _Walk(*sizes, words, 1, stage.kernel[0] + stage.stride[0])
+        return _Walk(*sizes, words, 1, line_buffer_rows(stage))
 
     def last_row(self, row: int) -> int:
         """The last row of the image in the windows of an output row."""
@@ -188,7 +192,9 @@ def _windows(walk: _Walk, there: np.ndarray, lower: np.ndarray | None) -> tuple[
         starts[at] = np.maximum.accumulate(wait - places) + places
         started_until = starts[at.stop - 1] + walk.cycles
         before = walk.oldest_after(row - 1) if row else 0
-        freed[frame * walk.height + before : frame * walk.height + walk.oldest_after(row)] = started_until + FREED_LATENCY
+        freed[frame * walk.height + before : frame * walk.height + walk.oldest_after(row)] = (
+            started_until + FREED_LATENCY
+        )
         for free_now in range(in_row, min(FRAMES * walk.height, needed + 1 + walk.stride[0])):
             if free_now - walk.buffer_rows < frame * walk.height + walk.oldest_after(row):
                 in_row, read_until = _read_row(in_row, per_row, there, taken, freed, read_until, walk.buffer_rows)

@@ -9,12 +9,14 @@ import tvm
 
 from . import build as compiler
 from .calibration.calibrate import calibrate
+from .codegen.fpga_hls.program import FpgaProgram
 from .codegen.load import load_artifact
 from .core.artifact import Artifact
 from .core.choices import KernelTimes
 from .core.records import RecordedTimes
+from .measure import local
 from .measure.environment import record_environment
-from .measure.local import profile
+from .measure.fpga.profile import profile as profile_fpga
 from .passes.analysis import gate_sites
 
 __all__ = ["build", "calibrate", "layer_names", "load"]
@@ -28,7 +30,12 @@ def build(
     records: the path of tuning records, or another value that answers as `core.choices.KernelTimes` does.
     """
     artifact = compiler.build(mod, target, plan, calibration, lower, _times(records), compress)
-    return dataclasses.replace(artifact, profiler=profile)
+    return _with_profiler(artifact)
+
+
+def _with_profiler(artifact: Artifact) -> Artifact:
+    profiler = profile_fpga if isinstance(artifact.program, FpgaProgram) else local.profile
+    return dataclasses.replace(artifact, profiler=profiler)
 
 
 def _times(records) -> KernelTimes | None:
@@ -40,7 +47,7 @@ def _times(records) -> KernelTimes | None:
 
 def load(folder) -> Artifact:
     """The artifact that `Artifact.save` wrote; CorruptArtifactError if it is damaged."""
-    return dataclasses.replace(load_artifact(folder), profiler=profile)
+    return _with_profiler(load_artifact(folder))
 
 
 def layer_names(mod: tvm.IRModule) -> list[str]:

@@ -50,9 +50,14 @@ def register_library_loader() -> None:
 
 def register_boards() -> None:
     """Let TVM know "fpga_hls/<board>"."""
-    from .targets.fpga import register_tags
+    from tvm import target
 
-    register_tags()
+    from .targets.boards import BOARDS, PREFIX, tag_options
+
+    known = set(target.list_tags())
+    for board in BOARDS:
+        if f"{PREFIX}/{board.name}" not in known:
+            target.register_tag(f"{PREFIX}/{board.name}", tag_options(board))
 
 
 REGISTRATIONS = (register_relay, register_library_loader, register_boards)

@@ -91,7 +91,9 @@ Calibration = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="What `espalier calibrate` wrote, or inputs to calibrate on (.npy, .npz)."),
 ]
-TargetText = Annotated[str, typer.Option(help='What to compile for: "llvm" or a JSON object, see `espalier targets`.')]
+TargetText = Annotated[
+    str, typer.Option(help='What to compile for: "llvm", "fpga_hls/pynq-z2" or a JSON object, see `espalier targets`.')
+]
 RecordPath = Annotated[Path, typer.Argument(metavar="RECORDS", help="A file of tuning records.", show_default=False)]
 Threads = Annotated[int, typer.Option(help="Threads to compute with, at most the cores there are.")]
 
@@ -293,12 +295,31 @@ def profile(
     ] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Timed runs.")] = 20,
     threads: Threads = 1,
+    simulate: Annotated[
+        str | None,
+        typer.Option(metavar="hls|rtl", help="Of an accelerator: run the emitted C++ or SystemVerilog, bit for bit."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show time and work of each layer."""
+    """Show time and work of each layer; of an accelerator, cycles of each stage."""
     from .commands import profile as command
 
-    _finish(command.run(folder, inputs, repeats, threads), as_json)
+    _finish(command.run(folder, inputs, repeats, threads, simulate), as_json)
+
+
+@app.command()
+def synth(
+    folder: Folder,
+    tool: Annotated[str, typer.Option(help="yosys, nextpnr-ecp5 or vitis.")] = "yosys",
+    stage: Annotated[str | None, typer.Option(metavar="NAME", help="Only this stage.")] = None,
+    per_stage: Annotated[bool, typer.Option("--per-stage", help="Every stage alone, and the sum of all.")] = False,
+    limit: Annotated[float, typer.Option(metavar="SECONDS", min=1, help="Stop the tool after so long.")] = 3600,
+    as_json: Json = False,
+) -> None:
+    """Synthesize an accelerator's emitted project."""
+    from .commands import synth as command
+
+    _finish(command.run(folder, tool, stage, per_stage, limit), as_json)
 
 
 @app.command()

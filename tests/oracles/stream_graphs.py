@@ -117,7 +117,9 @@ class GraphBuilder:
     def _connect(self, source, stage, port):
         if stage is not None and self._lanes(source) not in (None, lanes_in(stage, port)):
             lanes, shape = self._lanes(source), self._shape_of(source)
-            adapter = Adapter(f"width{len(self.stages)}", shape, shape, lanes, lanes_in(stage, port), self._bits(source))
+            adapter = Adapter(
+                f"width{len(self.stages)}", shape, shape, lanes, lanes_in(stage, port), self._bits(source)
+            )
             source = self.add_stage(adapter, source)
         name, out_port = self._port(source)
         lanes = lanes_in(stage, port) if stage else self._lanes(source)

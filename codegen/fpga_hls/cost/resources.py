@@ -11,7 +11,7 @@ import json
 import math
 from pathlib import Path
 
-from espalier.targets.fpga import Resources
+from espalier.targets.boards import Resources
 
 from ..graph import Adapter, Add, Convolution, Edge, Fork, MaxPool, MeanPool, Stage, StreamGraph
 from ..weight_codes import code_bits

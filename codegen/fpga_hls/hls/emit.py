@@ -16,6 +16,7 @@ TEMPLATES = Path(__file__).parents[1] / "templates" / "hls"
 SOURCES = ("*.h", "*.cpp")
 NUMBERS = {8: "uint8_t", 32: "int32_t"}
 PER_LINE = 24
+INNER_DEPTH = "ESPALIER_INNER_DEPTH"
 
 
 def emit(graph: StreamGraph, part: str, clock_hz: float) -> dict[str, str]:
@@ -117,17 +118,17 @@ def _beat(edge: Edge) -> str:
     return f"beat<{NUMBERS[edge.bits]}, {edge.lanes}>"
 
 
-def _declared(name: str, kind: str, depth: int) -> str:
+def _declared(name: str, kind: str, depth: int | str) -> str:
     return f'    hls::stream<{kind}, {depth}> {name}("{name}");'
 
 
-def _inner_streams(stage: Stage) -> Iterator[tuple[str, str, int]]:
+def _inner_streams(stage: Stage) -> Iterator[tuple[str, str, str]]:
     """(name, type, depth) of the streams within a stage."""
     if isinstance(stage, Convolution):
-        yield f"{stage.name}_windows", f"window_word<{stage.folding.taps}, {stage.in_lanes}>", 2
-        yield f"{stage.name}_sums", f"beat<int32_t, {stage.folding.pe}>", 2
+        yield f"{stage.name}_windows", f"window_word<{stage.folding.taps}, {stage.in_lanes}>", INNER_DEPTH
+        yield f"{stage.name}_sums", f"beat<int32_t, {stage.folding.pe}>", INNER_DEPTH
     if isinstance(stage, MaxPool):
-        yield f"{stage.name}_windows", f"window_word<{math.prod(stage.kernel)}, {stage.lanes}>", 2
+        yield f"{stage.name}_windows", f"window_word<{math.prod(stage.kernel)}, {stage.lanes}>", INNER_DEPTH
 
 
 def _calls(graph: StreamGraph, stage: Stage) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..graph import HOST, Convolution, Edge, Stage, StreamGraph
+from ..graph import Edge, Stage, StreamGraph
 from .parameters import Module, module_of
 
 TEMPLATES = Path(__file__).parents[1] / "templates" / "rtl"
@@ -47,15 +47,14 @@ def _stage(graph: StreamGraph, stage: Stage, module: Module) -> Iterator[str]:
     ports = [*_ports(reads, stage, True), *_ports(writes, stage, False)]
     yield ",\n".join(f"    {port}" for port in ports)
     yield ");"
+    if module.name == "convolution" and len(reads) == 1:
+        yield "  logic no_residual, unused;"
+        yield "  assign unused = no_residual;"
     yield f"  {module.name} #("
     yield ",\n".join(f"      .{name}({_literal(value)})" for name, value in module.parameters.items())
     yield "  ) stage ("
     yield ",\n".join(f"      {port}" for port in _inner_connections(stage, module, reads, writes))
     yield "  );"
-    if module.name == "convolution" and len(reads) == 1:
-        yield "  logic no_residual;"
-        yield "  logic unused;"
-        yield "  assign unused = &{1'b0, no_residual};"
     yield "endmodule"
 
 
@@ -78,7 +77,7 @@ def _inner_connections(stage: Stage, module: Module, reads: list[Edge], writes: 
     if module.name == "convolution" and len(reads) == 1:
         yield ".residual_valid(1'b0)"
         yield ".residual_ready(no_residual)"
-        yield ".residual_data('0)"
+        yield f".residual_data({stage.out_lanes * 8}'d0)"
     for signal in ("valid", "ready", "data"):
         ends = [f"out_{edge.source_port}_{signal}" for edge in reversed(writes)]
         yield f".y_{signal}({ends[0] if len(ends) == 1 else '{' + ', '.join(ends) + '}'})"
@@ -103,7 +102,7 @@ def _top(graph: StreamGraph) -> Iterator[str]:
         yield from _stream(edge)
     for stage in graph.stages:
         yield from _instance(graph, stage)
-    yield from _edges_of_the_design(first, last)
+    yield from _edges_of_the_design(graph)
     yield "endmodule"
 
 
@@ -134,7 +133,8 @@ def _instance(graph: StreamGraph, stage: Stage) -> Iterator[str]:
     yield "  );"
 
 
-def _edges_of_the_design(first: Edge, last: Edge) -> Iterator[str]:
+def _edges_of_the_design(graph: StreamGraph) -> Iterator[str]:
+    first, last = graph.input, graph.output
     given, width = first.lanes * first.bits, last.lanes * last.bits
     yield f"  assign {first.name}_put_valid = s_axis_tvalid;"
     yield f"  assign s_axis_tready = {first.name}_put_ready;"
@@ -144,12 +144,13 @@ def _edges_of_the_design(first: Edge, last: Edge) -> Iterator[str]:
     yield f"  assign m_axis_tdata = {data_bits(last)}'({last.name}_get_data);"
     yield f"  localparam int Beats = {last.beats};"
     yield "  logic [(Beats > 1 ? $clog2(Beats) : 1)-1:0] beat;"
-    yield "  assign m_axis_tlast = int'(beat) == Beats - 1;"
+    yield "  assign m_axis_tlast = 32'(beat) == Beats - 1;"
     yield "  always_ff @(posedge clk)"
     yield "    if (rst) beat <= '0;"
     yield "    else if (m_axis_tvalid && m_axis_tready) beat <= m_axis_tlast ? '0 : beat + 1'b1;"
     yield "  logic unused;"
-    yield "  assign unused = &{1'b0, s_axis_tlast, s_axis_tdata};" if data_bits(first) != given else "  assign unused = s_axis_tlast;"
+    levels = ", ".join(f"{edge.name}_level" for edge in graph.edges)
+    yield f"  assign unused = &{{1'b0, s_axis_tlast, s_axis_tdata, {levels}}};"
 
 
 def _bench(graph: StreamGraph) -> Iterator[str]:

@@ -110,7 +110,7 @@ def _convolution(stage: Convolution) -> Module:
 def _requantization(stage: Convolution) -> dict[str, int]:
     one, residual = stage.arithmetic, stage.arithmetic.residual
     if stage.multiplier is None:
-        return {"RAW": 1}
+        return {"RAW": 1, "FACTOR_BITS": factor_bits(stage)}
     parameters = {
         "FACTOR_BITS": factor_bits(stage),
         "SHIFT": one.shift,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..graph import Convolution, MaxPool
 
-READ, MULTIPLY, ACCUMULATE, WAIT = 6, 3, 1, 1
+READ, MULTIPLY, ACCUMULATE, WAIT = 6, 2, 1, 1
 """Cycles from a count of window_reader to its x_data, of a product, of the addition to the sum, of the hand-over."""
 
 REQUANTIZE, WITH_RESIDUAL, RAW = 9, 16, 4

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from espalier.core.measurement import Measurement
+from espalier.core.artifact import Artifact
+from espalier.core.errors import InvalidInputError
+from espalier.core.measurement import AcceleratorMeasurement, Measurement
 from espalier.report import tables
 
 from . import arrays
 from .output import Outcome, rounds
 
+SIMULATION = "simulation"
+"""The folder in an artifact's one where its project is built; its logs stay there."""
 
-def run(folder: Path, inputs: Path | None, repeats: int, threads: int) -> Outcome:
-    """Profile on the first batch of the inputs, or on random numbers."""
+
+def run(folder: Path, inputs: Path | None, repeats: int, threads: int, simulate: str | None = None) -> Outcome:
+    """Profile on the first batch of the inputs, or on random numbers.
+
+    simulate: of an accelerator, "hls" or "rtl"; None asks its models.
+    """
     from espalier import api
     from espalier.measure.threads import set_threads
 
@@ -20,11 +28,37 @@ def run(folder: Path, inputs: Path | None, repeats: int, threads: int) -> Outcom
     set_threads(threads)
     specs = artifact.inputs
     batch = arrays.batches(arrays.read_inputs(inputs, specs), specs)[0] if inputs else arrays.random_batch(specs)
+    if hasattr(artifact.program, "graph"):
+        return _accelerator(artifact, folder, batch, simulate)
+    if simulate is not None:
+        raise InvalidInputError(
+            f"--simulate: {folder} was compiled for a CPU, accepted are artifacts for fpga_hls/<board>"
+        )
     with rounds(1, "profiling") as advance:
         measurement = artifact.profile(*(batch[spec.name] for spec in specs), repeats=repeats)
         advance()
     data = measurement.to_dict() | {"threads": threads, "inputs": "random" if inputs is None else str(inputs)}
     return Outcome(data, (tables.profile_table(measurement), _remark(measurement, threads, inputs)))
+
+
+def _accelerator(artifact: Artifact, folder: Path, batch: dict, simulate: str | None) -> Outcome:
+    with rounds(1, f"simulating ({simulate})" if simulate else "predicting") as advance:
+        given = [batch[spec.name] for spec in artifact.inputs]
+        measured = artifact.profile(*given, simulate=simulate, folder=folder / SIMULATION if simulate else None)
+        advance()
+    return Outcome(measured.to_dict(), (*tables.accelerator_tables(measured), _sentence(measured)))
+
+
+def _sentence(one: AcceleratorMeasurement) -> str:
+    how = {"none": "predicted", "hls": "cycles predicted; the C++", "rtl": "simulated; the SystemVerilog"}[
+        one.simulated
+    ]
+    equal = "" if one.simulated == "none" else " gives the integer body's numbers, bit for bit"
+    return (
+        f"{one.board}, {how}{equal}: {one.interval_cycles or one.predicted_interval_cycles} cycles a frame, latency "
+        f"{one.latency_cycles or one.predicted_latency_cycles} cycles; at {one.clock_hz / 1e6:g} MHz "
+        f"{one.frames_per_s:.0f} frames a second, {tables.duration(one.latency_s)}"
+    )
 
 
 def _remark(measurement: Measurement, threads: int, inputs: Path | None) -> str:

@@ -80,3 +80,67 @@ class Measurement:
     def to_json(self) -> str:
         """The measurement as a JSON text."""
         return json.dumps(self.to_dict(), indent=2)
+
+
+@dataclass(frozen=True)
+class StageMeasurement:
+    """A stage of an accelerator. interval_cycles: it needs between frames, by its model.
+
+    busy, starved, blocked, fill: cycles of the simulation in which it worked, waited for its input or for room behind
+    it, and before it began; None where nothing was simulated, or for a stage that only passes beats on.
+    """
+
+    name: str
+    layer: str
+    kind: str
+    interval_cycles: int
+    busy: int | None = None
+    starved: int | None = None
+    blocked: int | None = None
+    fill: int | None = None
+
+
+@dataclass(frozen=True)
+class FifoMeasurement:
+    """A FIFO between stages. depth, predicted, high_water: beats it holds, is to hold at most, and held at most."""
+
+    name: str
+    depth: int
+    predicted: int
+    high_water: int | None = None
+
+
+@dataclass(frozen=True)
+class AcceleratorMeasurement:
+    """A profile of an accelerator for one image.
+
+    simulated: "none", "hls" (answers alone) or "rtl" (answers and cycles), all equal to the integer body.
+    predicted_*: of the models. interval_cycles: between frames; latency_cycles: from a frame's first beat in to its
+    last one out; both simulated, None without.
+    estimated_resources: LUTs, flip-flops, DSPs and blocks of RAM by the models, before synthesis.
+    """
+
+    board: str
+    clock_hz: float
+    simulated: str
+    predicted_interval_cycles: int
+    predicted_latency_cycles: int
+    interval_cycles: int | None
+    latency_cycles: int | None
+    stages: tuple[StageMeasurement, ...]
+    fifos: tuple[FifoMeasurement, ...]
+    estimated_resources: dict
+
+    @property
+    def frames_per_s(self) -> float:
+        """At the clock that was asked for; simulated, else predicted."""
+        return self.clock_hz / (self.interval_cycles or self.predicted_interval_cycles)
+
+    @property
+    def latency_s(self) -> float:
+        """As above."""
+        return (self.latency_cycles or self.predicted_latency_cycles) / self.clock_hz
+
+    def to_dict(self) -> dict:
+        """Plain values for JSON."""
+        return {**dataclasses.asdict(self), "frames_per_s": self.frames_per_s, "latency_s": self.latency_s}

@@ -10,10 +10,13 @@ from rich import box
 from rich.table import Table
 
 from espalier.core.layers import LayerRecord
-from espalier.core.measurement import Measurement, Timing
+from espalier.core.measurement import AcceleratorMeasurement, Measurement, Timing
 from espalier.core.sizes import ProgramSize
 
 NONE = "-"
+
+FEW_BEATS = 8
+"""FIFOs that hold no more are not worth a row."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,23 @@ def profile_table(measurement: Measurement) -> Table:
     totals = (quantity(measurement.macs_dense), quantity(measurement.macs), f"{gflops:.1f}", "", "", "", quantity(bits))
     table.add_row("whole run", duration(measurement.latency_s), "", *totals)
     return table
+
+
+def accelerator_tables(measurement: AcceleratorMeasurement) -> tuple[Table, Table]:
+    """One row for each stage and, below, for each FIFO that is deeper than a register or two."""
+
+    def text(count: int | None) -> str:
+        return NONE if count is None else str(count)
+
+    stages = _table("stage", "kind", ">cycles a frame", ">busy", ">starved", ">blocked", ">fill")
+    for one in measurement.stages:
+        counts = (one.interval_cycles, one.busy, one.starved, one.blocked, one.fill)
+        stages.add_row(one.name, one.kind, *map(text, counts))
+    fifos = _table("FIFO", ">holds", ">predicted", ">held")
+    for one in measurement.fifos:
+        if one.depth > FEW_BEATS:
+            fifos.add_row(one.name, *map(text, (one.depth, one.predicted, one.high_water)))
+    return stages, fifos
 
 
 def comparison_table(rows: Sequence[ContenderRow]) -> Table:

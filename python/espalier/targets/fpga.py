@@ -1,144 +1,19 @@
-"""FPGA boards: what fits on each, each figure with its source."""
+"""FPGA boards as TVM targets: "fpga_hls/<board>"."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-import tvm
 from tvm.target import Target
 
 from espalier.core.errors import UnsupportedTargetError
 
-KIND, PREFIX = "ext_dev", "fpga_hls"
+from .boards import BOARDS, BY_NAME, KIND, PREFIX, Board, tag_options
+
 FRAMES_PER_S, CLOCK_HZ = "feature.frames_per_s", "feature.clock_hz"
 OPTIONS = (FRAMES_PER_S, CLOCK_HZ)
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What a design takes or a part has.
-
-    luts: of 6 inputs, of 4 on an ECP5. dsps: DSP48 slices, or multipliers of 18 by 18 bits. bram_36k: blocks of 36
-    kilobits, halves counted; uram: of 288 kilobits.
-    """
-
-    luts: float = 0
-    ffs: float = 0
-    dsps: float = 0
-    bram_36k: float = 0
-    uram: float = 0
-
-    def __add__(self, other: Resources) -> Resources:
-        return Resources(*(a + b for a, b in zip(dataclasses.astuple(self), dataclasses.astuple(other))))
-
-    def within(self, limit: Resources) -> bool:
-        """Whether no resource is above the limit."""
-        return not self.beyond(limit)
-
-    def beyond(self, limit: Resources) -> list[str]:
-        """The names of the resources that are above the limit."""
-        return [field.name for field in dataclasses.fields(self) if getattr(self, field.name) > getattr(limit, field.name)]
-
-
-@dataclass(frozen=True)
-class Board:
-    """A board, and the part on it by the vendor's name.
-
-    family: "xc7", "xcup" or "ecp5", what synthesis is told. lut_inputs: of a LUT. clock_hz: for which designs are made
-    unless said otherwise. memory_bytes_per_s: to the external memory, its peak. sources: of these figures.
-    """
-
-    name: str
-    part: str
-    family: str
-    resources: Resources
-    clock_hz: float
-    memory_bytes_per_s: float
-    sources: tuple[str, ...]
-    lut_inputs: int = 6
-
-
-XC7Z020 = Resources(luts=53_200, ffs=106_400, dsps=220, bram_36k=140)
-ZYNQ_7000 = "AMD DS190, Zynq-7000 SoC Data Sheet: Overview, table 1 (Z-7020)"
-EIGHT_SERIES = "clock: our choice, which single stages reach"
-
-BOARDS = (
-    Board(
-        "pynq-z2",
-        "xc7z020clg400-1",
-        "xc7",
-        XC7Z020,
-        100e6,
-        2.1e9,
-        (ZYNQ_7000, "TUL PYNQ-Z2 reference manual: DDR3, 16 bits at 1,050 Mbit/s", "clock: that of its base overlay"),
-    ),
-    Board(
-        "pynq-z1",
-        "xc7z020clg400-1",
-        "xc7",
-        XC7Z020,
-        100e6,
-        2.1e9,
-        (ZYNQ_7000, "Digilent PYNQ-Z1 reference manual: DDR3, 16 bits at 1,050 Mbit/s", "clock: as for PYNQ-Z2"),
-    ),
-    Board(
-        "zedboard",
-        "xc7z020clg484-1",
-        "xc7",
-        XC7Z020,
-        100e6,
-        4.264e9,
-        (ZYNQ_7000, "Digilent ZedBoard reference manual: DDR3, 32 bits at 1,066 Mbit/s", "clock: as for PYNQ-Z2"),
-    ),
-    Board(
-        "zcu104",
-        "xczu7ev-ffvc1156-2-e",
-        "xcup",
-        Resources(luts=230_400, ffs=460_800, dsps=1_728, bram_36k=312, uram=96),
-        200e6,
-        19.2e9,
-        (
-            "AMD DS891, Zynq UltraScale+ MPSoC Data Sheet: Overview, table 3 (ZU7EV)",
-            "AMD UG1267, ZCU104 Board User Guide: DDR4, 64 bits at 2,400 Mbit/s",
-            EIGHT_SERIES,
-        ),
-    ),
-    Board(
-        "alveo-u250",
-        "xcu250-figd2104-2l-e",
-        "xcup",
-        Resources(luts=1_728_000, ffs=3_456_000, dsps=12_288, bram_36k=2_688, uram=1_280),
-        200e6,
-        77e9,
-        ("AMD DS962, Alveo U200 and U250 Data Sheet, tables 1 and 2", EIGHT_SERIES),
-    ),
-    Board(
-        "ulx3s-85f",
-        "LFE5U-85F-6BG381C",
-        "ecp5",
-        Resources(luts=83_640, ffs=83_640, dsps=156, bram_36k=104),
-        50e6,
-        286e6,
-        (
-            "Lattice FPGA-DS-02012, ECP5 and ECP5-5G Family, table 1.1: 84 K LUT4, 156 multipliers, 208 blocks of 18 kbit",
-            "ULX3S manual: SDRAM, 16 bits at 143 MHz",
-            "clock: our choice",
-        ),
-        lut_inputs=4,
-    ),
-)
-BY_NAME = {board.name: board for board in BOARDS}
 ACCEPTED = f"accepted are {', '.join(f'{PREFIX}/{board.name}' for board in BOARDS)}"
-
-
-def register_tags() -> None:
-    """Let `tvm.target.Target("fpga_hls/<board>")` find the boards."""
-    for board in BOARDS:
-        tag = f"{PREFIX}/{board.name}"
-        if tag not in tvm.target.list_tags():
-            tvm.target.register_tag(tag, {"kind": KIND, "keys": [PREFIX], "model": board.name, "device": board.name})
 
 
 def fpga_target(options: Mapping) -> Target:
@@ -151,12 +26,14 @@ def fpga_target(options: Mapping) -> Target:
     known = {"kind", "keys", "tag", "model", "device", *OPTIONS}
     unknown = sorted(set(options) - known)
     if unknown:
-        raise UnsupportedTargetError(f"target: unknown option {unknown[0]!r}, accepted are device, {', '.join(OPTIONS)}")
-    name = options.get("device") or options.get("model")
+        raise UnsupportedTargetError(
+            f"target: unknown option {unknown[0]!r}, accepted are device, {', '.join(OPTIONS)}"
+        )
+    name = options.get("device", options.get("model", ""))
     if name not in BY_NAME:
         raise UnsupportedTargetError(f"target: there is no board {name!r}, {ACCEPTED}")
     numbers = {key: _positive(key, options[key]) for key in OPTIONS if key in options}
-    return Target({"kind": KIND, "keys": [PREFIX], "model": name, "device": name, **numbers})
+    return Target({**tag_options(BY_NAME[name]), **numbers})
 
 
 def board_of(target: Target) -> Board:

@@ -9,15 +9,16 @@ from tvm.target import Target
 
 from espalier.core.errors import UnsupportedTargetError
 
-from . import fpga
+from .boards import KIND, PREFIX
 from .cpu import cpu_target
+from .fpga import fpga_target
 from .gpu import cuda_target, tagged_options
 
 ACCEPTED = (
     'accepted are "llvm", "cuda", "nvidia/nvidia-h100", "fpga_hls/<board>" and dicts such as '
     '{"kind": "llvm", "mcpu": "znver4"}'
 )
-MAKERS = {"llvm": cpu_target, "cuda": cuda_target, fpga.KIND: fpga.fpga_target}
+MAKERS = {"llvm": cpu_target, "cuda": cuda_target, KIND: fpga_target}
 
 
 def resolve_target(target: str | Mapping | Target) -> Target:
@@ -47,8 +48,8 @@ def _options(target: str | Mapping | Target) -> dict:
     if target.split() != [target]:
         raise UnsupportedTargetError(f"target {target!r}: options go into a dict, {ACCEPTED}")
     family, _, device = target.partition("/")
-    if family == fpga.PREFIX:
-        return {"kind": fpga.KIND, "device": device}
+    if family == PREFIX:
+        return {"kind": KIND, "device": device}
     return tagged_options(target) if family == "nvidia" else {"kind": target}
 
 

@@ -9,12 +9,14 @@
 #define ESPALIER_DATAFLOW_BEGIN
 #define ESPALIER_STAGE(name, ...) __VA_ARGS__
 #define ESPALIER_DATAFLOW_END
-#define ESPALIER_IDLE()
+#define ESPALIER_WAIT(in, out)
+#define ESPALIER_INNER_DEPTH 2
 #else
 #define ESPALIER_DATAFLOW_BEGIN hls::dataflow_region region;
 #define ESPALIER_STAGE(name, ...) region.add(name, [&]() { __VA_ARGS__; });
 #define ESPALIER_DATAFLOW_END region.run();
-#define ESPALIER_IDLE() hls::dataflow_region::idle()
+#define ESPALIER_WAIT(in, out) hls::dataflow_region::wait(in, out)
+#define ESPALIER_INNER_DEPTH 64  // within a stage, where depth only costs time
 #endif
 
 #endif

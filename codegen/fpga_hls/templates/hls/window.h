@@ -65,8 +65,9 @@ void window(hls::stream<beat<uint8_t, C::lanes>>& in, hls::stream<window_word<C:
             }
         }
 
+        const bool has_room = in_row < C::height && in_row < oldest + C::buffer_rows;
         beat<uint8_t, C::lanes> pixel;
-        if (in_row < C::height && in_row < oldest + C::buffer_rows && in.read_nb(pixel)) {
+        if (has_room && in.read_nb(pixel)) {
             buffer[in_slot][in_column][in_group] = pixel;
             is_busy = true;
             const bool ends_pixel = in_group == GROUPS - 1;
@@ -76,7 +77,7 @@ void window(hls::stream<beat<uint8_t, C::lanes>>& in, hls::stream<window_word<C:
             in_row += ends_row ? 1 : 0;
             in_slot = ends_row ? (in_slot == C::buffer_rows - 1 ? 0 : in_slot + 1) : in_slot;
         }
-        if (!is_busy) ESPALIER_IDLE();
+        if (!is_busy) ESPALIER_WAIT(has_room ? &in : nullptr, is_there ? &out : nullptr);
     }
     // What no window reads is still taken: a strided convolution may leave rows at the end.
     const int read = (in_row * C::width + in_column) * GROUPS + in_group;

@@ -229,7 +229,7 @@ module convolution #(
   );
 
 `ifndef SYNTHESIS
-  always_ff @(posedge clk)
+  always @(posedge clk)
     if (!rst && result_valid && !always_ready) begin
       $display("espalier error: %m lost a result");
       $finish;

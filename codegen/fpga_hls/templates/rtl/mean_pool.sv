@@ -38,7 +38,7 @@ module mean_pool #(
   logic accept, last_pixel, always_ready, unused;
   logic [LANES*8-1:0] result;
 
-  assign last_pixel = int'(pixel) == PIXELS - 1;
+  assign last_pixel = 32'(pixel) == PIXELS - 1;
   assign x_ready = !last_pixel || credit != '0;
   assign accept = x_valid && x_ready;
 
@@ -51,8 +51,8 @@ module mean_pool #(
     end else begin
       valid <= {valid[Delay-2:0], accept && last_pixel};
       credit <= credit - CreditBits'(accept && last_pixel) + CreditBits'(y_valid && y_ready);
-      if (accept) word <= int'(word) == Words - 1 ? '0 : word + 1'b1;
-      if (accept && int'(word) == Words - 1) pixel <= last_pixel ? '0 : pixel + 1'b1;
+      if (accept) word <= 32'(word) == Words - 1 ? '0 : word + 1'b1;
+      if (accept && 32'(word) == Words - 1) pixel <= last_pixel ? '0 : pixel + 1'b1;
     end
 
   generate

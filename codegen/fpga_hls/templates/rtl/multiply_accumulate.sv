@@ -28,7 +28,7 @@ module multiply_accumulate #(
   localparam bit Packed = KIND == 0 && !OWN_LANE && PE > 1;
   localparam int Levels = $clog2(Terms);
   localparam int ProductBits = KIND == 2 ? 15 : WEIGHT_BITS + 8;
-  localparam int Delay = 3 + Levels;
+  localparam int Delay = 2 + Levels;
 
   logic [Delay-1:0] valid, first, last;
   always_ff @(posedge clk) begin
@@ -45,6 +45,8 @@ module multiply_accumulate #(
       logic [Terms*ProductBits-1:0] terms;
       logic signed [ProductBits+Levels-1:0] sum;
       logic signed [SUM_BITS-1:0] total;
+      logic unused;
+      assign unused = &{1'b0, sum};
       for (genvar i = 0; i < Terms; i++) begin : g_term
         localparam int Place = (p * Terms + i) * WEIGHT_BITS;
         logic [7:0] x;
@@ -94,8 +96,8 @@ module multiply_accumulate #(
               .p(product[p][i])
           );
         end else begin : g_with_the_sum_below
-          logic unused;
-          assign unused = &{1'b0, x};
+          logic unused_x;
+          assign unused_x = &{1'b0, x};
         end
       end
       adder_tree #(
@@ -115,10 +117,12 @@ module multiply_accumulate #(
       logic [Terms*9-1:0] inputs;
       logic signed [Levels+8:0] sum;
       logic [SUM_BITS-1:0] total;
+      logic unused;
+      assign unused = &{1'b0, sum};
       for (genvar i = 0; i < Terms; i++) begin : g_term
-        logic [8:0] x_1, x_2, x_3;
-        always_ff @(posedge clk) {x_3, x_2, x_1} <= {x_2, x_1, 1'b0, x_data[i*8+:8]};
-        assign inputs[i*9+:9] = x_3;
+        logic [8:0] x_1, x_2;
+        always_ff @(posedge clk) {x_2, x_1} <= {x_1, 1'b0, x_data[i*8+:8]};
+        assign inputs[i*9+:9] = x_2;
       end
       adder_tree #(
           .COUNT(Terms),

@@ -1,6 +1,6 @@
 // Two exact products of one unsigned 8-bit input in one DSP48: x * w_high (two's complement) and x * w_low, where
 // w_low comes as an unsigned number, the weight + 128. So the low product cannot borrow from the high one, 16 bits
-// apart; who reads it takes 128 * x off again, once for many products. Three registers, those of the DSP48.
+// apart; who reads it takes 128 * x off again, once for many products. Two registers, which a DSP48 has inside.
 module multiply_packed (
     input logic clk,
     input logic [7:0] x,
@@ -14,9 +14,9 @@ module multiply_packed (
   logic signed [33:0] product, result;
   logic unused;
 
+  assign weights = {w_high[7], w_high, 8'd0, w_low};
+  assign input_x = {1'b0, x};
   always_ff @(posedge clk) begin
-    weights <= {w_high[7], w_high, 8'd0, w_low};
-    input_x <= {1'b0, x};
     product <= weights * input_x;
     result <= product;
   end

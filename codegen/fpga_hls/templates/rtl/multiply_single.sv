@@ -1,4 +1,4 @@
-// One product of an unsigned 8-bit input and a weight in a DSP block; three registers.
+// One product of an unsigned 8-bit input and a weight in a DSP block; two registers.
 module multiply_single #(
     parameter int WEIGHT_BITS = 8
 ) (
@@ -7,15 +7,13 @@ module multiply_single #(
     input logic signed [WEIGHT_BITS-1:0] w,
     output logic signed [WEIGHT_BITS+7:0] p
 );
-  logic signed [WEIGHT_BITS-1:0] weight;
   logic signed [8:0] input_x;
   logic signed [WEIGHT_BITS+8:0] product, result;
   logic unused;
 
+  assign input_x = {1'b0, x};
   always_ff @(posedge clk) begin
-    weight <= w;
-    input_x <= {1'b0, x};
-    product <= weight * input_x;
+    product <= w * input_x;
     result <= product;
   end
 

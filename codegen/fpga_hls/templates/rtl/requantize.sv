@@ -65,9 +65,9 @@ module requantize #(
       place <= '0;
       valid <= '0;
     end else begin
-      serving <= done || (serving && int'(beat) != Beats - 1);
-      beat <= serving && int'(beat) != Beats - 1 ? beat + 1'b1 : '0;
-      if (serving) place <= int'(place) == Words - 1 ? '0 : place + 1'b1;
+      serving <= done || (serving && 32'(beat) != Beats - 1);
+      beat <= serving && 32'(beat) != Beats - 1 ? beat + 1'b1 : '0;
+      if (serving) place <= 32'(place) == Words - 1 ? '0 : place + 1'b1;
       valid <= {valid[Delay-2:0], serving};
     end
   end
@@ -97,7 +97,7 @@ module requantize #(
       logic [FACTOR_BITS-1:0] factor;
       logic is_low, picked_low;
       // With one beat's lanes even, a lane is always even or odd; with an odd number it changes from beat to beat.
-      assign is_low = PACKED && !((l % 2 == 1) ^ (LANES % 2 == 1 && beat[0])) && (PE % 2 == 0 || int'(beat) * LANES + l != PE - 1);
+      assign is_low = PACKED && !((l % 2 == 1) ^ (LANES % 2 == 1 && beat[0])) && (PE % 2 == 0 || 32'(beat) * LANES + l != PE - 1);
       always_ff @(posedge clk) begin
         picked <= waiting[l*SUM_BITS+:SUM_BITS];
         picked_low <= is_low;

@@ -24,7 +24,7 @@ module stream_adapter #(
       localparam int Ratio = OUT_LANES / IN_LANES;
       logic [$clog2(Ratio+1)-1:0] held;
       logic full;
-      assign full = int'(held) == Ratio;
+      assign full = 32'(held) == Ratio;
       assign y_valid = full;
       assign x_ready = !full || y_ready;
       always_ff @(posedge clk) begin

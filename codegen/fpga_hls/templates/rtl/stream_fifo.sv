@@ -63,7 +63,7 @@ module stream_fifo #(
 
 `ifndef SYNTHESIS
   int high_water = 0;
-  always_ff @(posedge clk) if (!rst && int'(level) > high_water) high_water <= int'(level);
+  always_ff @(posedge clk) if (!rst && 32'(level) > high_water) high_water <= 32'(level);
   final $display("espalier fifo %m depth=%0d high_water=%0d", DEPTH, high_water);
 `endif
 endmodule

@@ -10,8 +10,8 @@ module testbench #(
 ) (
     input logic clk
 );
-  logic rst, in_valid, in_ready, in_last, out_valid, out_ready, out_last, has_next, unused;
-  logic [IN_BITS-1:0] in_data;
+  logic rst, in_valid, in_ready, in_last, out_valid, out_ready, out_last, unused;
+  logic [IN_BITS-1:0] in_data, next_data;
   logic [OUT_BITS-1:0] out_data, wanted;
   string input_name, output_name, expected_name;
   int input_file = 0, output_file = 0, expected_file = 0, code;
@@ -34,7 +34,6 @@ module testbench #(
 
   initial begin
     rst = 1'b1;
-    has_next = 1'b0;
     in_valid = 1'b0;
     out_ready = 1'b0;
     in_data = '0;
@@ -53,7 +52,7 @@ module testbench #(
   assign in_last = in_beat == IN_BEATS - 1;
   assign unused  = &{1'b0, code};
 
-  always_ff @(posedge clk) begin
+  always @(posedge clk) begin
     cycle <= cycle + 1;
     rst <= cycle < 4;
     chance <= {chance[30:0], chance[31] ^ chance[21] ^ chance[1] ^ chance[0]};
@@ -65,14 +64,15 @@ module testbench #(
         in_beat  <= in_last ? 0 : in_beat + 1;
         in_frame <= in_last ? in_frame + 1 : in_frame;
       end
-      if (int'(chance[7:0]) >= stalls && (in_frame + int'(in_valid && in_last) < frames)) begin
-        code = $fscanf(input_file, "%h\n", in_data);
+      if (32'(chance[7:0]) >= stalls && (in_frame + 32'(in_valid && in_last) < frames)) begin
+        code = $fscanf(input_file, "%h\n", next_data);
+        in_data <= next_data;
         in_valid <= code == 1;
       end else in_valid <= 1'b0;
     end
 
     // The sink
-    out_ready <= int'(chance[18:11]) >= stalls;
+    out_ready <= 32'(chance[18:11]) >= stalls;
     if (cycle >= 6 && out_valid && out_ready) begin
       if (output_file != 0) $fwrite(output_file, "%h\n", out_data);
       if (expected_file != 0) begin

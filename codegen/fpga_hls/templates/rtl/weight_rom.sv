@@ -11,11 +11,11 @@ module weight_rom #(
   logic [WIDTH-1:0] read;
   generate
     if (DEPTH <= 64) begin : g_distributed
-      (* ram_style = "distributed", rom_style = "distributed" *) logic [WIDTH-1:0] memory[DEPTH];
+      (* ram_style = "logic" *) logic [WIDTH-1:0] memory[DEPTH];
       initial $readmemh(FILE, memory);
       always_ff @(posedge clk) read <= memory[address];
     end else begin : g_block
-      (* ram_style = "block", rom_style = "block" *) logic [WIDTH-1:0] memory[DEPTH];
+      (* ram_style = "block" *) logic [WIDTH-1:0] memory[DEPTH];
       initial $readmemh(FILE, memory);
       always_ff @(posedge clk) read <= memory[address];
     end

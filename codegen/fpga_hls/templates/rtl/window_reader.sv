@@ -56,14 +56,16 @@ module window_reader #(
   logic [$clog2(Words)-1:0] write_address;
   logic [ColumnBits-1:0] write_column;  // complete pixels of the row that comes in
   logic [(WORDS > 1 ? $clog2(WORDS) : 1)-1:0] write_word;
-  logic signed [RowBits-1:0] complete, occupied;  // rows from the oldest needed one; negative: rows to be passed over
-  logic signed [RowBits-1:0] freed, freed_1, freed_2, freed_3;
+  // Rows are numbered on and on over all images, modulo 2^RowBits: those that are complete, and the oldest that the
+  // reads need, as it is, and when the reads that were counted before are done.
+  logic signed [RowBits-1:0] complete, oldest, oldest_1, oldest_2, oldest_3, occupied;
   logic write, ends_pixel, ends_row;
 
+  assign occupied = complete - oldest_3;  // negative: rows that no window reads
   assign in_ready = occupied < RowBits'(ROWS);
   assign write = in_valid && in_ready;
-  assign ends_pixel = write && int'(write_word) == WORDS - 1;
-  assign ends_row = ends_pixel && int'(write_column) == WIDTH - 1;
+  assign ends_pixel = write && 32'(write_word) == WORDS - 1;
+  assign ends_row = ends_pixel && 32'(write_column) == WIDTH - 1;
 
   always_ff @(posedge clk)
     if (rst) begin
@@ -71,14 +73,11 @@ module window_reader #(
       write_column <= '0;
       write_word <= '0;
       complete <= '0;
-      occupied <= '0;
-      {freed_1, freed_2, freed_3} <= '0;
+      {oldest_1, oldest_2, oldest_3} <= '0;
     end else begin
-      // A row is given back once the reads that were counted before are done.
-      {freed_1, freed_2, freed_3} <= {freed, freed_1, freed_2};
-      complete <= complete + RowBits'(ends_row) - freed;
-      occupied <= occupied + RowBits'(ends_row) - freed_3;
-      if (write) write_address <= int'(write_address) == Words - 1 ? '0 : write_address + 1'b1;
+      {oldest_1, oldest_2, oldest_3} <= {oldest, oldest_1, oldest_2};
+      if (ends_row) complete <= complete + 1'b1;
+      if (write) write_address <= 32'(write_address) == Words - 1 ? '0 : write_address + 1'b1;
       if (write) write_word <= ends_pixel ? '0 : write_word + 1'b1;
       if (ends_pixel) write_column <= ends_row ? '0 : write_column + 1'b1;
     end
@@ -88,38 +87,67 @@ module window_reader #(
   logic [(Steps > 1 ? $clog2(Steps) : 1)-1:0] step;
   logic [(GROUPS > 1 ? $clog2(GROUPS) : 1)-1:0] group;
   logic [(OUT_WIDTH > 1 ? $clog2(OUT_WIDTH) : 1)-1:0] out_column;
-  logic [(OUT_HEIGHT > 1 ? $clog2(OUT_HEIGHT) : 1)-1:0] out_row;
   logic [(KERNEL_H > 1 ? $clog2(KERNEL_H) : 1)-1:0] kernel_row;
   logic [(KERNEL_W > 1 ? $clog2(KERNEL_W) : 1)-1:0] kernel_column;
-  logic signed [RowBits-1:0] top, next_top, oldest, next_oldest, needed, next_needed;
-  logic signed [ColumnBits-1:0] left, next_left;
-  logic [ColumnBits-1:0] last_column;
+  logic signed [RowBits-1:0] top, needed, missing;
+  logic signed [ColumnBits-1:0] left;
+  logic [ColumnBits-1:0] last_column;  // of the window; beyond the image it is never there before the row is complete
   logic [AddressBits-1:0] column_base, kernel_column_words;
   logic [AddressBits-1:0] row_base[KERNEL_H];
   logic [IndexBits-1:0] counted, index_1, index_2, index_3;
   logic at_start, ready, count, last_word, last_step, last_group, last_out_column, last_out_row, last_kernel_column;
   logic ends_window, ends_out_row;
 
-  assign last_word = int'(word) == WordsOfGroup - 1;
-  assign last_step = int'(step) == Steps - 1;
-  assign last_group = int'(group) == GROUPS - 1;
-  assign last_out_column = int'(out_column) == OUT_WIDTH - 1;
-  assign last_out_row = int'(out_row) == OUT_HEIGHT - 1;
-  assign last_kernel_column = TAPS != 1 || int'(kernel_column) == KERNEL_W - 1;
+  assign last_word = 32'(word) == WordsOfGroup - 1;
+  assign last_step = 32'(step) == Steps - 1;
+  assign last_group = 32'(group) == GROUPS - 1;
+  assign last_out_column = 32'(out_column) == OUT_WIDTH - 1;
+  assign last_kernel_column = TAPS != 1 || 32'(kernel_column) == KERNEL_W - 1;
   assign at_start = word == '0 && step == '0;
-  assign ready = complete >= needed || (complete == needed - 1'b1 && write_column > last_column);
+  assign missing = needed - complete;  // rows
+  assign ready = filled && (missing <= 0 || (missing == 1 && write_column > last_column));
   assign start = at_start && room && (group != '0 || ready);
   assign count = start || !at_start;
   assign ends_window = count && last_word && last_step && last_group;
   assign ends_out_row = ends_window && last_out_column;
 
-  // The rows that the next row of windows needs: from its first row inside of the image to its last one inside.
-  assign next_top = last_out_row ? -RowBits'(PAD_TOP) : top + RowBits'(STRIDE_H);
-  assign next_oldest = next_top < 0 ? '0 : next_top;
-  assign next_needed =
-      (next_top + RowBits'(KERNEL_H) > RowBits'(HEIGHT) ? RowBits'(HEIGHT) : next_top + RowBits'(KERNEL_H)) - next_oldest;
-  assign freed = !ends_out_row ? '0 : (last_out_row ? RowBits'(HEIGHT) : next_oldest) - oldest;
-  assign next_left = last_out_column ? -ColumnBits'(PAD_LEFT) : left + ColumnBits'(STRIDE_W);
+  // The rows of windows, two ahead of the one that is read, so that no sum has to be ready at once: where the window
+  // begins, the oldest row it needs, and the row behind the last one that it needs.
+  logic [(OUT_HEIGHT > 1 ? $clog2(OUT_HEIGHT) : 1)-1:0] far_row;
+  logic signed [RowBits-1:0] far_top, far_end, far_image, near_top, near_oldest, near_needed;
+  logic [1:0] fill;
+  logic near_last, filled, advance;
+  assign filled = fill[1];
+  assign advance = ends_out_row || !filled;
+  always_ff @(posedge clk)
+    if (rst) begin
+      far_row <= '0;
+      far_top <= -(RowBits'(PAD_TOP));
+      far_end <= RowBits'(KERNEL_H - PAD_TOP);
+      far_image <= '0;
+      fill <= '0;
+      oldest <= '0;
+    end else if (advance) begin
+      fill <= {fill[0], 1'b1};
+      if (32'(far_row) == OUT_HEIGHT - 1) begin
+        far_row <= '0;
+        far_top <= -(RowBits'(PAD_TOP));
+        far_end <= RowBits'(KERNEL_H - PAD_TOP);
+        far_image <= far_image + RowBits'(HEIGHT);
+      end else begin
+        far_row <= far_row + 1'b1;
+        far_top <= far_top + RowBits'(STRIDE_H);
+        far_end <= far_end + RowBits'(STRIDE_H);
+      end
+      near_top <= far_top;
+      near_oldest <= far_image + (far_top < 0 ? '0 : far_top);
+      near_needed <= far_image + (far_end > RowBits'(HEIGHT) ? RowBits'(HEIGHT) : far_end);
+      near_last <= 32'(far_row) == OUT_HEIGHT - 1;
+      top <= near_top;
+      needed <= near_needed;
+      last_out_row <= near_last;
+      if (fill[0]) oldest <= near_oldest;
+    end
 
   always_ff @(posedge clk)
     if (rst) begin
@@ -127,17 +155,13 @@ module window_reader #(
       step <= '0;
       group <= '0;
       out_column <= '0;
-      out_row <= '0;
       kernel_row <= '0;
       kernel_column <= '0;
       kernel_column_words <= '0;
       counted <= '0;
-      top <= -RowBits'(PAD_TOP);
-      oldest <= '0;
-      needed <= RowBits'(KERNEL_H - PAD_TOP > HEIGHT ? HEIGHT : KERNEL_H - PAD_TOP);
-      left <= -ColumnBits'(PAD_LEFT);
-      last_column <= ColumnBits'(KERNEL_W - PAD_LEFT > WIDTH ? WIDTH - 1 : KERNEL_W - PAD_LEFT - 1);
-      column_base <= -AddressBits'(PAD_LEFT * WORDS);
+      left <= -(ColumnBits'(PAD_LEFT));
+      last_column <= ColumnBits'(KERNEL_W - PAD_LEFT - 1);
+      column_base <= -(AddressBits'(PAD_LEFT * WORDS));
     end else if (count) begin
       counted <= ends_window ? '0 : counted + 1'b1;
       word <= last_word ? '0 : word + 1'b1;
@@ -150,15 +174,9 @@ module window_reader #(
       end
       if (ends_window) begin
         out_column <= last_out_column ? '0 : out_column + 1'b1;
-        left <= next_left;
-        last_column <= ColumnBits'(int'(next_left) + KERNEL_W > WIDTH ? WIDTH - 1 : int'(next_left) + KERNEL_W - 1);
-        column_base <= last_out_column ? -AddressBits'(PAD_LEFT * WORDS) : column_base + AddressBits'(STRIDE_W * WORDS);
-      end
-      if (ends_out_row) begin
-        out_row <= last_out_row ? '0 : out_row + 1'b1;
-        top <= next_top;
-        oldest <= next_oldest;
-        needed <= next_needed;
+        left <= last_out_column ? -(ColumnBits'(PAD_LEFT)) : left + ColumnBits'(STRIDE_W);
+        last_column <= last_out_column ? ColumnBits'(KERNEL_W - PAD_LEFT - 1) : last_column + ColumnBits'(STRIDE_W);
+        column_base <= last_out_column ? -(AddressBits'(PAD_LEFT * WORDS)) : column_base + AddressBits'(STRIDE_W * WORDS);
       end
     end
 
@@ -200,7 +218,7 @@ module window_reader #(
 
       always_ff @(posedge clk) begin
         // 1: the parts of the address
-        row_start <= row_base[TAPS == KERNEL_H * KERNEL_W ? OwnRow : int'(kernel_row)];
+        row_start <= row_base[TAPS == KERNEL_H * KERNEL_W ? OwnRow : 32'(kernel_row)];
         in_row <= column_base + kernel_column_words + AddressBits'(OwnColumn * WORDS) +
             (OWN_WORD ? AddressBits'(group) : AddressBits'(word));
         row <= top + RowBits'(OwnRow) + RowBits'(kernel_row);

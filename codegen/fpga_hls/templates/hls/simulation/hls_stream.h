@@ -6,13 +6,12 @@
 #ifndef ESPALIER_SIMULATION_HLS_STREAM_H
 #define ESPALIER_SIMULATION_HLS_STREAM_H
 
+#include <setjmp.h>
 #include <ucontext.h>
 
 #include <cstddef>
-#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <deque>
 #include <functional>
 #include <memory>
 #include <string>
@@ -20,113 +19,143 @@
 
 namespace hls {
 
+// What a stream is without its type.
+class stream_state {
+public:
+    stream_state(const char* name, std::size_t depth) : name_(name), depth_(depth) {}
+    bool empty() const { return size_ == 0; }
+    bool full() const { return depth_ != 0 && size_ >= depth_; }
+    std::size_t size() const { return size_; }
+    std::size_t capacity() const { return depth_; }
+    const char* name() const { return name_; }
+
+protected:
+    const char* name_;
+    std::size_t depth_;
+    std::size_t size_ = 0;
+};
+
 class dataflow_region {
 public:
     static constexpr int DEADLOCK = 3;
     static constexpr std::size_t STACK_BYTES = std::size_t(1) << 20;
 
     void add(const char* name, std::function<void()> body) {
-        stages_.emplace_back(new stage{name, std::move(body), {}, std::vector<char>(STACK_BYTES), false, ""});
+        stages_.emplace_back(new stage(name, std::move(body)));
     }
 
     // Runs all stages to their ends, or exits with the status DEADLOCK.
     void run() {
-        current_ = this;
-        for (auto& one : stages_) {
-            getcontext(&one->context);
-            one->context.uc_stack.ss_sp = one->stack.data();
-            one->context.uc_stack.ss_size = one->stack.size();
-            one->context.uc_link = &scheduler_;
-            makecontext(&one->context, &dataflow_region::enter, 0);
-        }
+        for (auto& one : stages_) start(*one);
         for (std::size_t left = stages_.size(); left > 0;) {
-            const std::uint64_t before = transfers_;
+            bool moved = false;
             left = 0;
             for (auto& one : stages_) {
-                if (one->is_done) continue;
-                running_ = one.get();
-                swapcontext(&scheduler_, &one->context);
-                if (!one->is_done) ++left;
+                if (!one->is_done && one->can_go_on()) {
+                    resume(*one);
+                    moved = true;
+                }
+                left += !one->is_done;
             }
-            if (left > 0 && transfers_ == before) report();
+            if (left > 0 && !moved) report();
         }
-        running_ = nullptr;
-        current_ = nullptr;
+        running() = nullptr;
     }
 
-    // Called where a stage can do nothing: another one runs.
-    static void idle(const char* action = "waits for", const char* stream = "its streams") {
-        if (running_ == nullptr) {
-            std::fprintf(stderr, "deadlock: outside of a dataflow region, %s %s\n", action, stream);
+    // Called by a stage that can only go on when `in` has a value or `out` has room; null for what it does not wait for.
+    static void wait(const stream_state* in, const stream_state* out) {
+        stage* mine = running();
+        if (mine == nullptr) {
+            std::fprintf(stderr, "deadlock: the test bench waits for %s\n", (in ? in : out)->name());
             std::exit(DEADLOCK);
         }
-        running_->waits_for = std::string(action) + " " + stream;
-        swapcontext(&running_->context, &current_->scheduler_);
+        mine->in = in;
+        mine->out = out;
+        if (_setjmp(mine->place) == 0) _longjmp(mine->owner->place_, 1);
     }
-
-    static void note_transfer() { ++transfers_; }
 
 private:
     struct stage {
+        stage(const char* given, std::function<void()> work)
+            : name(given), body(std::move(work)), stack(STACK_BYTES) {}
+        bool can_go_on() const { return (!in && !out) || (in && !in->empty()) || (out && !out->full()); }
+
         std::string name;
         std::function<void()> body;
-        ucontext_t context;
         std::vector<char> stack;
-        bool is_done;
-        std::string waits_for;
+        ucontext_t first;
+        jmp_buf place;
+        dataflow_region* owner = nullptr;
+        const stream_state* in = nullptr;
+        const stream_state* out = nullptr;
+        bool is_done = false;
+        bool is_started = false;
     };
 
+    static stage*& running() {
+        static stage* one = nullptr;
+        return one;
+    }
+
+    void start(stage& one) {
+        one.owner = this;
+        getcontext(&one.first);
+        one.first.uc_stack.ss_sp = one.stack.data();
+        one.first.uc_stack.ss_size = one.stack.size();
+        one.first.uc_link = nullptr;
+        makecontext(&one.first, &dataflow_region::enter, 0);
+    }
+
+    // Switches by _setjmp and _longjmp, which ask nothing of the operating system; makecontext only gives the stack.
+    void resume(stage& one) {
+        running() = &one;
+        if (_setjmp(place_) != 0) return;
+        if (one.is_started) _longjmp(one.place, 1);
+        one.is_started = true;
+        setcontext(&one.first);
+    }
+
     static void enter() {
-        stage* mine = running_;
+        stage* mine = running();
         mine->body();
         mine->is_done = true;
-        note_transfer();
+        _longjmp(mine->owner->place_, 1);
     }
 
     [[noreturn]] void report() const {
         std::fprintf(stderr, "deadlock:");
         for (const auto& one : stages_) {
-            if (!one->is_done) std::fprintf(stderr, " %s %s;", one->name.c_str(), one->waits_for.c_str());
+            if (one->is_done) continue;
+            std::fprintf(stderr, " %s waits", one->name.c_str());
+            if (one->in) std::fprintf(stderr, " to read %s", one->in->name());
+            if (one->out) std::fprintf(stderr, " to write %s", one->out->name());
+            std::fprintf(stderr, ";");
         }
         std::fprintf(stderr, "\n");
         std::exit(DEADLOCK);
     }
 
     std::vector<std::unique_ptr<stage>> stages_;
-    ucontext_t scheduler_;
-    static dataflow_region* current_;
-    static stage* running_;
-    static std::uint64_t transfers_;
+    jmp_buf place_;
 };
-
-inline dataflow_region* dataflow_region::current_ = nullptr;
-inline dataflow_region::stage* dataflow_region::running_ = nullptr;
-inline std::uint64_t dataflow_region::transfers_ = 0;
 
 template <class T, int DEPTH = 0>
 class stream;
 
 // Of any depth: what a stage takes.
 template <class T>
-class stream<T, 0> {
+class stream<T, 0> : public stream_state {
 public:
     stream() : stream("a stream") {}
-    explicit stream(const char* name, std::size_t depth = 0) : name_(name), depth_(depth) {}
+    explicit stream(const char* name, std::size_t depth = 0) : stream_state(name, depth), values_(depth ? depth : 16) {}
     stream(const stream&) = delete;
     stream& operator=(const stream&) = delete;
 
-    bool empty() const { return values_.empty(); }
-    bool full() const { return depth_ != 0 && values_.size() >= depth_; }
-    std::size_t size() const { return values_.size(); }
-    std::size_t most() const { return most_; }
-    std::size_t capacity() const { return depth_; }
-    const char* name() const { return name_; }
-
     T read() {
-        while (empty()) dataflow_region::idle("waits to read", name_);
-        T value = values_.front();
-        values_.pop_front();
-        dataflow_region::note_transfer();
+        while (empty()) dataflow_region::wait(this, nullptr);
+        const T value = values_[first_];
+        first_ = first_ + 1 == values_.size() ? 0 : first_ + 1;
+        --size_;
         return value;
     }
 
@@ -139,10 +168,11 @@ public:
     }
 
     void write(const T& value) {
-        while (full()) dataflow_region::idle("waits to write", name_);
-        values_.push_back(value);
-        if (values_.size() > most_) most_ = values_.size();
-        dataflow_region::note_transfer();
+        while (full()) dataflow_region::wait(nullptr, this);
+        if (size_ == values_.size()) grow();
+        const std::size_t place = first_ + size_;
+        values_[place < values_.size() ? place : place - values_.size()] = value;
+        ++size_;
     }
 
     bool write_nb(const T& value) {
@@ -152,10 +182,17 @@ public:
     }
 
 private:
-    const char* name_;
-    std::size_t depth_;
-    std::size_t most_ = 0;
-    std::deque<T> values_;
+    void grow() {
+        std::vector<T> larger(values_.size() * 2);
+        for (std::size_t number = 0; number < size_; ++number) {
+            larger[number] = values_[(first_ + number) % values_.size()];
+        }
+        values_.swap(larger);
+        first_ = 0;
+    }
+
+    std::vector<T> values_;
+    std::size_t first_ = 0;
 };
 
 template <class T, int DEPTH>

@@ -1,0 +1,145 @@
+"""What does the accelerator of MLPerf Tiny's ResNet-8 (int8) do, and what does it cost on an XC7Z020?
+
+The network of the reference weights (benchmarks/convert_models_tiny.py) becomes SystemVerilog for a PYNQ-Z2. Simulated
+by Verilator on CIFAR-10's test images, its answers must be those of the integer network, bit for bit; the interval
+between images and the latency are cycles of that simulation. Cells are counted by Yosys, stage by stage, and added up:
+post-synthesis, not placed. The bars: 40,000 cycles between images, 3 % above what the slowest stage's products take;
+53,200 LUTs, 220 DSPs and 140 blocks of 36 kbit. Published: fpgaConvNet in MLPerf Tiny v1.1, the best on that chip,
+about 58,800 cycles with 47 K LUTs and 211 DSPs at 86.0 %.
+
+    python benchmarks/bench_fpga.py [--images 20] [--interval 40000] [--name dense] [--folder out/fpga] [--no-synthesis]
+
+What was synthesized before in the folder, from the same files, is not synthesized again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from support import REPOSITORY
+from support.cifar10 import load_test
+from support.records import FOLDER, write_record
+
+import espalier
+from espalier.codegen.fpga_hls.rtl.emit import data_bits, emit
+from espalier.measure.fpga.rtl_simulation import beats_of, build_rtl, tensor_of
+from espalier.measure.synthesis.yosys import BENCHES, TOP, CellCounts, read_counts, synthesize, total
+from espalier.targets.boards import BY_NAME
+
+MODEL = REPOSITORY / "benchmarks" / "out" / "resnet8-int8.onnx"
+BOARD = "pynq-z2"
+PEER = {"interval_cycles": 58_800, "luts": 47_000, "dsps": 211, "top1": 86.0}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, default=MODEL)
+    parser.add_argument("--images", type=int, default=20)
+    parser.add_argument("--interval", type=int, default=40_000)
+    parser.add_argument("--name", default="dense")
+    parser.add_argument("--folder", type=Path, default=REPOSITORY / "benchmarks" / "out" / "fpga")
+    parser.add_argument("--synthesis", action=argparse.BooleanOptionalAction, default=True)
+    options = parser.parse_args()
+    program = accelerator(options.model, options.interval)
+    folder = options.folder / options.name
+    write(program.graph, folder)
+    found = {"interval_bar": options.interval, **simulated(program, folder, options.images)}
+    if options.synthesis:
+        found |= synthesized(program.graph, folder)
+    Console().print(table(found))
+    path = FOLDER / "fpga.json"
+    before = json.loads(path.read_text())["results"] if path.is_file() else {}
+    write_record("fpga", {**before, options.name: found, "peer": PEER})
+
+
+def accelerator(model: Path, interval: int):
+    """The program for the board that takes at most so many cycles a frame."""
+    board = BY_NAME[BOARD]
+    target = {"kind": "ext_dev", "device": BOARD, "feature.frames_per_s": board.clock_hz / interval}
+    return espalier.build(espalier.from_onnx(model), target=target).program
+
+
+def write(graph, folder: Path) -> None:
+    """The emitted project."""
+    for path, text in emit(graph).items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
+
+
+def simulated(program, folder: Path, count: int) -> dict:
+    """Cycles of the simulated design, and whether it gave the integer network's numbers."""
+    graph, images = program.graph, load_test()[0][:count]
+    pairs = [program.vectors([image.transpose(2, 0, 1)[None].astype(np.float32)]) for image in images]
+    frames = [beats_of(given, graph.input.lanes) for given, _ in pairs]
+    run = build_rtl(folder).run(frames, data_bits(graph.input), limit_s=3600)
+    out = graph.output
+    answers = [tensor_of(beats, out.shape, out.lanes, out.bits) for beats in run.outputs]
+    equal = sum(np.array_equal(got, expected) for got, (_, expected) in zip(answers, pairs, strict=True))
+    slowest = max(graph.convolutions(), key=lambda stage: stage.compute_cycles)
+    return {
+        "images": count,
+        "images_bit_exact": equal,
+        "interval_cycles": run.interval_cycles,
+        "latency_cycles": run.latency_cycles,
+        "predicted_interval_cycles": program.schedule.interval_cycles,
+        "predicted_latency_cycles": program.latency_cycles,
+        "slowest_stage": slowest.name,
+        "slowest_stage_cycles": slowest.compute_cycles,
+        "products_per_cycle": sum(stage.products_per_cycle for stage in graph.convolutions()),
+        "stages": {name: dataclasses.asdict(activity) for name, activity in run.stages.items()},
+        "fifos": {name: dataclasses.asdict(use) for name, use in run.fifos.items()},
+    }
+
+
+def synthesized(graph, folder: Path) -> dict:
+    """Cells of every stage and of the FIFOs between them, and their sum."""
+    names = [f"stage_{stage.name}" for stage in graph.stages]
+    counts = {name.removeprefix("stage_"): _counted(folder, name) for name in names}
+    streams = _counted(folder, TOP, tuple(names)).cells
+    counts["streams"] = CellCounts({cell: count for cell, count in streams.items() if cell not in names})
+    have = BY_NAME[BOARD].resources
+    return {
+        "label": total(counts.values()).label,
+        "cells": {name: one.summary() for name, one in counts.items()},
+        "total": total(counts.values()).summary(),
+        "board": {"luts": have.luts, "ffs": have.ffs, "dsps": have.dsps, "bram_36k": have.bram_36k},
+    }
+
+
+def _counted(folder: Path, module: str, apart: tuple[str, ...] = ()) -> CellCounts:
+    sha = hashlib.sha256()
+    others = {f"{name}.sv" for name in (path.stem for path in (folder / "rtl").glob("stage_*.sv")) if name != module}
+    skipped = {*BENCHES, *(() if apart else (*others, f"{TOP}.sv"))} - {"stage_statistics.sv"}
+    for path in sorted((folder / "rtl").glob("*")):
+        is_foreign = path.suffix == ".mem" and not path.name.startswith(f"{module.removeprefix('stage_')}_")
+        if path.name not in skipped and not is_foreign:
+            sha.update(path.name.encode() + path.read_bytes())
+    mark, found = folder / "synthesis" / f"{module}.sha256", folder / "synthesis" / f"{module}.json"
+    if mark.is_file() and found.is_file() and mark.read_text() == sha.hexdigest():
+        return read_counts(found.read_text(), module)
+    counts = synthesize(folder, module, apart=apart)
+    mark.write_text(sha.hexdigest())
+    return counts
+
+
+def table(found: dict) -> Table:
+    """Ours beside the bar and the published design."""
+    shown = Table("", "Espalier", "bar", "fpgaConvNet, MLPerf Tiny v1.1", title="ResNet-8, CIFAR-10, int8 on an XC7Z020")
+    shown.add_row("cycles between images", f"{found['interval_cycles']:,}", f"{found['interval_bar']:,}", "58,800")
+    shown.add_row("latency, cycles", f"{found['latency_cycles']:,}", "", "")
+    shown.add_row("images bit-exact", f"{found['images_bit_exact']} of {found['images']}", "all", "")
+    for name, peer in (("luts", "47,000"), ("dsps", "211"), ("ffs", ""), ("bram_36k", "")):
+        if "total" in found:
+            shown.add_row(name, f"{found['total'][name]:,}", f"{found['board'][name]:,}", peer)
+    return shown
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""What an accelerator takes: by its models, by its emitted C++, or by its emitted SystemVerilog."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from ...codegen.fpga_hls.cost.cycles import interval_cycles
+from ...codegen.fpga_hls.graph import StreamGraph
+from ...codegen.fpga_hls.program import HLS, FpgaProgram
+from ...core.artifact import Artifact
+from ...core.errors import InvalidInputError
+from ...core.measurement import AcceleratorMeasurement, FifoMeasurement, StageMeasurement
+from .hls_simulation import EmulationError, build_hls
+from .rtl_simulation import RtlSimulation, beats_of, build_rtl, tensor_of
+
+SIMULATIONS = ("hls", "rtl")
+RTL_FRAMES = 3
+"""The same image again and again: the interval is steady between the last two."""
+
+
+def profile(
+    artifact: Artifact, *args, simulate: str | None = None, folder: str | Path | None = None, **named
+) -> AcceleratorMeasurement:
+    """Cycles, FIFOs and resources of an accelerator for one image.
+
+    simulate: "hls" runs the emitted C++ under g++, "rtl" the emitted SystemVerilog under Verilator; both are compared
+    with the integer body, number for number. None asks the models alone; only "rtl" measures cycles.
+    folder: where the project is built and its logs stay; a temporary one by default, kept where something fails.
+    Raises InvalidInputError, ToolNotFoundError, ToolFailedError, SimulationError, and EmulationError if a number
+    differs.
+    """
+    if simulate is not None and simulate not in SIMULATIONS:
+        raise InvalidInputError(f"profile: simulate is {simulate!r}, accepted are {', '.join(SIMULATIONS)}")
+    program, inputs = artifact.program, artifact.bind(*args, **named)
+    if simulate is None:
+        return _measurement(program, "none", None)
+    given, expected = program.vectors(inputs)
+    with _project(program, folder) as place:
+        if simulate == "hls":
+            found = build_hls(place / HLS, place / "build").run(given[None], expected[None])
+            _compare(found.outputs, expected[None], "HLS C++", place)
+            return _measurement(program, simulate, None)
+        graph = program.graph
+        frames = [beats_of(given, graph.input.lanes)] * RTL_FRAMES
+        found = build_rtl(place).run(frames, graph.input.lanes * graph.input.bits)
+        outputs = np.stack(
+            [tensor_of(one, graph.output.shape, graph.output.lanes, graph.output.bits) for one in found.outputs]
+        )
+        _compare(outputs, np.stack([expected] * RTL_FRAMES), "SystemVerilog", place)
+        return _measurement(program, simulate, found)
+
+
+@contextlib.contextmanager
+def _project(program: FpgaProgram, folder: str | Path | None) -> Iterator[Path]:
+    """A folder with the emitted projects; a temporary one goes away again if all went well."""
+    place = Path(tempfile.mkdtemp(prefix="espalier-")) if folder is None else Path(folder).absolute()
+    for path, text in program.projects().items():
+        (place / path).parent.mkdir(parents=True, exist_ok=True)
+        (place / path).write_text(text)
+    yield place
+    if folder is None:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _compare(outputs: np.ndarray, expected: np.ndarray, what: str, place: Path) -> None:
+    wrong = int((outputs != expected).sum())
+    if wrong:
+        raise EmulationError(
+            f"{what}: {wrong} of {expected.size} numbers differ from the integer body; the project is in {place}"
+        )
+
+
+def _measurement(program: FpgaProgram, simulate: str, found: RtlSimulation | None) -> AcceleratorMeasurement:
+    predicted, graph = program.schedule, program.graph
+    return AcceleratorMeasurement(
+        board=program.board.name,
+        clock_hz=program.board.clock_hz,
+        simulated=simulate,
+        predicted_interval_cycles=predicted.interval_cycles,
+        predicted_latency_cycles=program.latency_cycles,
+        interval_cycles=found and found.interval_cycles,
+        latency_cycles=found and found.latency_cycles,
+        stages=tuple(_stages(program, found)),
+        fifos=tuple(_fifos(graph, predicted.high_water, found)),
+        estimated_resources=dataclasses.asdict(program.resources),
+    )
+
+
+def _stages(program: FpgaProgram, found: RtlSimulation | None) -> Iterator[StageMeasurement]:
+    for stage in program.graph.stages:
+        activity = found and found.stages.get(stage.name)
+        yield StageMeasurement(
+            stage.name,
+            program.layers.get(stage.name, ""),
+            type(stage).__name__,
+            interval_cycles(stage),
+            **(dataclasses.asdict(activity) if activity else {}),
+        )
+
+
+def _fifos(graph: StreamGraph, predicted: dict[str, int], found: RtlSimulation | None) -> Iterator[FifoMeasurement]:
+    for edge in graph.edges:
+        use = found and found.fifos.get(f"fifo_{edge.name}")
+        yield FifoMeasurement(edge.name, edge.depth, predicted[edge.name], use.high_water if use else None)

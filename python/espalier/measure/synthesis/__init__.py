@@ -1,0 +1,1 @@
+"""What emitted hardware costs: synthesized, placed and routed by tools that are not ours."""

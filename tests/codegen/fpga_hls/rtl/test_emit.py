@@ -1,0 +1,81 @@
+"""Emission of SystemVerilog: pure, complete, and clean for Verilator's lint."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from espalier.codegen.fpga_hls.graph import Folding, StreamGraph
+from espalier.codegen.fpga_hls.rtl.emit import emit
+from espalier.codegen.fpga_hls.rtl.parameters import module_of
+from espalier.codegen.fpga_hls.rtl.timing import line_buffer_rows, result_depth
+from espalier.core.errors import UnsupportedOpError
+from tests.oracles.stream_graphs import every_kind, one_conv, residual_network
+
+
+def test_the_same_graph_gives_the_same_bytes():
+    assert emit(residual_network()) == emit(residual_network())
+
+
+def test_every_table_that_is_read_is_written():
+    files = emit(every_kind())
+    named = {f"rtl/{name}" for text in files.values() for name in re.findall(r'"(\w+\.mem)"', text)}
+    assert named == {path for path in files if path.endswith(".mem")} != set()
+
+
+def test_a_line_of_a_table_holds_the_weights_of_a_cycle():
+    stage = one_conv(2, 2, (3, 3), kernel=(1, 1), folding=Folding(2, 1)).stages[0]
+    lines = module_of(stage).tables["conv0_weights.mem"].split()
+    assert [[int(line[2:], 16), int(line[:2], 16)] for line in lines] == (stage.weights[:, :, 0, 0] % 256).tolist()
+
+
+def test_the_lower_weight_of_a_pair_is_stored_above_zero():
+    stage = one_conv(1, 2, (3, 3), kernel=(1, 1), folding=Folding(1, 2)).stages[0]
+    (line,) = module_of(stage).tables["conv0_weights.mem"].split()
+    low, high = stage.weights.ravel().tolist()
+    assert (int(line[2:], 16), int(line[:2], 16)) == (low + 128, high % 256)
+
+
+@pytest.mark.skipif(shutil.which("verilator") is None, reason="needs verilator")
+@pytest.mark.parametrize("graph", [residual_network, every_kind])
+def test_lint_of_a_design_is_clean(graph, tmp_path):
+    for path, text in emit(graph()).items():
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text(text)
+    words = ["verilator", "--lint-only", "-Wall", "-y", ".", "--top-module", "accelerator", "accelerator.sv"]
+    assert subprocess.run(words, cwd=tmp_path / "rtl", capture_output=True, text=True).stderr == ""
+
+
+def test_a_stage_as_fast_as_its_input_has_a_row_more():
+    slow = one_conv(4, 8, (8, 8), folding=Folding(1, 1)).stages[0]
+    fast = one_conv(4, 4, (8, 8), folding=Folding(4, 4, 9)).stages[0]
+    assert (line_buffer_rows(slow), line_buffer_rows(fast)) == (4, 5)
+
+
+def test_results_have_room_for_all_that_is_under_way():
+    stage = one_conv(4, 4, (8, 8), kernel=(1, 1), folding=Folding(4, 4)).stages[0]
+    assert stage.cycles_per_group == 1
+    assert result_depth(stage) >= 24
+
+
+def test_sums_that_are_too_wide_for_a_residual_are_refused():
+    graph = residual_network()
+    stage = next(stage for stage in graph.convolutions() if stage.arithmetic.residual)
+    residual = replace(stage.arithmetic.residual, low=None, high=None)
+    wide = replace(stage, arithmetic=replace(stage.arithmetic, residual=residual, shift=0))
+    graph = StreamGraph(tuple(wide if one is stage else one for one in graph.stages), graph.edges)
+    with pytest.raises(UnsupportedOpError, match=rf"layer {stage.name}: a sum .* of \d+ bits, accepted are 32"):
+        emit(graph)
+
+
+def test_a_mean_of_odd_zeros_starts_below_zero():
+    stage = next(stage for stage in every_kind().stages if type(stage).__name__ == "MeanPool")
+    pixels = stage.in_shape[0] * stage.in_shape[1]
+    parameters = module_of(stage).parameters
+    assert parameters["BIAS"] == -3 * pixels
+    assert np.log2(255 * pixels) < parameters["SUM_BITS"] - 1

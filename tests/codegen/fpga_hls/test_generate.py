@@ -1,0 +1,290 @@
+"""From a network to an accelerator: the models say what the host's program and the emitted C++ compute."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import onnx
+import pytest
+import tvm  # noqa: F401 - before what it loads by itself
+from models import ModelBuilder, depthwise_net, plain_net, residual_net
+from oracles import stream_graphs
+
+import espalier
+from espalier.codegen.fpga_hls.graph import Convolution, Folding
+from espalier.codegen.fpga_hls.program import sums
+from espalier.core.errors import (
+    CorruptArtifactError,
+    EspalierError,
+    InfeasibleDesignError,
+    InvalidInputError,
+    InvalidPlanError,
+    ToolNotFoundError,
+    UnsupportedOpError,
+    UnsupportedTargetError,
+)
+from espalier.measure.fpga.hls_simulation import build_hls, headers_folder
+
+RANDOM = np.random.default_rng(0)
+X = RANDOM.standard_normal((1, 3, 8, 8)).astype(np.float32)
+MANY = RANDOM.standard_normal((16, 3, 8, 8)).astype(np.float32)
+BOARD = "fpga_hls/pynq-z2"
+BYTES = espalier.Plan(weights="uniform<8>")
+
+
+def built(model: onnx.ModelProto, plan=BYTES, target=BOARD, inputs=None):
+    """The artifact of a float model under a plan, calibrated on random inputs."""
+    mod = espalier.from_onnx(model)
+    shape = tuple(int(size) for size in mod["main"].params[0].ty.shape)
+    inputs = RANDOM.standard_normal((16, *shape[1:])).astype(np.float32) if inputs is None else inputs
+    return espalier.build(mod, target, plan, espalier.calibrate(mod, inputs, plan))
+
+
+@pytest.fixture(scope="module")
+def residual():
+    return built(residual_net())
+
+
+@pytest.fixture(scope="module")
+def folder(residual, tmp_path_factory):
+    path = tmp_path_factory.mktemp("accelerator") / "out"
+    residual.save(path)
+    return path
+
+
+@pytest.mark.parametrize("make", [plain_net, residual_net, depthwise_net])
+def test_a_graph_computes_what_the_host_does(make):
+    artifact = built(make())
+    given, expected = artifact.program.vectors([X])
+    assert np.array_equal(stream_graphs.meaning(artifact.program.graph, given[None])[0], expected)
+    assert len(np.unique(expected)) > 3
+
+
+def test_the_host_gives_what_a_cpu_artifact_gives(residual):
+    mod = espalier.from_onnx(residual_net())
+    calibration = espalier.calibrate(mod, MANY, BYTES)
+    on_cpu = espalier.build(mod, "llvm", BYTES, calibration)
+    assert np.array_equal(espalier.build(mod, BOARD, BYTES, calibration)(X), on_cpu(X))
+
+
+@pytest.mark.parametrize("weights", ["shift<4>", "binary", "focused<5>", "uniform<4>", "codebook<4>"])
+def test_the_weights_format_decides_the_products(weights):
+    program = built(plain_net(), espalier.Plan(weights=weights)).program
+    kinds = {stage.products.kind for stage in program.graph.convolutions()}
+    accepted = {"shift<4>": {"shift"}, "binary": {"binary"}, "focused<5>": {"shift", "focused"}}
+    assert kinds <= accepted.get(weights, {"dsp", "lut"})
+    given, expected = program.vectors([X])
+    assert np.array_equal(stream_graphs.meaning(program.graph, given[None])[0], expected)
+
+
+def test_an_artifact_comes_back_from_its_folder(residual, folder):
+    loaded = espalier.load(folder)
+    assert np.array_equal(loaded(X), residual(X))
+    assert loaded.program.digest() == residual.program.digest()
+    assert loaded.program.graph.edges == residual.program.graph.edges
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+    assert {"hls/src/accelerator.cpp", "hls/tcl/csynth.tcl", "hls/vectors/input.bin", "rtl/accelerator.sv"} <= files
+
+
+@pytest.mark.parametrize("name", ["rtl/accelerator.sv", "hls/src/window.h", "graph.npz"])
+def test_a_half_written_folder_is_refused(residual, tmp_path, name):
+    residual.save(tmp_path / "out")
+    (tmp_path / "out" / name).unlink()
+    with pytest.raises(CorruptArtifactError, match=name):
+        espalier.load(tmp_path / "out")
+
+
+def test_a_damaged_graph_is_refused(folder):
+    from espalier.codegen.fpga_hls.saved_graph import from_text
+
+    data = json.loads((folder / "graph.json").read_text())
+    with np.load(folder / "graph.npz") as arrays:
+        for broken in ({**data, "version": 0}, {**data, "edges": data["edges"][1:]}, {"version": 1}):
+            with pytest.raises(CorruptArtifactError, match="stream graph"):
+                from_text(json.dumps(broken), dict(arrays))
+
+
+def test_emission_is_pure(residual):
+    assert residual.program.projects() == residual.program.projects()
+
+
+def test_the_emitted_cpp_is_exact(folder, residual, tmp_path):
+    """With types of exact width where ap_int.h is installed, else with plain integers; a wrong bit is seen."""
+    program = residual.program
+    images = [program.vectors([RANDOM.standard_normal(X.shape).astype(np.float32)]) for _ in range(2)]
+    given, expected = (np.stack(one) for one in zip(*images))
+    bench = build_hls(folder / "hls", tmp_path / "build", exact_widths=has_headers())
+    found = bench.run(given, expected)
+    assert found.wrong == 0
+    assert np.array_equal(found.outputs, expected)
+    expected[0, 0, 0, 0] ^= 1
+    assert bench.run(given, expected).wrong == 1
+
+
+def has_headers() -> bool:
+    try:
+        return headers_folder().is_dir()
+    except ToolNotFoundError:
+        return False
+
+
+def test_a_missing_tool_is_named_with_its_install_command(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(ToolNotFoundError, match=r"g\+\+ is not installed; get it by: apt-get install g\+\+"):
+        build_hls(folder / "hls", tmp_path)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ToolNotFoundError, match="ap_int.h is not installed; get it by: pip install --no-deps hls4ml"):
+        headers_folder()
+
+
+def test_a_folder_without_a_project_is_refused(tmp_path):
+    with pytest.raises(InvalidInputError, match="got no accelerator.cpp, accepted is an emitted HLS project"):
+        build_hls(tmp_path, tmp_path / "build")
+
+
+def test_sums_are_those_of_the_oracle():
+    graph = stream_graphs.every_kind()
+    last = graph.convolutions()[-1]
+    x = RANDOM.integers(0, 256, (1, *last.in_shape)).astype(np.uint8)
+    alone = dataclasses.replace(last, folding=Folding())
+    assert np.array_equal(sums(alone, x[0]), stream_graphs._stage(alone, x)[0])
+
+
+def test_a_profile_without_a_simulation_predicts(residual):
+    measured = residual.profile(X)
+    assert (measured.simulated, measured.interval_cycles) == ("none", None)
+    assert measured.predicted_interval_cycles == max(stage.interval_cycles for stage in measured.stages)
+    assert measured.predicted_latency_cycles > measured.predicted_interval_cycles / 2
+    with pytest.raises(InvalidInputError, match="accepted are hls, rtl"):
+        residual.profile(X, simulate="cosim")
+
+
+def test_a_frame_rate_makes_it_smaller(residual):
+    slow = {"kind": "ext_dev", "device": "pynq-z2", "feature.frames_per_s": 1000}
+    smaller = built(residual_net(), target=slow).program
+    assert smaller.schedule.interval_cycles <= 100_000
+    assert smaller.resources.luts < residual.program.resources.luts
+    assert smaller.resources.dsps < residual.program.resources.dsps
+    with pytest.raises(InfeasibleDesignError, match="1e\\+08 frames a second"):
+        built(residual_net(), target={**slow, "feature.frames_per_s": 1e8})
+
+
+def test_a_part_that_is_too_small_is_refused_with_numbers():
+    with pytest.raises(InfeasibleDesignError, match=r"pynq-z2: the design needs \d+ bram_36k of 140"):
+        built(plain_net(channels=1024))
+
+
+def test_a_float_layer_is_refused():
+    plan = espalier.Plan(weights="uniform<8>", layers={"conv1": {"weights": "float32"}})
+    with pytest.raises(InvalidPlanError, match="layer 'conv1': is in floating point.*--weights 'uniform<8>'"):
+        built(plain_net(), plan)
+    with pytest.raises(InvalidPlanError, match="is in floating point"):
+        espalier.build(espalier.from_onnx(plain_net()), BOARD)
+
+
+def odd_net(channels: int, size: int) -> onnx.ModelProto:
+    b = ModelBuilder()
+    y = b.relu(b.conv("x", "conv0", 3, channels))
+    y = b.conv(y, "conv1", channels, channels + 2)
+    return b.model([1, 3, size, size], b.head(y, "head", channels + 2, 5))
+
+
+@pytest.mark.parametrize(("channels", "size"), [(5, 8), (7, 5), (6, 1)])
+def test_odd_channels_and_images_of_one_pixel(channels, size):
+    program = built(odd_net(channels, size)).program
+    x = RANDOM.standard_normal((1, 3, size, size)).astype(np.float32)
+    given, expected = program.vectors([x])
+    assert np.array_equal(stream_graphs.meaning(program.graph, given[None])[0], expected)
+
+
+def test_unequal_delays_have_deep_enough_fifos():
+    """A shortcut past three convolutions waits for them."""
+    b = ModelBuilder()
+    first = b.relu(b.conv("x", "conv0", 3, 8))
+    y = first
+    for number in range(3):
+        y = b.conv(y, f"inner{number}", 8, 8)
+    y = b.relu(b.node("Add", y, first))
+    program = built(b.model([1, 3, 8, 8], b.head(y, "head", 8, 5))).program
+    deepest = max(program.graph.edges, key=lambda edge: edge.depth)
+    assert deepest.source.endswith("fork")
+    assert deepest.depth * deepest.lanes > 3 * 8 * 8
+    given, expected = program.vectors([X])
+    assert np.array_equal(stream_graphs.meaning(program.graph, given[None])[0], expected)
+
+
+def grouped(b):
+    return b.conv(b.relu(b.conv("x", "conv0", 3, 8)), "conv1", 8, 8, group=2)
+
+
+def dilated(b):
+    return b.node("Conv", "x", b.weight("w", 8, 3, 3, 3), pads=[2] * 4, dilations=[2, 2])
+
+
+def concatenated(b):
+    y = b.relu(b.conv("x", "conv0", 3, 8))
+    return b.conv(b.node("Concat", y, y, axis=1), "conv1", 16, 8)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (grouped, "2 groups of 8 channels to 8, accepted are 1 group"),
+        (dilated, r"dilation \(2, 2\), accepted is \(1, 1\)"),
+        (concatenated, "got relax.concat on quantized numbers, accepted are convolution"),
+    ],
+)
+def test_what_no_stage_computes_is_refused(make, message):
+    b = ModelBuilder()
+    y = b.head(make(b), "head", 8, 5)
+    with pytest.raises(UnsupportedOpError, match=message):
+        built(b.model([1, 3, 8, 8], y))
+
+
+def test_a_batch_is_refused():
+    with pytest.raises(UnsupportedOpError, match="takes one image at a time"):
+        built(plain_net(batch=2), inputs=MANY)
+
+
+def test_gates_are_refused():
+    plan = espalier.Plan(weights="uniform<8>", density=0.5, granularity=4)
+    with pytest.raises(EspalierError, match="channel gate|espalier.channel_gate"):
+        built(plain_net(), plan)
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("fpga_hls/nothing", "no board 'nothing', accepted are fpga_hls/pynq-z2"),
+        ("fpga_hls", "no board '', accepted are fpga_hls"),
+        ({"kind": "ext_dev", "device": "zcu104", "feature.frames_per_s": -1}, "accepted is a number above 0"),
+        ({"kind": "ext_dev", "device": "zcu104", "speed": 1}, "unknown option 'speed'"),
+    ],
+)
+def test_targets_that_are_refused(target, message):
+    with pytest.raises(UnsupportedTargetError, match=message):
+        espalier.build(espalier.from_onnx(plain_net()), target, BYTES)
+
+
+def test_compressed_weights_are_for_cpus():
+    mod = espalier.from_onnx(plain_net())
+    with pytest.raises(InvalidInputError, match="compress"):
+        espalier.build(mod, BOARD, BYTES, espalier.calibrate(mod, MANY, BYTES), compress=True)
+
+
+def test_the_relay_front_door_builds_for_a_board():
+    from tvm import relay
+
+    mod, params = relay.frontend.from_onnx(plain_net(), {"x": X.shape})
+    with espalier.PassContext(config={"espalier.weights": "uniform<8>", "espalier.calibration": MANY}):
+        lib = relay.build(mod, target=BOARD, params=params)
+    assert lib.artifact(X).shape == lib.artifact.outputs[0].shape
+    assert all(
+        isinstance(stage.folding, Folding)
+        for stage in lib.artifact.program.graph.stages
+        if isinstance(stage, Convolution)
+    )
+    with pytest.raises(UnsupportedTargetError, match="no shared library"):
+        lib.export_library("x.so")

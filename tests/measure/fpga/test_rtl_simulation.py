@@ -1,0 +1,127 @@
+"""Emitted SystemVerilog, simulated: the oracle's numbers bit for bit, and the cycles that the stages were made for."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+
+from espalier.codegen.fpga_hls.graph import HOST, Folding, Products
+from espalier.codegen.fpga_hls.rtl.emit import data_bits, emit
+from espalier.core.errors import InvalidInputError, ToolNotFoundError
+from espalier.measure.fpga.rtl_simulation import (
+    SimulationError,
+    beats_of,
+    build_icarus,
+    build_rtl,
+    read_log,
+    tensor_of,
+)
+from tests.oracles.stream_graphs import GraphBuilder, every_kind, meaning, one_conv, residual_network
+
+needs_verilator = pytest.mark.skipif(shutil.which("verilator") is None, reason="needs verilator")
+needs_icarus = pytest.mark.skipif(shutil.which("iverilog") is None, reason="needs iverilog")
+
+
+def every_product():
+    """Convolutions of each kind of product, of odd sizes."""
+    one = GraphBuilder(4, 5, 4)
+    name = one.conv(HOST, 6, folding=Folding(2, 3))
+    name = one.conv(name, 4, stride=(1, 2), folding=Folding(3, 4, 9), products=Products("lut", 5))
+    name = one.conv(name, 8, kernel=(1, 1), folding=Folding(4, 8), products=Products("shift", 4))
+    name = one.conv(name, 8, kind="depthwise", folding=Folding(2, 2, 3), products=Products("lut", 8))
+    return one.graph(one.conv(name, 4, kernel=(1, 1), folding=Folding(8, 2), products=Products("binary", 1)), depth=4)
+
+
+def written(graph, folder):
+    for path, text in emit(graph).items():
+        (folder / path).parent.mkdir(exist_ok=True)
+        (folder / path).write_text(text)
+    return folder
+
+
+def simulated(graph, program, frames=2, stalls=0):
+    """The simulation of random images; asserts that it gives the oracle's numbers."""
+    x = np.random.default_rng(1).integers(0, 256, (frames, *graph.input.shape)).astype(np.uint8)
+    found = program.run([beats_of(image, graph.input.lanes) for image in x], data_bits(graph.input), stalls, patience=3000, limit_s=300)
+    out = graph.output
+    y = np.stack([tensor_of(beats, out.shape, out.lanes, out.bits) for beats in found.outputs])
+    np.testing.assert_array_equal(y, meaning(graph, x))
+    return found
+
+
+@needs_icarus
+@pytest.mark.parametrize("graph", [every_kind, every_product])
+def test_every_stage_is_the_oracle(graph, tmp_path):
+    graph = graph()
+    program = build_icarus(written(graph, tmp_path))
+    simulated(graph, program)
+    simulated(graph, program, frames=1, stalls=120)
+
+
+@needs_icarus
+@pytest.mark.parametrize("size", [(1, 1), (1, 4), (5, 1)])
+def test_small_images(size, tmp_path):
+    graph = one_conv(2, 2, size, folding=Folding(2, 2, 9))
+    simulated(graph, build_icarus(written(graph, tmp_path)), frames=4)
+
+
+@needs_icarus
+@pytest.mark.parametrize("kernel", [(1, 1), (3, 3)])
+def test_the_interval_is_the_cycles_of_the_products(kernel, tmp_path):
+    graph = one_conv(4, 8, (6, 5), kernel=kernel, folding=Folding(2, 8))
+    found = simulated(graph, build_icarus(written(graph, tmp_path)), frames=4)
+    assert found.interval_cycles == graph.stages[0].compute_cycles
+    activity = found.stages["conv0"]
+    assert activity.busy == 4 * graph.stages[0].compute_cycles
+    assert (activity.blocked, activity.fill > 0) == (0, True)
+
+
+@needs_verilator
+@needs_icarus
+def test_verilator_and_icarus_agree_on_a_residual_network(tmp_path):
+    graph = residual_network()
+    folder = written(graph, tmp_path)
+    fast, slow = simulated(graph, build_rtl(folder)), simulated(graph, build_icarus(folder))
+    assert (fast.first_in, fast.last_out, fast.fifos) == (slow.first_in, slow.last_out, slow.fifos)
+    assert fast.interval_cycles == max(stage.compute_cycles for stage in graph.convolutions())
+    assert all(use.high_water <= use.depth for use in fast.fifos.values())
+
+
+@needs_icarus
+def test_a_fork_whose_shallow_side_fills_is_a_deadlock(tmp_path):
+    one = GraphBuilder(8, 8, 2)
+    trunk, shortcut = one.fork(one.conv(HOST, 2, folding=Folding(2, 2, 9)))
+    trunk = one.conv(one.conv(trunk, 2, folding=Folding(2, 2, 9)), 2, folding=Folding(2, 2, 9))
+    graph = one.graph(one.add(trunk, shortcut, 2), depth=2)
+    program = build_icarus(written(graph, tmp_path))
+    with pytest.raises(SimulationError, match="deadlock: no stream moved for .* its log is"):
+        simulated(graph, program)
+
+
+def test_a_missing_simulator_is_named(tmp_path, monkeypatch):
+    (tmp_path / "rtl").mkdir()
+    (tmp_path / "rtl" / "bench.sv").touch()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ToolNotFoundError, match="verilator is not installed; get it by: apt-get install verilator"):
+        build_rtl(tmp_path)
+    with pytest.raises(ToolNotFoundError, match="iverilog is not installed; get it by: apt-get install iverilog"):
+        build_icarus(tmp_path)
+
+
+def test_half_a_project_is_refused(tmp_path):
+    with pytest.raises(InvalidInputError, match="got no rtl/bench.sv, accepted is the folder of an emitted project"):
+        build_rtl(tmp_path)
+
+
+@pytest.mark.parametrize("said", ["espalier mismatch: frame=0", "espalier error: lost", "", "espalier deadlock: none"])
+def test_a_log_of_a_failure_is_an_error(said, tmp_path):
+    with pytest.raises(SimulationError, match="its log is"):
+        read_log(said, [], 1, tmp_path / "log")
+
+
+def test_beats_and_tensors_are_inverse():
+    x = np.random.default_rng(0).integers(0, 256, (2, 3, 6)).astype(np.uint8)
+    for lanes in (1, 2, 6):
+        np.testing.assert_array_equal(tensor_of(beats_of(x, lanes), x.shape, lanes, 8), x)

@@ -1,0 +1,35 @@
+"""Programs of others: missing, failing, hanging."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import pytest
+
+from espalier.core.errors import ToolNotFoundError
+from espalier.measure.fpga.tools import ToolFailedError, find_tool, run_tool
+
+
+def test_a_missing_tool_is_named():
+    with pytest.raises(ToolNotFoundError, match="no-such-tool is not installed; get it by: apt-get install it"):
+        find_tool("no-such-tool", "apt-get install it")
+
+
+def test_a_failure_is_told_with_its_log(tmp_path):
+    log = tmp_path / "logs" / "tool.log"
+    code = "print('hello'); print('Error: wrong'); raise SystemExit(3)"
+    with pytest.raises(ToolFailedError, match=r"exit status 3: Error: wrong; its log is .*tool\.log"):
+        run_tool([sys.executable, "-c", code], tmp_path, log, 60)
+    assert log.read_text() == "hello\nError: wrong\n"
+
+
+def test_a_tool_that_hangs_is_stopped(tmp_path):
+    began = time.monotonic()
+    with pytest.raises(ToolFailedError, match=r"no end after 0.5 s, stopped; its log is"):
+        run_tool([sys.executable, "-c", "import time; time.sleep(60)"], tmp_path, tmp_path / "log", 0.5)
+    assert time.monotonic() - began < 30
+
+
+def test_what_it_said_is_given(tmp_path):
+    assert run_tool([sys.executable, "-c", "print(7)"], tmp_path, tmp_path / "log", 60) == "7\n"

@@ -1,0 +1,67 @@
+"""Cell counts by Yosys: what a cell counts for, and two products in a DSP block."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from espalier.codegen.fpga_hls.graph import Folding
+from espalier.codegen.fpga_hls.rtl.emit import emit
+from espalier.core.errors import InvalidInputError, ToolNotFoundError
+from espalier.measure.fpga.tools import ToolFailedError
+from espalier.measure.synthesis.yosys import CellCounts, read_counts, synthesize, synthesize_stages, total
+from tests.oracles.stream_graphs import one_conv
+
+SAMPLE = (Path(__file__).parent / "samples" / "yosys_stat.json").read_text()
+REQUANTIZER_DSPS = 2
+needs_yosys = pytest.mark.skipif(shutil.which("yosys") is None, reason="needs yosys")
+
+
+def test_what_cells_count_for():
+    counts = read_counts(SAMPLE, "stage_conv0")
+    assert counts.luts == 470 + 99 + 70 + 43 + 133 + 2 * 4 + 40
+    assert (counts.ffs, counts.dsps, counts.bram_36k, counts.label) == (997, 8, 0.5, "post-synthesis")
+
+
+def test_stages_are_added_up():
+    one = CellCounts({"LUT2": 3, "DSP48E1": 1})
+    assert total([one, CellCounts({"LUT2": 2, "FDRE": 5})]).summary() == {"luts": 5, "ffs": 5, "dsps": 1, "bram_36k": 0}
+
+
+@needs_yosys
+def test_two_products_share_a_dsp_block(tmp_path):
+    graph = one_conv(2, 4, (2, 2), kernel=(1, 1), folding=Folding(2, 4))
+    for path, text in emit(graph).items():
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text(text)
+    counts = synthesize(tmp_path, "stage_conv0")
+    products = graph.stages[0].products_per_cycle
+    assert counts.dsps == products // 2 + REQUANTIZER_DSPS * graph.stages[0].out_lanes
+    assert counts.luts > 0 < counts.ffs
+
+
+def test_a_missing_tool_is_named(tmp_path, monkeypatch):
+    (tmp_path / "rtl").mkdir()
+    (tmp_path / "rtl" / "accelerator.sv").touch()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ToolNotFoundError, match="yosys is not installed; get it by: apt-get install yosys, or pip"):
+        synthesize(tmp_path)
+
+
+def test_a_failing_tool_is_told_with_its_log(tmp_path, monkeypatch):
+    (tmp_path / "rtl").mkdir()
+    (tmp_path / "rtl" / "accelerator.sv").touch()
+    tool = tmp_path / "yosys"
+    tool.write_text("#!/bin/sh\necho 'ERROR: syntax error'; exit 1\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    with pytest.raises(ToolFailedError, match="yosys: exit status 1: ERROR: syntax error; its log is"):
+        synthesize(tmp_path)
+
+
+@pytest.mark.parametrize("call", [synthesize, synthesize_stages])
+def test_half_a_project_is_refused(call, tmp_path):
+    with pytest.raises(InvalidInputError, match="accepted is the folder of an emitted project"):
+        call(tmp_path)
