@@ -35,7 +35,8 @@ def generate(
     times: what is known of the times of kernels, in the place of predicted ones.
     compress: keep the constants outside of the library, and save them as a weight container.
     """
-    _check_formats(mod)
+    if lower:
+        _check_formats(mod)
     isa = isa_of(target)
     required, before = _required(mod, isa), remarks_of(mod)
     phase = lowering_phase(isa, times and KnownTimes(times, target)) if lower else []

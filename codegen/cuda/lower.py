@@ -10,13 +10,13 @@ from tvm import relax
 from tvm.relax.expr_functor import mutator
 
 from espalier.core import ir_names
-from espalier.core.layers import Conv2dSpec, LayerSpec
+from espalier.core.layers import ChannelGateSpec, Conv2dSpec, LayerSpec
 from espalier.ir.dataflow import argument, constant, shape_of
 from espalier.ir.rewriting import BindingRewriter, with_remarks
 from espalier.targets.gpu import Gpu
 
 from .kernel_objects import Variant
-from .kernels import conv2d
+from .kernels import channel_gate, conv2d
 from .kernels.choose_schedule import choose_schedule
 from .launches import KernelLaunch
 from .layout import GROUP, Layout, whole_groups
@@ -75,7 +75,8 @@ class _CudaLowerer(BindingRewriter):
 
     def visit_var_binding_(self, binding: relax.VarBinding) -> None:
         var, layer = binding.var, self.flow.layer_of(binding.var)
-        if layer and layer[0] != ir_names.CHANNEL_GATE and self._lower_layer(var, layer[1], layer[2]):
+        lower = self._lower_gate if layer and layer[0] == ir_names.CHANNEL_GATE else self._lower_layer
+        if layer and lower(var, layer[1], layer[2]):
             pass
         elif not self.stock.lower(var, self.flow.call_of(var)):
             for used in relax.analysis.free_vars(binding.value):
@@ -168,6 +169,28 @@ class _CudaLowerer(BindingRewriter):
         self.store(var, layout, value)
         return True
 
+    def _lower_gate(self, var: relax.Var, spec: ChannelGateSpec, call: relax.Call) -> bool:
+        x, phi, rho = (argument(spec, call, role) for role in ("x", "phi", "rho"))
+        if spec.integer is not None or constant(phi) is None or constant(rho) is None:
+            self.bodies.setdefault("integer gate", []).append(f"{spec.name}'s gate")
+            return False
+        shape, channels = shape_of(x), shape_of(phi)[1]
+        parts = channel_gate.gate_parts(self.gpu, shape[0], shape[2] * shape[3])
+        value, dtype = self.stored_as(x) or (self.given(x, "float32"), "float32")
+        numbers = channel_gate.gate_numbers(spec, shape, channels, dtype, parts)
+        active = [self.visit_expr(argument(spec, call, "active"))] if channel_gate.followed_list(spec) else []
+        counters = relax.const(np.zeros((channel_gate.COUNTERS, shape[0]), np.int32))
+        tensors = [value, relax.const(channel_gate.pack_phi(constant(phi))), self.visit_expr(rho), *active, counters]
+        arguments = relax.Tuple([*(relax.prim_value(number) for number in numbers), *tensors])
+        made = channel_gate.output_shapes(shape[0], shape[1], channels, spec.kept, parts)
+        outs = [relax.TensorType(out, element) for out, element in made]
+        name = channel_gate.VARIANT.name
+        results = self.builder_.emit(relax.op.call_dps_packed(name, arguments, out_ty=outs), spec.name)
+        self.emitted.variants[name] = channel_gate.VARIANT
+        self.emitted.launches.append(launch_of_gate(spec, shape, channels, dtype, parts))
+        self.bind(var, relax.Tuple([self.builder_.emit(relax.TupleGetItem(results, i)) for i in range(2)]))
+        return True
+
     def _residual(self, spec: LayerSpec, call: relax.Call) -> tuple[relax.Expr | None, str]:
         expr = argument(spec, call, "residual")
         if expr is None:
@@ -193,7 +216,11 @@ class _CudaLowerer(BindingRewriter):
             return True
         for user in self.flow.users[var]:
             layer = self.flow.layer_of(user)
-            if not layer or layer[0] == ir_names.CHANNEL_GATE or var == argument(layer[1], layer[2], "residual"):
+            if layer and layer[0] == ir_names.CHANNEL_GATE:
+                if layer[1].integer is not None or not channel_gate.followed_list(layer[1]):
+                    return True
+                continue
+            if not layer or var == argument(layer[1], layer[2], "residual"):
                 return True
             weight = constant(argument(layer[1], layer[2], "weight"))
             if weight is None or obstacle(layer[1], weight.shape):
@@ -239,4 +266,25 @@ def launch_of(spec: LayerSpec, problem: conv2d.Problem, schedule: conv2d.Schedul
         macs * numbers.products,
         issued * numbers.products,
         batch * height * width * read * size + weight_bytes + written,
+    )
+
+
+def launch_of_gate(spec: ChannelGateSpec, shape, channels: int, x_dtype: str, parts: int) -> KernelLaunch:
+    """The launch of a gate's kernel."""
+    batch, c_in, rows, columns = shape
+    active, variant = channel_gate.followed_list(spec), channel_gate.VARIANT
+    macs = batch * c_in * channels
+    read = batch * rows * columns * (active.channels if active else c_in) * np.dtype(x_dtype).itemsize
+    written = 4 * batch * (channels + spec.kept)
+    shared = channel_gate.shared_bytes(c_in, channels, spec.granularity)
+    return KernelLaunch(
+        f"{spec.name}.gate",
+        variant.name,
+        (parts, batch, 1),
+        variant.threads,
+        shared,
+        "float32",
+        macs,
+        macs,
+        read + 4 * c_in * channels + written,
     )
