@@ -47,7 +47,7 @@ class Record:
 def graph_of(run) -> torch.cuda.CUDAGraph:
     """A graph of what `run` launches, after a warm-up."""
     stream = torch.cuda.Stream()
-    with torch.cuda.stream(stream), tvm_ffi.use_torch_stream(torch.cuda.stream(stream)):
+    with tvm_ffi.use_torch_stream(torch.cuda.stream(stream)):
         for _ in range(2):
             run()
     torch.cuda.synchronize()
@@ -211,7 +211,7 @@ def measure_other_schedules(folder: Path, record: Record) -> None:
 def _record_time(library, record: Record, case: dict, schedule: dict, **more) -> None:
     found = timed(library, case, schedule)
     rate = {"macs_s": case["macs"] / found["median_s"], "bytes_s": case["bytes"] / found["median_s"]}
-    entry = {**_named(case, schedule), **found, **rate, "predicted_s": schedule["predicted_s"], **more}
+    entry = {**_named(case, schedule), **found, **rate, "predicted_s": schedule["launch"]["predicted_s"], **more}
     record.add("kernels", entry)
     other = f", cuDNN {more['torch']['median_s'] * 1e6:.1f} us" if more.get("torch") else ""
     print(f"{entry['name']} n{entry['batch']} d{entry['density']} {entry['format']} {entry['function']}/{entry['splits']}: "

@@ -23,7 +23,7 @@ import tvm
 import espalier
 from benchmarks.support import REPOSITORY
 from espalier.codegen.cuda.kernel_objects import link, object_of
-from espalier.codegen.cuda.kernels.choose_schedule import choose_schedule, predicted_s, schedules
+from espalier.codegen.cuda.kernels.choose_schedule import choose_schedule, schedules
 from espalier.codegen.cuda.kernels.conv2d import (
     NUMBERS,
     TILES,
@@ -94,7 +94,7 @@ def conv_case(name: str, batch: int, density: float, number_format: str, gpu: Gp
     chosen = choose_schedule(problem, gpu)
     others = [one for one in schedules(problem) if one != chosen and one.splits in (1, 4, 8)] if not gated else []
     given = [role for role in spec.roles if role not in ("x", "weight")]
-    launch = launch_of(spec, problem, chosen, y_dtype)
+    launch = launch_of(spec, problem, chosen, y_dtype, gpu)
     return {
         "name": name,
         "batch": batch,
@@ -123,8 +123,7 @@ def _schedule(spec, problem: Problem, schedule: Schedule, given, y_dtype: str, g
         "numbers": call_numbers(spec, problem, schedule, given, y_dtype),
         "counters": counters,
         "partial": partial,
-        "predicted_s": predicted_s(problem, schedule, gpu),
-        "launch": launch_of(spec, problem, schedule, y_dtype).to_dict(),
+        "launch": launch_of(spec, problem, schedule, y_dtype, gpu).to_dict(),
     }
 
 

@@ -13,6 +13,7 @@ from tvm.s_tir import dlight
 from tvm.target import Target
 
 from espalier.core.errors import UnsupportedTargetError
+from espalier.ir.dataflow import Dataflow
 from espalier.ir.rewriting import remarks_of
 from espalier.targets.gpu import Gpu, gpu_of
 
@@ -42,12 +43,13 @@ def generate(mod: tvm.IRModule, target: Target, lower: bool = True, compress: bo
     if lower and not gpu.has_kernels:
         remarks += (f"{gpu.arch}: no kernels of ours, all layers run as TVM schedules them",)
     mod = scheduled(mod, target)
+    stock = stock_calls(mod)
     libraries = static_libraries(list(emitted.variants.values()), gpu.arch)
     if libraries:
         mod = mod.with_attr(EXTERNAL, libraries)
     with _compiling_for(gpu.arch):
         executable = tvm.compile(mod, target, relax_pipeline=tvm.transform.Sequential(machine_phase()))
-    return CudaProgram(gpu.arch, executable, _with_usage(emitted, gpu), remarks)
+    return CudaProgram(gpu.arch, executable, _with_usage(emitted, gpu), remarks, stock)
 
 
 def lowered_on(mod: tvm.IRModule, gpu: Gpu, lower: bool = True) -> tuple[tvm.IRModule, Emitted]:
@@ -77,6 +79,12 @@ def scheduled(mod: tvm.IRModule, target: Target) -> tvm.IRModule:
     with target:
         mod = tvm.transform.Sequential(stock_phase())(mod)
         return dlight.ApplyDefaultSchedule(*(rule() for rule in rules))(mod)
+
+
+def stock_calls(mod: tvm.IRModule) -> int:
+    """How many calls of kernels that TVM scheduled main has."""
+    calls = (Dataflow.of(mod).call_of(var, "relax.call_tir") for var in Dataflow.of(mod).values)
+    return sum(call is not None for call in calls)
 
 
 def machine_phase(graph: bool = True) -> list:

@@ -10,14 +10,14 @@ from tvm import relax
 from tvm.relax.expr_functor import mutator
 
 from espalier.core import ir_names
-from espalier.core.layers import ChannelGateSpec, Conv2dSpec, LayerSpec
+from espalier.core.layers import ChannelGateSpec, Conv2dSpec, DenseSpec, LayerSpec
 from espalier.ir.dataflow import argument, constant, shape_of
 from espalier.ir.rewriting import BindingRewriter, with_remarks
 from espalier.targets.gpu import Gpu
 
 from .kernel_objects import Variant
-from .kernels import channel_gate, conv2d
-from .kernels.choose_schedule import choose_schedule
+from .kernels import channel_gate, conv2d, dense_codebook
+from .kernels.choose_schedule import BLOCK_CLOCKS, choose_schedule, predicted_gate_s, predicted_s
 from .launches import KernelLaunch
 from .layout import GROUP, Layout, whole_groups
 from .lower_stock import StockOperators
@@ -140,6 +140,8 @@ class _CudaLowerer(BindingRewriter):
 
     def _lower_layer(self, var: relax.Var, spec: LayerSpec, call: relax.Call) -> bool:
         weight = constant(argument(spec, call, "weight"))
+        if weight is not None and isinstance(spec, DenseSpec) and dense_codebook.fits(spec, weight):
+            return self._lower_codebook(var, spec, call)
         reason = "a weight that is computed" if weight is None else obstacle(spec, weight.shape)
         if reason:
             self.bodies.setdefault(reason, []).append(spec.name)
@@ -169,6 +171,19 @@ class _CudaLowerer(BindingRewriter):
         self.store(var, layout, value)
         return True
 
+    def _lower_codebook(self, var: relax.Var, spec: DenseSpec, call: relax.Call) -> bool:
+        """A dense layer of packed codes, on plain tensors."""
+        arrays = {role: constant(expr) for role, expr in zip(spec.roles, call.args) if role != "x"}
+        x, (batch, channels), variant = argument(spec, call, "x"), shape_of(var), dense_codebook.VARIANT
+        tensors = [self.plain(x), *map(relax.const, dense_codebook.pack(spec, arrays))]
+        numbers = dense_codebook.codebook_numbers(spec, batch, arrays["weight"])
+        arguments = relax.Tuple([*(relax.prim_value(number) for number in numbers), *tensors])
+        out = relax.TensorType((batch, channels), "float32" if "scale" in spec.roles else "uint8")
+        self.emitted.variants[variant.name] = variant
+        self.emitted.launches.append(launch_of_codebook(spec, shape_of(x), channels, self.gpu))
+        self.bind(var, relax.op.call_dps_packed(variant.name, arguments, out_ty=out))
+        return True
+
     def _lower_gate(self, var: relax.Var, spec: ChannelGateSpec, call: relax.Call) -> bool:
         x, phi, rho = (argument(spec, call, role) for role in ("x", "phi", "rho"))
         if spec.integer is not None or constant(phi) is None or constant(rho) is None:
@@ -187,7 +202,7 @@ class _CudaLowerer(BindingRewriter):
         name = channel_gate.VARIANT.name
         results = self.builder_.emit(relax.op.call_dps_packed(name, arguments, out_ty=outs), spec.name)
         self.emitted.variants[name] = channel_gate.VARIANT
-        self.emitted.launches.append(launch_of_gate(spec, shape, channels, dtype, parts))
+        self.emitted.launches.append(launch_of_gate(spec, shape, channels, dtype, parts, self.gpu))
         self.bind(var, relax.Tuple([self.builder_.emit(relax.TupleGetItem(results, i)) for i in range(2)]))
         return True
 
@@ -200,7 +215,7 @@ class _CudaLowerer(BindingRewriter):
     def _kernel_call(self, spec, problem, schedule, numbers, tensors, y_shape, y_dtype) -> relax.Expr:
         variant = schedule.tile.variant(problem.number_format)
         self.emitted.variants[variant.name] = variant
-        self.emitted.launches.append(launch_of(spec, problem, schedule, y_dtype))
+        self.emitted.launches.append(launch_of(spec, problem, schedule, y_dtype, self.gpu))
         counters, partial = conv2d.scratch_shapes(problem, schedule)
         arguments = [*(relax.prim_value(number) for number in numbers), *tensors.values()]
         outs = [relax.TensorType(y_shape, y_dtype)]
@@ -243,7 +258,9 @@ class _CudaLowerer(BindingRewriter):
         return relax.const(np.zeros(most, np.int32))
 
 
-def launch_of(spec: LayerSpec, problem: conv2d.Problem, schedule: conv2d.Schedule, y_dtype: str) -> KernelLaunch:
+def launch_of(
+    spec: LayerSpec, problem: conv2d.Problem, schedule: conv2d.Schedule, y_dtype: str, gpu: Gpu
+) -> KernelLaunch:
     """The launch of a layer's kernel, with the work that it does and the bytes that it cannot avoid."""
     tile, numbers = schedule.tile, problem.numbers
     across, down = problem.tiles(tile)
@@ -266,10 +283,11 @@ def launch_of(spec: LayerSpec, problem: conv2d.Problem, schedule: conv2d.Schedul
         macs * numbers.products,
         issued * numbers.products,
         batch * height * width * read * size + weight_bytes + written,
+        predicted_s(problem, schedule, gpu),
     )
 
 
-def launch_of_gate(spec: ChannelGateSpec, shape, channels: int, x_dtype: str, parts: int) -> KernelLaunch:
+def launch_of_gate(spec: ChannelGateSpec, shape, channels: int, x_dtype: str, parts: int, gpu: Gpu) -> KernelLaunch:
     """The launch of a gate's kernel."""
     batch, c_in, rows, columns = shape
     active, variant = channel_gate.followed_list(spec), channel_gate.VARIANT
@@ -287,4 +305,24 @@ def launch_of_gate(spec: ChannelGateSpec, shape, channels: int, x_dtype: str, pa
         macs,
         macs,
         read + 4 * c_in * channels + written,
+        predicted_gate_s(read // batch + 4 * c_in * channels, parts, gpu),
+    )
+
+
+def launch_of_codebook(spec: DenseSpec, x_shape, channels: int, gpu: Gpu) -> KernelLaunch:
+    """The launch of a dense layer of packed codes; its products are those of dp4a, four in one instruction."""
+    (batch, depth), variant = x_shape, dense_codebook.VARIANT
+    chunks, macs = dense_codebook.chunks_of(depth), batch * depth * channels
+    count = batch * depth + channels * chunks * 16 + batch * channels * (4 if "scale" in spec.roles else 1)
+    return KernelLaunch(
+        spec.name,
+        variant.name,
+        (-(-channels // dense_codebook.ROWS_OF_BLOCK), batch, 1),
+        variant.threads,
+        chunks * dense_codebook.CODES,
+        "dp4a",
+        macs,
+        batch * channels * chunks * dense_codebook.CODES,
+        count,
+        BLOCK_CLOCKS / gpu.clock_hz + count / gpu.bandwidth_bytes_s,
     )
