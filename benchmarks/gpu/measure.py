@@ -78,7 +78,7 @@ def ceilings() -> dict:
     target = torch.empty_like(source)
     copied = median_s(lambda: target.copy_(source))["median_s"]
     found = {"copy_bytes_s": 2 * source.numel() * 4 / copied}
-    del source, target
+    source = target = None  # their memory is needed
     for name, dtype, allowed in (("float16", torch.float16, True), ("tfloat32", torch.float32, True)):
         torch.backends.cuda.matmul.allow_tf32 = allowed
         a, b = (torch.randn(8192, 8192, device="cuda").to(dtype) for _ in range(2))
@@ -154,7 +154,9 @@ def check(library, case: dict, schedule: dict) -> dict:
 
 def timed(library, case: dict, schedule: dict) -> dict:
     """A launch's time, dense or over lists, on rotating buffers."""
-    size = (math.prod(case["x"]) + math.prod(case["weight"]) + math.prod(case["y"])) * (2 if "16" in case["dtype"] else 4)
+    size = (math.prod(case["x"]) + math.prod(case["weight"]) + math.prod(case["y"])) * (
+        2 if "16" in case["dtype"] else 4
+    )
     sets = min(MOST_SETS, max(2, ROTATED_BYTES // size))
     dtype = DTYPES[case["dtype"]]
     runs = [
@@ -185,7 +187,7 @@ def torch_timed(case: dict) -> dict:
 def measure_kernels(folder: Path, record: Record) -> None:
     """Checks first, then times: the chosen schedules, cuDNN, then the other schedules."""
     library = tvm_ffi.load_module(str(folder / "kernels.so"))
-    cases = json.loads((folder / "cases.json").read_text())
+    cases = json.loads((folder / "cases.json").read_text())["convolutions"]
     for case in cases:
         for schedule in case["schedules"]:
             found = check(library, case, schedule)
@@ -196,13 +198,15 @@ def measure_kernels(folder: Path, record: Record) -> None:
         if record.left_s() < 200:
             record.add("skipped", _named(case, case["schedules"][0]))
             continue
-        _record_time(library, record, case, case["schedules"][0], torch=torch_timed(case) if case["density"] == 1 else None)
+        _record_time(
+            library, record, case, case["schedules"][0], torch=torch_timed(case) if case["density"] == 1 else None
+        )
 
 
 def measure_other_schedules(folder: Path, record: Record) -> None:
     """What the analytic rule did not choose, as long as there is time."""
     library = tvm_ffi.load_module(str(folder / "kernels.so"))
-    for case in json.loads((folder / "cases.json").read_text()):
+    for case in json.loads((folder / "cases.json").read_text())["convolutions"]:
         for schedule in case["schedules"][1:]:
             if record.left_s() > 15:
                 _record_time(library, record, case, schedule)
@@ -214,13 +218,73 @@ def _record_time(library, record: Record, case: dict, schedule: dict, **more) ->
     entry = {**_named(case, schedule), **found, **rate, "predicted_s": schedule["launch"]["predicted_s"], **more}
     record.add("kernels", entry)
     other = f", cuDNN {more['torch']['median_s'] * 1e6:.1f} us" if more.get("torch") else ""
-    print(f"{entry['name']} n{entry['batch']} d{entry['density']} {entry['format']} {entry['function']}/{entry['splits']}: "
-          f"{found['median_s'] * 1e6:.1f} us, {rate['macs_s'] * 2e-12:.0f} TFLOP/s{other}")  # fmt: skip
+    names = "{name} n{batch} d{density} {format} {function}/{splits}".format(**entry)
+    print(f"{names}: {found['median_s'] * 1e6:.1f} us, {rate['macs_s'] * 2e-12:.0f} TFLOP/s{other}")
 
 
 def _named(case: dict, schedule: dict) -> dict:
     names = {key: case[key] for key in ("name", "batch", "density", "format")}
     return {**names, "function": schedule["function"], "splits": schedule["splits"]}
+
+
+def measure_gates(folder: Path, record: Record) -> None:
+    """Each gate against the formula in float64, then its time."""
+    library = tvm_ffi.load_module(str(folder / "kernels.so"))
+    for case in json.loads((folder / "cases.json").read_text())["gates"]:
+        batch, channels, image, g = (case[key] for key in ("batch", "channels", "image", "granularity"))
+        x = torch.randn(batch, image, image, channels, device="cuda").half()
+        phi, rho = torch.randn(channels, channels, device="cuda"), torch.rand(channels, device="cuda")
+        counters = torch.zeros(3, batch, dtype=torch.int32, device="cuda")
+        outputs = [torch.empty(shape, dtype=getattr(torch, dtype), device="cuda") for shape, dtype in case["outputs"]]
+        function = library[case["function"]]
+
+        def run(tensors=(x, phi, rho, counters, *outputs), function=function, numbers=case["numbers"]):
+            function(*numbers, *tensors)
+
+        run()
+        saliency = (x.double().abs().mean((1, 2)) @ phi.T.double() + rho).relu()
+        score = saliency.reshape(batch, -1, g).sum(2)
+        winners = score.topk(case["kept"], 1).indices.sort(1).values
+        pi = saliency * mask_of(winners.int(), channels // g, g)
+        error = float((outputs[0] - pi).norm() / pi.norm())
+        ok = error < 1e-4 and bool((outputs[1] == winners).all())
+        named = {key: case[key] for key in ("batch", "channels", "image", "function")}
+        record.add("checks", {**named, "error": error, "ok": ok})
+        graph = graph_of(lambda run=run: [run() for _ in range(LAUNCHES)])
+        record.add("kernels", {"name": "gate", **named, **median_s(graph.replay, LAUNCHES)})
+        print(
+            f"gate {channels} {image}x{image} n{batch}: "
+            f"{record.results['kernels'][-1]['median_s'] * 1e6:.1f} us, ok={ok}"
+        )
+
+
+def measure_codebook(folder: Path, record: Record) -> None:
+    """Packed 4-bit weights against float16 ones of the same shape; both are larger than the L2 cache."""
+    library = tvm_ffi.load_module(str(folder / "kernels.so"))
+    case = json.loads((folder / "cases.json").read_text())["codebook"]
+    size, levels = case["size"], torch.randperm(256, device="cuda")[:16].sort().values - 128
+    x = torch.randint(0, 256, (1, size), dtype=torch.uint8, device="cuda")
+    codes = torch.randint(-(2**31), 2**31, (size, size // 8), dtype=torch.int32, device="cuda")
+    table = levels.to(torch.int8).view(torch.int32)
+    bias, scale = torch.randint(-999, 999, (size,), dtype=torch.int32, device="cuda"), torch.rand(size, device="cuda")
+    y = torch.full((1, size), float("nan"), device="cuda")
+    function = library[case["function"]]
+    function(*case["numbers"], x, codes, table, bias, scale, y)
+    nibbles = torch.stack([codes >> shift & 15 for shift in range(0, 32, 4)], 2).reshape(size, size)
+    expected = ((levels[nibbles].double() @ x[0].double()) + bias).float() * scale
+    ok = bool(torch.equal(y[0], expected))
+    record.add("checks", {"name": "packed dense", "function": case["function"], "ok": ok})
+    del nibbles
+    packed = graph_of(lambda: [function(*case["numbers"], x, codes, table, bias, scale, y) for _ in range(LAUNCHES)])
+    weight, halves = torch.randn(size, size, device="cuda").half(), torch.randn(1, size, device="cuda").half()
+    dense = graph_of(lambda: [torch.nn.functional.linear(halves, weight) for _ in range(LAUNCHES)])
+    found, other = median_s(packed.replay, LAUNCHES), median_s(dense.replay, LAUNCHES)
+    rate = codes.numel() * 4 / found["median_s"]
+    record.add("kernels", {"name": "packed dense", "size": size, **found, "bytes_s": rate, "torch": other})
+    print(
+        f"packed dense: {found['median_s'] * 1e6:.1f} us, {rate / 1e12:.2f} TB/s, "
+        f"float16 {other['median_s'] * 1e6:.1f} us"
+    )
 
 
 def measure_network(folder: Path, entry: dict, record: Record) -> None:
@@ -297,6 +361,8 @@ def main() -> None:
     attempt(record, "ceilings", lambda: facts.update(ceilings()))
     print(json.dumps(facts))
     attempt(record, "kernels", lambda: measure_kernels(options.folder, record))
+    attempt(record, "gates", lambda: measure_gates(options.folder, record))
+    attempt(record, "packed dense", lambda: measure_codebook(options.folder, record))
     for entry in bundle["networks"]:
         attempt(record, entry["name"], lambda entry=entry: measure_network(options.folder, entry, record))
     for batch in (1, 32):

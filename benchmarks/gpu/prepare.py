@@ -23,6 +23,7 @@ import tvm
 import espalier
 from benchmarks.support import REPOSITORY
 from espalier.codegen.cuda.kernel_objects import link, object_of
+from espalier.codegen.cuda.kernels import channel_gate, dense_codebook
 from espalier.codegen.cuda.kernels.choose_schedule import choose_schedule, schedules
 from espalier.codegen.cuda.kernels.conv2d import (
     NUMBERS,
@@ -34,7 +35,8 @@ from espalier.codegen.cuda.kernels.conv2d import (
 )
 from espalier.codegen.cuda.layout import Layout, whole_groups
 from espalier.codegen.cuda.lower import launch_of
-from espalier.core.layers import Activation, ActiveList, Conv2dSpec
+from espalier.core.integer import LayerArithmetic
+from espalier.core.layers import Activation, ActiveList, ChannelGateSpec, Conv2dSpec, DenseSpec
 from espalier.core.plan import Plan
 from espalier.targets.gpu import Gpu, gpu_of_arch
 
@@ -127,12 +129,35 @@ def _schedule(spec, problem: Problem, schedule: Schedule, given, y_dtype: str, g
     }
 
 
+def gate_cases(gpu: Gpu) -> list[dict]:
+    """The gates of ResNet-18's stages."""
+    cases = []
+    for batch in BATCHES:
+        for channels, image in ((64, 56), (128, 28), (256, 14), (512, 7)):
+            spec = ChannelGateSpec("gate", "boost", GRANULARITY, channels // GRANULARITY // 2)
+            parts = channel_gate.gate_parts(gpu, batch, image * image)
+            numbers = channel_gate.gate_numbers(spec, (batch, channels, image, image), channels, "float16", parts)
+            outputs = channel_gate.output_shapes(batch, channels, channels, spec.kept, parts)
+            case = {"batch": batch, "channels": channels, "image": image, "granularity": GRANULARITY, "kept": spec.kept}
+            cases.append({**case, "function": channel_gate.VARIANT.name, "numbers": numbers, "outputs": outputs})
+    return cases
+
+
+def codebook_case(size: int = 16384) -> dict:
+    """A square dense layer of 4-bit codes at batch 1."""
+    spec = DenseSpec("fc", ("x", "weight", "bias", "scale"), format="int8", integer=LayerArithmetic(0))
+    numbers = dense_codebook.codebook_numbers(spec, 1, np.zeros((size, size), np.int8))
+    return {"size": size, "function": dense_codebook.VARIANT.name, "numbers": numbers}
+
+
 def write_kernels(folder: Path, gpu: Gpu) -> None:
     """One library with every variant that a case names."""
     variants = [tile.variant("float16") for tile in TILES]
     variants += [tile.variant(number_format) for tile in TILES for number_format in ("float32", "tfloat32")]
+    variants += [channel_gate.VARIANT, dense_codebook.VARIANT]
     link(str(folder / "kernels.so"), [str(object_of(one, gpu.arch)) for one in variants])
-    (folder / "cases.json").write_text(json.dumps(conv_cases(gpu)))
+    cases = {"convolutions": conv_cases(gpu), "gates": gate_cases(gpu), "codebook": codebook_case()}
+    (folder / "cases.json").write_text(json.dumps(cases))
 
 
 def write_network(folder: Path, name: str, arch: str) -> dict:

@@ -23,7 +23,6 @@ from .program import CpuProgram
 from .schedule import ScheduleStock
 from .timed_families import KnownTimes
 
-
 GPU_FORMATS = (Float16.name, Tfloat32.name)
 
 

@@ -28,7 +28,8 @@ class CudaProgram:
     """Machine code for one architecture, the constants, and what is launched.
 
     executable: TVM's executable; None for a program that was loaded, whose library is opened when it first runs, so
-    that a machine without a GPU can read all the rest. launches: of our kernels, in program order. stock_kernels: launches of kernels that TVM scheduled.
+    that a machine without a GPU can read all the rest. launches: of our kernels, in program order. stock_kernels: how
+    many launches there are of kernels that TVM scheduled.
     library: the content of the file that it was loaded from, which may be gone since.
     """
 

@@ -29,7 +29,7 @@ def gate_parts(gpu: Gpu, batch: int, pixels: int) -> int:
 
 
 def shared_bytes(c_in: int, channels: int, granularity: int) -> int:
-    """Dynamic shared memory: sums of 8 channels for each thread, then the means, then score and choice of each group."""
+    """Dynamic shared memory: sums of 8 channels for each thread, then the means, then each group's score and choice."""
     return 4 * max(THREADS * GROUP, c_in, 2 * (channels // granularity))
 
 

@@ -1,4 +1,4 @@
-"""`espalier profile` of a program for a GPU: what each launch should cost, and the measured time where there is a GPU."""
+"""`espalier profile` of a program for a GPU: what each launch should cost, and the measured time if there is a GPU."""
 
 from __future__ import annotations
 

@@ -78,11 +78,16 @@ def layer(batch: int, c_in: int, c_out: int, image, kernel, **fields):
 
 
 @pytest.mark.parametrize("number_format", NUMBERS)
-@given(problem=problems(least_granularity=GROUP), y_dtype=st.sampled_from(["float32", "float16"]), splits=st.integers(1, 5))
+@given(
+    problem=problems(least_granularity=GROUP), y_dtype=st.sampled_from(["float32", "float16"]), splits=st.integers(1, 5)
+)
 @drawn(6)
 def test_small_tile(number_format, problem, y_dtype, splits):
     shapes = Problem.of(
-        dataclasses.replace(problem.spec, format=number_format), problem.x_shape, problem.weight_shape, problem.out_shape
+        dataclasses.replace(problem.spec, format=number_format),
+        problem.x_shape,
+        problem.weight_shape,
+        problem.out_shape,
     )
     assume(not problem.spec.winners or problem.channels_out % GROUP == 0)
     check(problem, number_format, Schedule(TILES[2], min(splits, shapes.depth)), y_dtype)
@@ -117,9 +122,13 @@ def test_an_index_out_of_range_is_never_followed():
                     winners=ActiveList(2, 16), active=ActiveList(2, 16))  # fmt: skip
     arrays = random_arrays(problem)
     arrays["winners"][:], arrays["active"][:] = [[-7, 2**30]], [[-(2**31), 99]]
-    y = run(dataclasses.replace(problem.spec, format="float16"), arrays, problem.out_shape, Schedule(TILES[2]), fill=True)
+    y = run(
+        dataclasses.replace(problem.spec, format="float16"), arrays, problem.out_shape, Schedule(TILES[2]), fill=True
+    )
     inside = arrays | {"winners": np.array([[0, 3]], np.int32), "active": np.array([[0, 3]], np.int32)}
-    again = run(dataclasses.replace(problem.spec, format="float16"), inside, problem.out_shape, Schedule(TILES[2]), fill=True)
+    again = run(
+        dataclasses.replace(problem.spec, format="float16"), inside, problem.out_shape, Schedule(TILES[2]), fill=True
+    )
     np.testing.assert_array_equal(y, again)
 
 
