@@ -22,6 +22,7 @@ import tvm
 
 import espalier
 from benchmarks.support import REPOSITORY
+from espalier.codegen.cuda.kernel_launches import launch_of
 from espalier.codegen.cuda.kernel_objects import link, object_of
 from espalier.codegen.cuda.kernels import channel_gate, dense_codebook
 from espalier.codegen.cuda.kernels.choose_schedule import choose_schedule, schedules
@@ -34,7 +35,6 @@ from espalier.codegen.cuda.kernels.conv2d import (
     scratch_shapes,
 )
 from espalier.codegen.cuda.layout import Layout, whole_groups
-from espalier.codegen.cuda.lower import launch_of
 from espalier.core.integer import LayerArithmetic
 from espalier.core.layers import Activation, ActiveList, ChannelGateSpec, Conv2dSpec, DenseSpec
 from espalier.core.plan import Plan

@@ -19,7 +19,8 @@ from espalier.targets.gpu import Gpu, gpu_of
 
 from .kernel_objects import fatbin_of, main_usage, static_libraries
 from .launches import KernelLaunch
-from .lower import Emitted, LowerOnCuda
+from .lower import LowerOnCuda
+from .lower_layers import Emitted
 from .program import CudaProgram
 from .toolchain import find_tool
 

@@ -40,11 +40,12 @@ def test_lowered_equals_body(name):
 
 
 def test_every_layer_that_can_has_a_kernel_and_the_report_names_the_others():
-    mod = planned(NETWORKS["mobile"](), Plan(weights="float16"))
+    mod = planned(NETWORKS["unusual"](), Plan(weights="float16"))
     lowered, emitted = lowered_on(mod, H100)
-    left = {name for name in specs(mod) if name.startswith("depthwise")}
-    assert {launch.layer for launch in emitted.launches} == specs(mod).keys() - left
-    assert any("depthwise0, depthwise1: no CUDA kernel" in remark for remark in remarks_of(lowered))
+    assert {launch.layer for launch in emitted.launches} == specs(mod).keys() - {"grouped"}
+    assert any("grouped: no CUDA kernel of ours (grouped convolution)" in remark for remark in remarks_of(lowered))
+    mod = planned(NETWORKS["mobile"](), Plan(weights="float16", density=0.5))
+    assert {launch.layer for launch in lowered_on(mod, H100)[1].launches} == specs(mod).keys()
 
 
 def test_launches_count_the_work():

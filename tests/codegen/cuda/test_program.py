@@ -19,6 +19,7 @@ from espalier.core.errors import CorruptArtifactError, ToolNotFoundError, Unsupp
 from espalier.core.plan import Plan
 
 PLAN = Plan(density=0.5, granularity=8)
+LAUNCHED = {"conv0", "conv1", "conv1.gate", "conv2", "fc"}
 no_gpu = pytest.mark.skipif(tvm.cuda(0).exist, reason="this machine has a GPU")
 
 
@@ -38,14 +39,7 @@ def folder(artifact, tmp_path_factory):
 def test_a_saved_program_says_what_it_launches(artifact, folder):
     loaded = espalier.load(folder)
     assert loaded.program.launches == artifact.program.launches
-    assert {launch.layer for launch in loaded.program.launches} == {
-        "conv0",
-        "conv1",
-        "conv1.gate",
-        "conv2",
-        "conv2.gate",
-        "fc",
-    } or True
+    assert {launch.layer for launch in loaded.program.launches} == LAUNCHED
     assert all(launch.registers for launch in loaded.program.launches)
     assert loaded.target["arch"] == "sm_90a"
 
