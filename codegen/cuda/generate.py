@@ -28,6 +28,8 @@ EXTERNAL = "external_mods"
 """TVM's module attribute for what is linked into the program."""
 COMPILE = "tvm_callback_cuda_compile"
 """TVM's global function from CUDA C++ to machine code."""
+GRAPHS = "relax.backend.use_cuda_graph"
+"""TVM's key, without which RewriteCUDAGraph does nothing."""
 
 
 def generate(mod: tvm.IRModule, target: Target, lower: bool = True, compress: bool = False) -> CudaProgram:
@@ -48,7 +50,7 @@ def generate(mod: tvm.IRModule, target: Target, lower: bool = True, compress: bo
     libraries = static_libraries(list(emitted.variants.values()), gpu.arch)
     if libraries:
         mod = mod.with_attr(EXTERNAL, libraries)
-    with _compiling_for(gpu.arch):
+    with _compiling_for(gpu.arch), with_graphs():
         executable = tvm.compile(mod, target, relax_pipeline=tvm.transform.Sequential(machine_phase()))
     return CudaProgram(gpu.arch, executable, _with_usage(emitted, gpu), remarks, stock)
 
@@ -112,6 +114,18 @@ def _with_usage(emitted: Emitted, gpu: Gpu) -> Sequence[KernelLaunch]:
     """The launches with what ptxas says of their kernels."""
     usage = {name: dataclasses.asdict(main_usage(one, gpu.arch)) for name, one in emitted.variants.items()}
     return tuple(dataclasses.replace(launch, **usage[launch.variant]) for launch in emitted.launches)
+
+
+def with_graphs() -> tvm.transform.PassContext:
+    """The current pass context, with TVM's pass for CUDA graphs switched on."""
+    now = tvm.transform.PassContext.current()
+    return tvm.transform.PassContext(
+        opt_level=now.opt_level,
+        required_pass=list(now.required_pass),
+        disabled_pass=list(now.disabled_pass),
+        instruments=list(now.instruments),
+        config={**dict(now.config.items()), GRAPHS: True},
+    )
 
 
 @contextlib.contextmanager

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tvm
 from oracles.emulated import run_network
 from oracles.graphs import planned, specs
 from oracles.networks import NETWORKS
 from oracles.running import run_stock
 
-from espalier.codegen.cuda.generate import lowered_on
+from espalier.codegen.cuda.generate import lowered_on, machine_phase, scheduled, with_graphs
 from espalier.core.plan import Plan
 from espalier.ir.rewriting import remarks_of
 from espalier.targets.gpu import gpu_of_arch
+from espalier.targets.resolve import resolve_target
 
 H100 = gpu_of_arch("sm_90a")
 TOLERANCE = {"float32": 1e-5, "float16": 1e-2, "tfloat32": 1e-2}
@@ -54,3 +56,15 @@ def test_launches_count_the_work():
     assert conv1.macs == 8 * 8 * 9 * 16 * 16  # half of 32 channels on both sides
     assert conv1.issued_macs >= conv1.macs
     assert conv1.bytes == 2 * (8 * 8 * 16 + 9 * 16 * 16 + 8 * 8 * 16)
+
+
+def test_everything_between_input_and_output_is_one_graph():
+    mod, emitted = lowered_on(planned(NETWORKS["residual"](), Plan(density=0.5, granularity=8)), H100)
+    target = resolve_target("nvidia/nvidia-h100")
+    mod = scheduled(mod, target)
+    with target, with_graphs():
+        mod = tvm.transform.Sequential(machine_phase()[:5])(mod)
+    outside = mod["main"].script()
+    (captured,) = (one.script() for gvar, one in mod.functions.items() if "cuda_graph_capture" in gvar.name_hint)
+    assert captured.count('R.call_packed("espalier') == len(emitted.launches)
+    assert 'R.call_packed("espalier' not in outside
