@@ -46,7 +46,7 @@ def test_every_layer_that_can_has_a_kernel_and_the_report_names_the_others():
     lowered, emitted = lowered_on(mod, H100)
     assert {launch.layer for launch in emitted.launches} == specs(mod).keys() - {"grouped"}
     assert any("grouped: no CUDA kernel of ours (grouped convolution)" in remark for remark in remarks_of(lowered))
-    mod = planned(NETWORKS["mobile"](), Plan(weights="float16", density=0.5))
+    mod = planned(NETWORKS["mobile"](), Plan(weights="float16", density=0.5, granularity=8))
     assert {launch.layer for launch in lowered_on(mod, H100)[1].launches} == specs(mod).keys()
 
 
