@@ -1,4 +1,4 @@
-"""What `run.sh` runs on a GPU machine: checks and times what prepare.py packed, and torch on the same work.
+"""What `run.sh` runs on a GPU machine: checks and times what prepare_gpu.py packed, and torch on the same work.
 
 Needs torch, numpy, tvm_ffi and TVM's runtime; nothing of Espalier is imported. All times are medians of CUDA-event
 times of replayed CUDA graphs. Inputs are random and rotate among so many buffers that the L2 cache cannot hold them.
@@ -19,6 +19,8 @@ import numpy as np
 import torch  # before TVM: it brings the CUDA runtime that TVM's library asks for
 import tvm_ffi
 
+DEVICE = "cuda"
+"""Where tensors lie; the tests check this program itself on a CPU, with emulated kernels."""
 REPLAYS, WARM_UP = 21, 3
 LAUNCHES = 20
 """Of one kernel in a graph, each on the next set of buffers; their number over the graph's time is a launch's."""
@@ -50,7 +52,7 @@ def graph_of(run) -> torch.cuda.CUDAGraph:
     with tvm_ffi.use_torch_stream(torch.cuda.stream(stream)):
         for _ in range(2):
             run()
-    torch.cuda.synchronize()
+    _synchronize()
     graph = torch.cuda.CUDAGraph()
     with tvm_ffi.use_torch_stream(torch.cuda.graph(graph)):
         run()
@@ -74,29 +76,34 @@ def median_s(replay, launches: int = 1) -> dict:
 
 def ceilings() -> dict:
     """What this GPU reaches: a copy, matrix products in three formats, and an empty launch in a graph."""
-    source = torch.rand(1 << 29, device="cuda")  # 2 GiB
+    source = torch.rand(1 << 29, device=DEVICE)  # 2 GiB
     target = torch.empty_like(source)
     copied = median_s(lambda: target.copy_(source))["median_s"]
     found = {"copy_bytes_s": 2 * source.numel() * 4 / copied}
     source = target = None  # their memory is needed
     for name, dtype, allowed in (("float16", torch.float16, True), ("tfloat32", torch.float32, True)):
         torch.backends.cuda.matmul.allow_tf32 = allowed
-        a, b = (torch.randn(8192, 8192, device="cuda").to(dtype) for _ in range(2))
+        a, b = (torch.randn(8192, 8192, device=DEVICE).to(dtype) for _ in range(2))
         found[f"{name}_macs_s"] = 8192**3 / median_s(lambda a=a, b=b: a @ b)["median_s"]
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    one = torch.zeros(1, device="cuda")
+    one = torch.zeros(1, device=DEVICE)
     graph = graph_of(lambda: [one.add_(1) for _ in range(100)])
     found["launch_s"] = median_s(graph.replay, 100)["median_s"]
     return found
 
 
+def _synchronize() -> None:
+    if DEVICE == "cuda":
+        torch.cuda.synchronize()
+
+
 def random_lists(batch: int, groups: int, count: int) -> torch.Tensor:
-    return torch.rand(batch, groups, device="cuda").argsort(1)[:, :count].sort(1).values.int().contiguous()
+    return torch.rand(batch, groups, device=DEVICE).argsort(1)[:, :count].sort(1).values.int().contiguous()
 
 
 def mask_of(lists: torch.Tensor, groups: int, granularity: int) -> torch.Tensor:
     """float32 [N, channels], 1 for listed channels."""
-    mask = torch.zeros(len(lists), groups, device="cuda").scatter_(1, lists.long(), 1.0)
+    mask = torch.zeros(len(lists), groups, device=DEVICE).scatter_(1, lists.long(), 1.0)
     return mask.repeat_interleave(granularity, 1)
 
 
@@ -105,16 +112,16 @@ def operands(case: dict) -> dict[str, torch.Tensor]:
     dtype, batch, g = DTYPES[case["dtype"]], case["batch"], case["granularity"]
     fan_in = math.prod(case["weight"][1:])
     made = {
-        "x": torch.randn(case["x"], device="cuda"),
-        "weight": torch.randn(case["weight"], device="cuda") / fan_in**0.5,
-        "bias": torch.randn(case["y"][3], device="cuda"),
+        "x": torch.randn(case["x"], device=DEVICE),
+        "weight": torch.randn(case["weight"], device=DEVICE) / fan_in**0.5,
+        "bias": torch.randn(case["y"][3], device=DEVICE),
     }
     made["x"][..., case["channels_in"] :] = 0
     if case["kept"]:
         active = random_lists(batch, case["channels_in"] // g, case["kept"][0])
         winners = random_lists(batch, case["y"][3] // g, case["kept"][1])
         made["x"] *= mask_of(active, case["channels_in"] // g, g)[:, None, None]
-        made["pi"] = mask_of(winners, case["y"][3] // g, g) * (torch.rand(batch, case["y"][3], device="cuda") + 0.5)
+        made["pi"] = mask_of(winners, case["y"][3] // g, g) * (torch.rand(batch, case["y"][3], device=DEVICE) + 0.5)
         made |= {"winners": winners, "active": active}
     return made | {role: made[role].to(dtype).contiguous() for role in ("x", "weight")}
 
@@ -131,8 +138,8 @@ def launcher(library, case: dict, schedule: dict, made: dict, y: torch.Tensor):
     """A function that launches the kernel once."""
     scratch = []
     if schedule["counters"]:
-        scratch = [torch.zeros(schedule["counters"], dtype=torch.int32, device="cuda")]
-    partial = [torch.empty(schedule["partial"], device="cuda")] if schedule["counters"] else []
+        scratch = [torch.zeros(schedule["counters"], dtype=torch.int32, device=DEVICE)]
+    partial = [torch.empty(schedule["partial"], device=DEVICE)] if schedule["counters"] else []
     function = library[schedule["function"]]
     arguments = [*schedule["numbers"], *made.values(), *scratch, y, *partial]
     return lambda: function(*arguments)
@@ -141,9 +148,9 @@ def launcher(library, case: dict, schedule: dict, made: dict, y: torch.Tensor):
 def check(library, case: dict, schedule: dict) -> dict:
     """The error of a kernel on fresh data; listed channels only, where only those are written."""
     made = operands(case)
-    y = torch.full(case["y"], float("nan"), dtype=DTYPES[case["dtype"]], device="cuda")
+    y = torch.full(case["y"], float("nan"), dtype=DTYPES[case["dtype"]], device=DEVICE)
     launcher(library, case, schedule, made, y)()
-    torch.cuda.synchronize()
+    _synchronize()
     expected, actual = reference(case, made), y.float()
     if "pi" in made:
         listed = (made["pi"] > 0)[:, None, None].expand_as(expected)
@@ -160,7 +167,7 @@ def timed(library, case: dict, schedule: dict) -> dict:
     sets = min(MOST_SETS, max(2, ROTATED_BYTES // size))
     dtype = DTYPES[case["dtype"]]
     runs = [
-        launcher(library, case, schedule, operands(case), torch.empty(case["y"], dtype=dtype, device="cuda"))
+        launcher(library, case, schedule, operands(case), torch.empty(case["y"], dtype=dtype, device=DEVICE))
         for _ in range(sets)
     ]
     graph = graph_of(lambda: [runs[number % sets]() for number in range(LAUNCHES)])
@@ -232,10 +239,10 @@ def measure_gates(folder: Path, record: Record) -> None:
     library = tvm_ffi.load_module(str(folder / "kernels.so"))
     for case in json.loads((folder / "cases.json").read_text())["gates"]:
         batch, channels, image, g = (case[key] for key in ("batch", "channels", "image", "granularity"))
-        x = torch.randn(batch, image, image, channels, device="cuda").half()
-        phi, rho = torch.randn(channels, channels, device="cuda"), torch.rand(channels, device="cuda")
-        counters = torch.zeros(3, batch, dtype=torch.int32, device="cuda")
-        outputs = [torch.empty(shape, dtype=getattr(torch, dtype), device="cuda") for shape, dtype in case["outputs"]]
+        x = torch.randn(batch, image, image, channels, device=DEVICE).half()
+        phi, rho = torch.randn(channels, channels, device=DEVICE), torch.rand(channels, device=DEVICE)
+        counters = torch.zeros(3, batch, dtype=torch.int32, device=DEVICE)
+        outputs = [torch.empty(shape, dtype=getattr(torch, dtype), device=DEVICE) for shape, dtype in case["outputs"]]
         function = library[case["function"]]
 
         def run(tensors=(x, phi, rho, counters, *outputs), function=function, numbers=case["numbers"]):
@@ -262,12 +269,12 @@ def measure_codebook(folder: Path, record: Record) -> None:
     """Packed 4-bit weights against float16 ones of the same shape; both are larger than the L2 cache."""
     library = tvm_ffi.load_module(str(folder / "kernels.so"))
     case = json.loads((folder / "cases.json").read_text())["codebook"]
-    size, levels = case["size"], torch.randperm(256, device="cuda")[:16].sort().values - 128
-    x = torch.randint(0, 256, (1, size), dtype=torch.uint8, device="cuda")
-    codes = torch.randint(-(2**31), 2**31, (size, size // 8), dtype=torch.int32, device="cuda")
+    size, levels = case["size"], torch.randperm(256, device=DEVICE)[:16].sort().values - 128
+    x = torch.randint(0, 256, (1, size), dtype=torch.uint8, device=DEVICE)
+    codes = torch.randint(-(2**31), 2**31, (size, size // 8), dtype=torch.int32, device=DEVICE)
     table = levels.to(torch.int8).view(torch.int32)
-    bias, scale = torch.randint(-999, 999, (size,), dtype=torch.int32, device="cuda"), torch.rand(size, device="cuda")
-    y = torch.full((1, size), float("nan"), device="cuda")
+    bias, scale = torch.randint(-999, 999, (size,), dtype=torch.int32, device=DEVICE), torch.rand(size, device=DEVICE)
+    y = torch.full((1, size), float("nan"), device=DEVICE)
     function = library[case["function"]]
     function(*case["numbers"], x, codes, table, bias, scale, y)
     nibbles = torch.stack([codes >> shift & 15 for shift in range(0, 32, 4)], 2).reshape(size, size)
@@ -276,7 +283,7 @@ def measure_codebook(folder: Path, record: Record) -> None:
     record.add("checks", {"name": "packed dense", "function": case["function"], "ok": ok})
     del nibbles
     packed = graph_of(lambda: [function(*case["numbers"], x, codes, table, bias, scale, y) for _ in range(LAUNCHES)])
-    weight, halves = torch.randn(size, size, device="cuda").half(), torch.randn(1, size, device="cuda").half()
+    weight, halves = torch.randn(size, size, device=DEVICE).half(), torch.randn(1, size, device=DEVICE).half()
     dense = graph_of(lambda: [torch.nn.functional.linear(halves, weight) for _ in range(LAUNCHES)])
     found, other = median_s(packed.replay, LAUNCHES), median_s(dense.replay, LAUNCHES)
     rate = codes.numel() * 4 / found["median_s"]
@@ -313,7 +320,7 @@ def measure_torch(batch: int, record: Record) -> None:
     import torchvision
 
     model = torchvision.models.resnet18().cuda().eval().half().to(memory_format=torch.channels_last)
-    x = torch.randn(batch, 3, 224, 224, device="cuda").half().to(memory_format=torch.channels_last)
+    x = torch.randn(batch, 3, 224, 224, device=DEVICE).half().to(memory_format=torch.channels_last)
     torch.backends.cudnn.benchmark = True
     with torch.inference_mode():
         graph = graph_of(lambda: model(x))

@@ -2,7 +2,7 @@
 # Measures Espalier's CUDA kernels and networks on a GPU machine, against torch, and writes the record gpu.json.
 #
 # 1. Where nvcc is (no GPU needed; a few minutes, most of it nvcc):
-#        python benchmarks/gpu/prepare.py --arch sm_90a
+#        python benchmarks/prepare_gpu.py --arch sm_90a
 #    writes build/gpu/bundle.tar.xz (about 20 MB; --networks names fewer): kernels, compiled networks, TVM's runtime
 #    without its compiler, and a wheel of apache-tvm-ffi for the other machine's Python (--python 3.12).
 # 2. On the GPU machine, which needs Python with torch, NVIDIA's driver, this folder and the bundle, and no network:
@@ -18,7 +18,7 @@ output="${2:-${OUT:-$here/../out}}"
 seconds="${3:-400}"
 python="${PYTHON:-python3}"
 
-[[ -f "$bundle" ]] || { echo "no bundle at $bundle: run benchmarks/gpu/prepare.py where nvcc is" >&2; exit 2; }
+[[ -f "$bundle" ]] || { echo "no bundle at $bundle: run benchmarks/prepare_gpu.py where nvcc is" >&2; exit 2; }
 command -v nvidia-smi >/dev/null || { echo "NVIDIA's driver was not found (nvidia-smi)" >&2; exit 2; }
 "$python" -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' ||
   { echo "$python has no torch that sees a GPU" >&2; exit 2; }

@@ -12,8 +12,8 @@ from . import arrays
 from .output import Outcome
 
 HEADINGS = (
-    *("layer", ">grid", ">threads", ">registers", ">shared", ">blocks/SM", ">occupancy", ">waves", ">tail"),
-    *(">MACs", ">useful", ">bytes", "bound", ">roofline", ">predicted"),
+    *("launch", ">grid", ">regs", ">blocks/SM", ">occupied", ">waves", ">tail"),
+    *(">MACs", ">bytes", ">roofline", ">predicted"),
 )
 
 
@@ -54,17 +54,13 @@ def _row(one) -> tuple[str, ...]:
     return (
         launch.layer,
         "x".join(map(str, launch.grid)),
-        str(launch.threads),
         str(launch.registers),
-        tables.space(launch.shared_bytes + launch.static_shared_bytes),
         str(one.resident),
         tables.percent(one.occupancy, 1),
         str(one.waves),
         tables.percent(one.tail, 1),
         tables.quantity(launch.macs),
-        tables.percent(one.useful, 1),
         tables.space(launch.bytes),
-        one.bound,
-        tables.duration(one.roofline_s),
-        tables.duration(one.predicted_s),
+        f"{one.roofline_s * 1e6:.2f} us",
+        f"{one.predicted_s * 1e6:.2f} us",
     )

@@ -10,9 +10,11 @@ import pytest
 import tvm
 from oracles.graphs import random_calibration
 from oracles.networks import plain
+from typer.testing import CliRunner
 
 import espalier
 from espalier import relay
+from espalier.cli import app
 from espalier.codegen.cuda import device
 from espalier.codegen.cuda.device import require_device, runs_on
 from espalier.core.errors import CorruptArtifactError, ToolNotFoundError, UnsupportedTargetError
@@ -115,3 +117,15 @@ def test_relay_builds_and_exports(tmp_path):
     assert loaded.artifact.program.arch == "sm_90a"
     with pytest.raises(UnsupportedTargetError, match="accepted is cuda"):
         loaded["default"](tvm.cpu())
+
+
+@no_gpu
+def test_profile_is_a_labelled_prediction(folder):
+    outcome = CliRunner().invoke(app, ["profile", str(folder), "--json"])
+    assert outcome.exit_code == 0, outcome.output
+    data = json.loads(outcome.output)
+    assert (data["kind"], data["measured"], data["arch"]) == ("prediction", None, "sm_90a")
+    assert {one["launch"]["layer"] for one in data["launches"]} == LAUNCHED
+    text = CliRunner().invoke(app, ["profile", str(folder)]).output
+    assert "nothing in this table was measured" in " ".join(text.split())
+    assert "Not measured: the artifact is for a GPU" in " ".join(text.split())

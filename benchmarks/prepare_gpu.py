@@ -19,9 +19,9 @@ from pathlib import Path
 
 import numpy as np
 import tvm
+from support import REPOSITORY
 
 import espalier
-from benchmarks.support import REPOSITORY
 from espalier.codegen.cuda.kernel_launches import launch_of
 from espalier.codegen.cuda.kernel_objects import link, object_of
 from espalier.codegen.cuda.kernels import channel_gate, dense_codebook
@@ -162,7 +162,7 @@ def write_kernels(folder: Path, gpu: Gpu) -> None:
 
 def write_network(folder: Path, name: str, arch: str) -> dict:
     """A compiled network with an input and what it gives on this CPU; returns its entry in networks.json."""
-    from benchmarks.support.gates import random_gates  # torch is imported only where networks are wanted
+    from support.gates import random_gates  # torch is imported only where networks are wanted
 
     batch, plan = NETWORKS[name]
     mod = _network(batch)
@@ -181,8 +181,7 @@ def write_network(folder: Path, name: str, arch: str) -> dict:
 
 def _network(batch: int) -> tvm.IRModule:
     import torch
-
-    from benchmarks.support.networks import resnet18
+    from support.networks import resnet18
 
     module = resnet18()
     with torch.no_grad():
