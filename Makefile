@@ -13,10 +13,10 @@ setup: $(STAMP)
 $(STAMP): setup.py pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 		{ echo "Python 3.10 or newer is needed: make PYTHON=python3.11" >&2; exit 1; }
-	@echo "Installing into $(VENV), about two gigabytes the first time ..."
+	@echo "Installing into $(VENV), about two and a half gigabytes the first time ..."
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) install -qq --upgrade pip --constraint constraints.txt
-	@$(PIP) install -qq --editable '.[torch,peers,test]' --constraint constraints.txt
+	@$(PIP) install -qq --editable '.[torch,cuda,peers,test]' --constraint constraints.txt
 	@$(PIP) install -qq --no-deps hls4ml==1.3.0  # its wheel has ap_int.h, for emitted HLS C++
 	@touch $@
 

@@ -46,6 +46,11 @@ setup(
     extras_require={
         "torch": ["torch"],
         "training": ["torch", "pillow", "onnxscript"],
+        "cuda": [
+            *("nvidia-cuda-nvcc>=13.0,<14", "nvidia-cuda-crt>=13.0,<14", "nvidia-nvvm>=13.0,<14"),
+            *("nvidia-cuda-runtime>=13.0,<14", "nvidia-cuda-cccl>=13.0,<14"),
+            *("nvidia-cuda-cuobjdump>=13.0,<14", "nvidia-cuda-nvdisasm>=13.0,<14"),
+        ],
         "peers": ["onnxruntime", "openvino"],
         "bench": ["torch", "onnxruntime", "openvino", "onnxscript", "pillow", "matplotlib", "h5py", "tflite"],
         "test": [

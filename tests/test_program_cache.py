@@ -18,8 +18,8 @@ from tvm.support import cc
 
 import espalier
 from espalier import program_cache as caches
-from espalier.core.plan import Plan
 from espalier.core.cache_folder import VARIABLE
+from espalier.core.plan import Plan
 from espalier.program_cache import ProgramCache, program_cache
 from espalier.relay_library import Library
 

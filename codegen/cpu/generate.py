@@ -23,7 +23,6 @@ from .program import CpuProgram
 from .schedule import ScheduleStock
 from .timed_families import KnownTimes
 
-
 GPU_FORMATS = (Float16.name, Tfloat32.name)
 
 
@@ -35,7 +34,8 @@ def generate(
     times: what is known of the times of kernels, in the place of predicted ones.
     compress: keep the constants outside of the library, and save them as a weight container.
     """
-    _check_formats(mod)
+    if lower:
+        _check_formats(mod)
     isa = isa_of(target)
     required, before = _required(mod, isa), remarks_of(mod)
     phase = lowering_phase(isa, times and KnownTimes(times, target)) if lower else []

@@ -13,12 +13,14 @@ from tvm.s_tir import dlight
 from tvm.target import Target
 
 from espalier.core.errors import UnsupportedTargetError
+from espalier.ir.dataflow import Dataflow
 from espalier.ir.rewriting import remarks_of
 from espalier.targets.gpu import Gpu, gpu_of
 
 from .kernel_objects import fatbin_of, main_usage, static_libraries
 from .launches import KernelLaunch
-from .lower import Emitted, LowerOnCuda
+from .lower import LowerOnCuda
+from .lower_layers import Emitted
 from .program import CudaProgram
 from .toolchain import find_tool
 
@@ -26,6 +28,8 @@ EXTERNAL = "external_mods"
 """TVM's module attribute for what is linked into the program."""
 COMPILE = "tvm_callback_cuda_compile"
 """TVM's global function from CUDA C++ to machine code."""
+GRAPHS = "relax.backend.use_cuda_graph"
+"""TVM's key, without which RewriteCUDAGraph does nothing."""
 
 
 def generate(mod: tvm.IRModule, target: Target, lower: bool = True, compress: bool = False) -> CudaProgram:
@@ -42,12 +46,13 @@ def generate(mod: tvm.IRModule, target: Target, lower: bool = True, compress: bo
     if lower and not gpu.has_kernels:
         remarks += (f"{gpu.arch}: no kernels of ours, all layers run as TVM schedules them",)
     mod = scheduled(mod, target)
+    stock = stock_calls(mod)
     libraries = static_libraries(list(emitted.variants.values()), gpu.arch)
     if libraries:
         mod = mod.with_attr(EXTERNAL, libraries)
-    with _compiling_for(gpu.arch):
+    with _compiling_for(gpu.arch), with_graphs():
         executable = tvm.compile(mod, target, relax_pipeline=tvm.transform.Sequential(machine_phase()))
-    return CudaProgram(gpu.arch, executable, _with_usage(emitted, gpu), remarks)
+    return CudaProgram(gpu.arch, executable, _with_usage(emitted, gpu), remarks, stock)
 
 
 def lowered_on(mod: tvm.IRModule, gpu: Gpu, lower: bool = True) -> tuple[tvm.IRModule, Emitted]:
@@ -79,6 +84,12 @@ def scheduled(mod: tvm.IRModule, target: Target) -> tvm.IRModule:
         return dlight.ApplyDefaultSchedule(*(rule() for rule in rules))(mod)
 
 
+def stock_calls(mod: tvm.IRModule) -> int:
+    """How many calls of kernels that TVM scheduled main has."""
+    calls = (Dataflow.of(mod).call_of(var, "relax.call_tir") for var in Dataflow.of(mod).values)
+    return sum(call is not None for call in calls)
+
+
 def machine_phase(graph: bool = True) -> list:
     """Memory and calls of the virtual machine: TVM's order.
 
@@ -103,6 +114,18 @@ def _with_usage(emitted: Emitted, gpu: Gpu) -> Sequence[KernelLaunch]:
     """The launches with what ptxas says of their kernels."""
     usage = {name: dataclasses.asdict(main_usage(one, gpu.arch)) for name, one in emitted.variants.items()}
     return tuple(dataclasses.replace(launch, **usage[launch.variant]) for launch in emitted.launches)
+
+
+def with_graphs() -> tvm.transform.PassContext:
+    """The current pass context, with TVM's pass for CUDA graphs switched on."""
+    now = tvm.transform.PassContext.current()
+    return tvm.transform.PassContext(
+        opt_level=now.opt_level,
+        required_pass=list(now.required_pass),
+        disabled_pass=list(now.disabled_pass),
+        instruments=list(now.instruments),
+        config={**dict(now.config.items()), GRAPHS: True},
+    )
 
 
 @contextlib.contextmanager

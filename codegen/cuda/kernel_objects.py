@@ -87,7 +87,9 @@ def usage_of(variant: Variant, arch: str) -> dict[str, KernelUsage]:
 
 def main_usage(variant: Variant, arch: str) -> KernelUsage:
     """What the variant's main kernel uses."""
-    return next(usage for name, usage in usage_of(variant, arch).items() if f"{len(variant.kernel)}{variant.kernel}" in name)
+    return next(
+        usage for name, usage in usage_of(variant, arch).items() if f"{len(variant.kernel)}{variant.kernel}" in name
+    )
 
 
 def static_libraries(variants: Sequence[Variant], arch: str) -> list[tvm.runtime.Module]:
@@ -99,7 +101,9 @@ def link(output: str, objects: Sequence[str], options: Sequence[str] | None = No
     """Link a shared library; CUDA's own runtime comes in with it, so that only the driver is needed to run it."""
     inputs = [one for one in objects if not one.endswith((".c", ".cc"))]
     sources = [one for one in objects if one.endswith((".c", ".cc"))]
-    run_tool("nvcc", "-shared", "-cudart", "static", "-Xcompiler", "-fPIC", "-o", output, *inputs, *sources, *(options or []))
+    run_tool(
+        "nvcc", "-shared", "-cudart", "static", "-Xcompiler", "-fPIC", "-o", output, *inputs, *sources, *(options or [])
+    )
 
 
 def _compiled(source: str, options: Sequence[str], suffix: str) -> Path:

@@ -12,7 +12,7 @@ class KernelLaunch:
 
     layer: on whose behalf. variant: the function. grid: blocks in x, y, z. threads, shared_bytes: of a block.
     number_format: of the tensor instruction. macs: useful multiply-accumulates; issued_macs: those that tiles do, with
-    what sticks out of the problem. bytes: the least that it reads and writes.
+    what sticks out of the problem. bytes: the least that it reads and writes. predicted_s: by the analytic rule.
     """
 
     layer: str
@@ -24,6 +24,7 @@ class KernelLaunch:
     macs: int
     issued_macs: int
     bytes: int
+    predicted_s: float
     registers: int = 0
     spill_bytes: int = 0
     static_shared_bytes: int = 0

@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
-
-import numpy as np
 import tvm
 from tvm import relax
 from tvm.relax.expr_functor import mutator
 
-from espalier.core import ir_names
-from espalier.core.layers import Conv2dSpec, LayerSpec
-from espalier.ir.dataflow import argument, constant, shape_of
+from espalier.ir.dataflow import shape_of
 from espalier.ir.rewriting import BindingRewriter, with_remarks
 from espalier.targets.gpu import Gpu
 
-from .kernel_objects import Variant
-from .kernels import conv2d
-from .kernels.choose_schedule import choose_schedule
-from .launches import KernelLaunch
-from .layout import GROUP, Layout, whole_groups
+from .layout import Layout, whole_groups
+from .lower_layers import Emitted, LayerKernels
 from .lower_stock import StockOperators
-
-
-@dataclasses.dataclass
-class Emitted:
-    """What a lowering leaves behind besides the module: the kernels to compile, and their launches in program order."""
-
-    variants: dict[str, Variant] = dataclasses.field(default_factory=dict)
-    launches: list[KernelLaunch] = dataclasses.field(default_factory=list)
 
 
 @tvm.transform.module_pass(opt_level=0, name="LowerOnCuda")
@@ -49,35 +33,17 @@ class LowerOnCuda:
         return with_remarks(lowered, lowered, lowerer.remarks_on_bodies())
 
 
-def obstacle(spec: LayerSpec, weight_shape: tuple[int, ...]) -> str | None:
-    """Why a layer has no kernel of ours, None if it has one."""
-    if spec.integer is not None or spec.format not in conv2d.NUMBERS:
-        return f"number format {spec.format}"
-    if isinstance(spec, Conv2dSpec) and spec.groups > 1:
-        return "grouped convolution"
-    listed = conv2d.followed(spec.winners, GROUP)
-    if spec.gate != "none" and (weight_shape[0] % GROUP or (spec.gate == "listed" and not listed)):
-        return f"gate of granularity {spec.winners.granularity}"
-    if whole_groups(weight_shape[1]) // conv2d.NUMBERS[spec.format].chunk > conv2d.MOST_CHUNKS:
-        return f"{weight_shape[1]} input channels"
-    return None
-
-
 @mutator
 class _CudaLowerer(BindingRewriter):
     def configure(self, gpu: Gpu, emitted: Emitted) -> None:
-        self.gpu, self.emitted = gpu, emitted
         self.stored: dict[relax.Var, dict[Layout, relax.Expr]] = {}
         self.plain_values: dict[relax.Var, relax.Expr] = {}
-        self.stock = StockOperators(self)
-        self.bodies: dict[str, list[str]] = {}
-        self.counters = self._shared_counters()
+        self.layers, self.stock = LayerKernels(self, gpu, emitted), StockOperators(self)
 
     def visit_var_binding_(self, binding: relax.VarBinding) -> None:
         var, layer = binding.var, self.flow.layer_of(binding.var)
-        if layer and layer[0] != ir_names.CHANNEL_GATE and self._lower_layer(var, layer[1], layer[2]):
-            pass
-        elif not self.stock.lower(var, self.flow.call_of(var)):
+        lowered = self.layers.lower(var, *layer) if layer else self.stock.lower(var, self.flow.call_of(var))
+        if not lowered:
             for used in relax.analysis.free_vars(binding.value):
                 self.plain(used)
             super().visit_var_binding_(binding)
@@ -86,7 +52,9 @@ class _CudaLowerer(BindingRewriter):
 
     def remarks_on_bodies(self) -> list[str]:
         """Which layers run as TVM schedules them, and why."""
-        return [f"{', '.join(names)}: no CUDA kernel of ours ({reason})" for reason, names in self.bodies.items()]
+        return [
+            f"{', '.join(names)}: no CUDA kernel of ours ({reason})" for reason, names in self.layers.bodies.items()
+        ]
 
     def store(self, var: relax.Var, layout: Layout, value: relax.Expr) -> relax.Expr:
         """Emit `value` and remember that it is `var` in this layout."""
@@ -136,107 +104,3 @@ class _CudaLowerer(BindingRewriter):
             return None
         layout, value = next(iter(known.items()))
         return value, layout.dtype
-
-    def _lower_layer(self, var: relax.Var, spec: LayerSpec, call: relax.Call) -> bool:
-        weight = constant(argument(spec, call, "weight"))
-        reason = "a weight that is computed" if weight is None else obstacle(spec, weight.shape)
-        if reason:
-            self.bodies.setdefault(reason, []).append(spec.name)
-            return False
-        x = argument(spec, call, "x")
-        problem = conv2d.Problem.of(spec, shape_of(x), weight.shape, shape_of(var))
-        schedule = choose_schedule(problem, self.gpu)
-        y_dtype = "float16" if spec.out_format == "float16" else "float32"
-        tensors = {
-            "x": self.given(x, problem.numbers.element),
-            "weight": relax.const(conv2d.pack_weight(weight, spec.format)),
-        }
-        residual, residual_dtype = self._residual(spec, call)
-        given = [role for role in ("bias", "residual", "pi") if role in spec.roles]
-        given += [role for role in ("winners", "active") if getattr(problem, role)]
-        for role in given:
-            expr = argument(spec, call, role)
-            if role == "bias" and constant(expr) is None:
-                self.bodies.setdefault("a bias that is computed", []).append(spec.name)
-                return False
-            values = {"bias": lambda e: relax.const(conv2d.pack_vector(constant(e))), "residual": lambda _e: residual}
-            tensors[role] = values.get(role, self.visit_expr)(expr)
-        fill = problem.winners is not None and self._resting_are_read(var, spec)
-        numbers = conv2d.call_numbers(spec, problem, schedule, given, y_dtype, residual_dtype, fill)
-        layout = Layout(y_dtype)
-        value = self._kernel_call(spec, problem, schedule, numbers, tensors, layout.physical(shape_of(var)), y_dtype)
-        self.store(var, layout, value)
-        return True
-
-    def _residual(self, spec: LayerSpec, call: relax.Call) -> tuple[relax.Expr | None, str]:
-        expr = argument(spec, call, "residual")
-        if expr is None:
-            return None, "float32"
-        return self.stored_as(expr) or (self.given(expr, "float32"), "float32")
-
-    def _kernel_call(self, spec, problem, schedule, numbers, tensors, y_shape, y_dtype) -> relax.Expr:
-        variant = schedule.tile.variant(problem.number_format)
-        self.emitted.variants[variant.name] = variant
-        self.emitted.launches.append(launch_of(spec, problem, schedule, y_dtype))
-        counters, partial = conv2d.scratch_shapes(problem, schedule)
-        arguments = [*(relax.prim_value(number) for number in numbers), *tensors.values()]
-        outs = [relax.TensorType(y_shape, y_dtype)]
-        if not counters:
-            return relax.op.call_dps_packed(variant.name, relax.Tuple(arguments), out_ty=outs[0])
-        outs.append(relax.TensorType((partial,), "float32"))
-        both = relax.op.call_dps_packed(variant.name, relax.Tuple([*arguments, self.counters]), out_ty=outs)
-        return relax.TupleGetItem(self.builder_.emit(both, spec.name), 0)
-
-    def _resting_are_read(self, var: relax.Var, spec: LayerSpec) -> bool:
-        """Whether some reader of a gated tensor reads more than the listed channels."""
-        if var in relax.analysis.free_vars(self.flow.result):
-            return True
-        for user in self.flow.users[var]:
-            layer = self.flow.layer_of(user)
-            if not layer or layer[0] == ir_names.CHANNEL_GATE or var == argument(layer[1], layer[2], "residual"):
-                return True
-            weight = constant(argument(layer[1], layer[2], "weight"))
-            if weight is None or obstacle(layer[1], weight.shape):
-                return True
-            if not conv2d.followed(layer[1].active, conv2d.NUMBERS[layer[1].format].chunk):
-                return True
-        return False
-
-    def _shared_counters(self) -> relax.Expr:
-        """Zeros that every launch with a split depth counts in and leaves at zero; launches run one after the other."""
-        most = 1
-        for var in self.flow.values:
-            layer = self.flow.layer_of(var)
-            if layer and layer[0] != ir_names.CHANNEL_GATE:
-                weight = constant(argument(layer[1], layer[2], "weight"))
-                if weight is not None and not obstacle(layer[1], weight.shape):
-                    x_shape = shape_of(argument(layer[1], layer[2], "x"))
-                    problem = conv2d.Problem.of(layer[1], x_shape, weight.shape, shape_of(var))
-                    most = max(most, conv2d.scratch_shapes(problem, choose_schedule(problem, self.gpu))[0])
-        return relax.const(np.zeros(most, np.int32))
-
-
-def launch_of(spec: LayerSpec, problem: conv2d.Problem, schedule: conv2d.Schedule, y_dtype: str) -> KernelLaunch:
-    """The launch of a layer's kernel, with the work that it does and the bytes that it cannot avoid."""
-    tile, numbers = schedule.tile, problem.numbers
-    across, down = problem.tiles(tile)
-    batch, _, rows, columns = problem.out_shape
-    pixels, (height, width) = batch * rows * columns, problem.x_shape[2:]
-    read = problem.read_chunks * numbers.chunk
-    macs = pixels * problem.columns * problem.taps[0] * problem.taps[1] * read
-    issued = across * down * tile.rows * tile.columns * problem.depth * conv2d.DEPTH_CHUNKS * numbers.chunk
-    size = np.dtype(numbers.element).itemsize
-    lists = batch if problem.winners or problem.active else 1
-    weight_bytes = lists * problem.columns * problem.taps[0] * problem.taps[1] * read * size
-    written = pixels * problem.columns * np.dtype(y_dtype).itemsize * (2 if "residual" in spec.roles else 1)
-    return KernelLaunch(
-        spec.name,
-        tile.variant(problem.number_format).name,
-        (across, down, schedule.splits),
-        tile.threads,
-        tile.shared_bytes,
-        numbers.instruction,
-        macs * numbers.products,
-        issued * numbers.products,
-        batch * height * width * read * size + weight_bytes + written,
-    )

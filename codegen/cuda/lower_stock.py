@@ -34,7 +34,9 @@ class StockOperators:
         found, attrs = self.lowering.stored_as(call.args[0]), call.attrs
         if not found or str(attrs.layout) != "NCHW":
             return False
-        fields = {name: [int(one) for one in getattr(attrs, name)] for name in ("pool_size", "strides", "padding", "dilation")}
+        fields = {
+            name: [int(one) for one in getattr(attrs, name)] for name in ("pool_size", "strides", "padding", "dilation")
+        }
         value = relax.op.nn.max_pool2d(found[0], **fields, ceil_mode=bool(attrs.ceil_mode), layout="NHWC")
         self.lowering.store(var, Layout(found[1]), value)
         return True

@@ -15,6 +15,8 @@ from pathlib import Path
 
 from espalier.core.errors import ToolNotFoundError
 
+CAUSES = re.compile(r"error|fatal|undefined|multiple definition", re.IGNORECASE)
+"""What the line of a compiler's or linker's output says that names the problem."""
 INSTALL = 'pip install "espalier[cuda]"'
 
 
@@ -64,4 +66,4 @@ def _package_folders() -> list[Path]:
 
 def _cause(output: str) -> str:
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    return next((line for line in lines if re.search(r"error|fatal", line, re.IGNORECASE)), lines[0] if lines else "")
+    return next((line for line in lines if CAUSES.search(line)), lines[0] if lines else "")

@@ -6,10 +6,12 @@ modules that do the work are imported when a name is first used.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import sys
 import types
+from collections.abc import Callable
 
 _FRONT_DOORS = {
     "tvm.relay": "espalier.relay",
@@ -42,10 +44,20 @@ def register_library_loader() -> None:
     """
     from tvm import runtime
 
-    from .relay_library import recognising_ours
-
     for module in (runtime, runtime.module):
-        module.load_module = recognising_ours(module.load_module)
+        module.load_module = _recognising_ours(module.load_module)
+
+
+def _recognising_ours(load_module: Callable) -> Callable:
+    """`relay_library.recognising_ours`, imported when a library is first loaded: it needs modules that import tvm."""
+
+    @functools.wraps(load_module)
+    def load(path):
+        from .relay_library import recognising_ours
+
+        return recognising_ours(load_module)(path)
+
+    return load
 
 
 def register_boards() -> None:

@@ -67,8 +67,8 @@ Weights = Annotated[
     str | None,
     typer.Option(
         metavar="FORMAT",
-        help="Number format of the weights: float32, bfloat16, float16 and tfloat32 (GPUs), binary, or with its bits (in "
-        "quotes, for the shell) "
+        help="Number format of the weights: float32, bfloat16, float16 or tfloat32 (GPUs only), binary, or with its "
+        "bits (in quotes, for the shell) "
         "'uniform<8>', 'shift<4>', 'focused<5>', 'codebook<4>', 'fixed<8,6>'.",
     ),
 ]

@@ -14,9 +14,11 @@ from espalier.core.formats import (
     Codebook,
     Cost,
     Fixed,
+    Float16,
     Float32,
     Focused,
     Shift,
+    Tfloat32,
     Uniform,
     bit_operations,
     parse_format,
@@ -25,7 +27,7 @@ from espalier.core.formats import (
 BY_BITS = [kind(bits) for kind in (Uniform, Shift, Focused, Codebook) for bits in kind.accepted]
 FIXED = [Fixed(bits, fraction) for bits in Fixed.accepted for fraction in (-32, -1, 0, 6, 32)]
 QUANTIZED = [*BY_BITS, *FIXED, Binary()]
-ALL = [Float32(), Bfloat16(), *QUANTIZED]
+ALL = [Float32(), Bfloat16(), Float16(), Tfloat32(), *QUANTIZED]
 
 
 @pytest.mark.parametrize("one", ALL, ids=str)
@@ -37,7 +39,7 @@ def test_text_round_trip(one):
 @pytest.mark.parametrize(
     "text",
     [
-        *("", "float", "float16", "float32<32>", "Float32", "uniform", "uniform<>", "uniform<1>", "uniform<9>"),
+        *("", "float", "float64", "float32<32>", "Float32", "uniform", "uniform<>", "uniform<1>", "uniform<9>"),
         *("uniform<8", "uniform<8>>", " uniform<8>", "uniform<08>", "uniform< 8>", "uniform<-8>", "uniform<8.0>"),
         *("uniform<8,1>", "fixed<8>", "fixed<8,33>", "fixed<1,0>", "fixed<8,+6>", "shift<1>", "shift<6>", "focused<2>"),
         *("focused<7>", "codebook<1>", "codebook<9>", "binary<1>", "ternary", "uniform<٣>", None, 8, ["binary"]),
@@ -47,14 +49,15 @@ def test_a_text_that_is_no_format(text):
     with pytest.raises(InvalidPlanError) as caught:
         parse_format(text, what="weights")
     accepted = (
-        "float32, bfloat16, fixed<2..8,-32..32>, uniform<2..8>, shift<2..5>, focused<3..6>, codebook<2..8>, binary"
+        "float32, bfloat16, float16, tfloat32, fixed<2..8,-32..32>, uniform<2..8>, shift<2..5>, focused<3..6>, "
+        "codebook<2..8>, binary"
     )
     assert str(caught.value) == f"weights: got {text!r}, accepted are {accepted}"
 
 
 def test_activations_are_float_or_uniform():
     assert parse_format("uniform<2>", ACTIVATION_FORMATS) == Uniform(2)
-    with pytest.raises(InvalidPlanError, match="got 'shift<4>', accepted are float32, bfloat16, uniform<2..8>"):
+    with pytest.raises(InvalidPlanError, match="got 'shift<4>', accepted are float32, .*, tfloat32, uniform"):
         parse_format("shift<4>", ACTIVATION_FORMATS)
 
 

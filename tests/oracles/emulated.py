@@ -11,8 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import tvm
+import tvm_ffi
+from tvm import relax
+from tvm.target import Target
 
+from espalier.codegen.cuda.generate import lowered_on, machine_phase, stock_phase
 from espalier.codegen.cuda.kernel_objects import TEMPLATES, Variant, include_folders
+from espalier.targets.cpu import host_cpu
 
 FOLDER = Path(tempfile.gettempdir()) / f"espalier-emulated-{os.getuid()}"
 """Shared by the processes of a test run, and by runs of the same sources."""
@@ -30,7 +35,15 @@ def library_of(variant: Variant) -> Path:
             source, fresh = Path(folder) / "kernels.cc", Path(folder) / "fresh.so"
             source.write_text(variant.source)
             includes = [text for one in include_folders() for text in ("-I", one)]
-            options = ["-std=c++17", "-O2", "-march=native", "-fno-strict-aliasing", "-fPIC", "-shared"]
+            options = [
+                "-std=c++17",
+                "-O2",
+                "-march=native",
+                "-fno-strict-aliasing",
+                "-U_FORTIFY_SOURCE",
+                "-fPIC",
+                "-shared",
+            ]
             subprocess.run(["g++", *options, *includes, str(source), "-o", str(fresh)], check=True)
             os.replace(fresh, library)
     return library
@@ -48,3 +61,17 @@ def call(variant: Variant, numbers, inputs, outputs) -> list[np.ndarray]:
     given = [one if isinstance(one, tvm.runtime.Tensor) else tvm.runtime.tensor(one) for one in inputs]
     function_of(variant)(*numbers, *given, *made)
     return [one.numpy() for one in made]
+
+
+def run_network(mod: tvm.IRModule, gpu, *inputs: np.ndarray) -> list[np.ndarray]:
+    """What a lowered module gives when its kernels are emulated, and the rest runs as TVM compiles it for this CPU."""
+    mod, emitted = lowered_on(mod, gpu)
+    for variant in emitted.variants.values():
+        tvm_ffi.register_global_func(variant.name, function_of(variant), override=True)
+    target = Target({"kind": "llvm", "mcpu": host_cpu()})
+    with target:
+        mod = tvm.transform.Sequential(stock_phase())(mod)
+    phases = tvm.transform.Sequential(machine_phase(graph=False))
+    machine = relax.VirtualMachine(tvm.compile(mod, target, relax_pipeline=phases), tvm.cpu())
+    results = machine["main"](*map(tvm.runtime.tensor, inputs))
+    return [results.numpy()] if isinstance(results, tvm.runtime.Tensor) else [result.numpy() for result in results]

@@ -37,7 +37,7 @@ def test_dicts_texts_and_targets_mean_the_same(options):
 
 
 REFUSED = {
-    "cuda": "target cuda: there is no code generator for it",
+    "metal": "target metal: there is no code generator for it",
     "fpga": "target fpga: there is no code generator for it",
     "": "options go into a dict",
     "llvm -mcpu=haswell": "options go into a dict",

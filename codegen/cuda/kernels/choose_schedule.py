@@ -80,6 +80,11 @@ def predicted_s(problem: Problem, schedule: Schedule, gpu: Gpu) -> float:
     return waves_of(gpu, blocks, held).waves * block / gpu.clock_hz
 
 
+def predicted_gate_s(sample_bytes: int, parts: int, gpu: Gpu) -> float:
+    """Predicted seconds of a gate: its blocks read their share of a sample and wait for each other twice."""
+    return (BLOCK_CLOCKS + 2 * SPLIT_CLOCKS + sample_bytes / parts / L2_BYTES_PER_CLOCK) / gpu.clock_hz
+
+
 def schedules(problem: Problem) -> list[Schedule]:
     """Every legal schedule."""
     return [Schedule(tile, splits) for tile in TILES for splits in SPLITS if splits <= problem.depth]

@@ -205,7 +205,7 @@ def call_numbers(
 
 
 def pack_weight(weight: np.ndarray, number_format: str) -> np.ndarray:
-    """[C_out, C_in, R, S] or [C_out, C_in], float32, as the kernel reads it: [C_out, R, S, C_in], both channels padded."""
+    """[C_out, C_in, R, S] or [C_out, C_in], float32, as the kernel reads it: [C_out, R, S, C_in], padded."""
     weight = weight.reshape(*weight.shape, *([1, 1] if weight.ndim == 2 else []))
     out, channels = (whole_groups(size) - size for size in weight.shape[:2])
     padded = np.pad(weight, ((0, out), (0, channels), (0, 0), (0, 0)))

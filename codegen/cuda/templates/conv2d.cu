@@ -2,12 +2,11 @@
 // ESPALIER_NAME. Its arguments are in the order of codegen/cuda/kernels/conv2d.py.
 #include "call.hpp"
 #include "conv2d.cuh"
+#include "layer_call.hpp"
 
 namespace {
 
 using ThisTile = espalier::Tile<ESPALIER_TILE>;
-
-enum Given : int { BIAS = 1, RESIDUAL = 2, PI = 4, WINNERS = 8, ACTIVE = 16, FILL_RESTING = 32 };
 
 void conv2d(espalier::Call& call) {
   espalier::Convolution p{};
@@ -24,11 +23,11 @@ void conv2d(espalier::Call& call) {
   e.channels = p.out_channels;
   p.x = static_cast<const unsigned char*>(call.tensor());
   p.weight = static_cast<const unsigned char*>(call.tensor());
-  e.bias = static_cast<const float*>(call.tensor(given & BIAS));
-  e.residual = call.tensor(given & RESIDUAL);
-  e.pi = static_cast<const float*>(call.tensor(given & PI));
-  p.winners = static_cast<const int*>(call.tensor(given & WINNERS));
-  p.active = static_cast<const int*>(call.tensor(given & ACTIVE));
+  e.bias = static_cast<const float*>(call.tensor(given & espalier::BIAS));
+  e.residual = call.tensor(given & espalier::RESIDUAL);
+  e.pi = static_cast<const float*>(call.tensor(given & espalier::PI));
+  p.winners = static_cast<const int*>(call.tensor(given & espalier::WINNERS));
+  p.active = static_cast<const int*>(call.tensor(given & espalier::ACTIVE));
   p.arrivals = static_cast<int*>(call.tensor(p.splits > 1));
   e.y = call.tensor();
   p.partial = static_cast<float*>(call.tensor(p.splits > 1));
@@ -38,11 +37,7 @@ void conv2d(espalier::Call& call) {
   int pixels = p.out_height * p.out_width, columns = p.winners ? p.winners_count * p.winners_group : p.out_channels;
   p.tiles_of_sample = tiles(pixels, ThisTile::ROWS);
   int tile_rows = p.winners || p.active ? p.tiles_of_sample * p.batch : tiles(pixels * p.batch, ThisTile::ROWS);
-  if (given & FILL_RESTING) {
-    int64_t groups = int64_t(pixels) * p.batch * e.channels / espalier::GROUP;
-    unsigned blocks = unsigned(groups < 256 * 2048 ? (groups + 255) / 256 : 2048);
-    espalier::launch({dim3(blocks), 256}, call.device(), espalier::finish_resting, espalier::Epilogue(e), int64_t(groups));
-  }
+  if (given & espalier::FILL_RESTING) espalier::launch_resting(e, int64_t(pixels) * p.batch, call.device());
   dim3 grid(tiles(columns, ThisTile::COLUMNS), tile_rows, p.splits);
   espalier::launch({grid, ThisTile::THREADS, ThisTile::SHARED_BYTES}, call.device(),
                    espalier::conv2d<espalier::ESPALIER_NUMBERS, ThisTile>, espalier::Convolution(p), espalier::Epilogue(e));

@@ -254,16 +254,4 @@ KERNEL void __launch_bounds__(T::THREADS) conv2d(const Convolution p, const Epil
   }
 }
 
-// What the channels have that a list leaves out: act(residual) if the gate is on the branch that is added, else zeros.
-KERNEL void __launch_bounds__(256) finish_resting(const Epilogue e, int64_t groups) {
-  for (int64_t i = int64_t(blockIdx.x) * 256 + threadIdx.x; i < groups; i += int64_t(gridDim.x) * 256) {
-    float values[GROUP] = {};
-    if (e.residual && e.gate == BRANCH) {
-      load_group(values, e.residual, e.residual_is_half, i * GROUP);
-      UNROLL for (int k = 0; k < GROUP; ++k) values[k] = activated(e, values[k]);
-    }
-    store_group(values, e.y, e.y_is_half, i * GROUP);
-  }
-}
-
 }  // namespace espalier

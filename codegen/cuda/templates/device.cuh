@@ -14,7 +14,7 @@
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
-#define KERNEL __global__
+#define KERNEL static __global__  // static: several objects of a library have the same ones
 #define DEVICE __device__ __forceinline__
 #define UNROLL _Pragma("unroll")
 

@@ -46,17 +46,26 @@ struct Thread {
   std::unique_ptr<unsigned char[]> stack;
   Block* block = nullptr;
   unsigned number = 0;
-  bool done = false;
+  bool started = false, done = false;
+  jmp_buf point;  // where it goes on; jumps, unlike swapcontext, make no system call
   std::vector<Copy> open;
   std::vector<std::vector<Copy>> committed;
 };
 
 inline Thread* current = nullptr;
-inline ucontext_t scheduler;
+inline jmp_buf scheduler;
 inline const std::function<void()>* body = nullptr;
 inline int block_threads = 0;
 
-inline void yield() { swapcontext(&current->context, &scheduler); }
+inline void yield() {
+  if (!_setjmp(current->point)) _longjmp(scheduler, 1);
+}
+__attribute__((noinline)) inline void resume(Thread& thread) {
+  if (_setjmp(scheduler)) return;
+  if (thread.started) _longjmp(thread.point, 1);
+  thread.started = true;
+  setcontext(&thread.context);
+}
 
 // All `expected` threads deposit a pointer; the last one runs `combine` over the deposits, then all go on.
 template <typename Combine>
@@ -87,13 +96,13 @@ inline void enter() {
   (*body)();
   land(current->open);
   current->done = true;
-  swapcontext(&current->context, &scheduler);
+  _longjmp(scheduler, 1);
 }
 
 inline void start(Thread& thread, Block& block, unsigned number) {
   thread.block = &block;
   thread.number = number;
-  thread.done = false;
+  thread.started = thread.done = false;
   thread.open.clear();
   thread.committed.clear();
   if (!thread.stack) thread.stack.reset(new unsigned char[STACK_BYTES]);
@@ -121,7 +130,7 @@ inline void run_together(std::vector<Thread>& threads) {
       current = &thread;
       threadIdx = dim3(thread.number);
       blockIdx = thread.block->index;
-      swapcontext(&scheduler, &thread.context);
+      resume(thread);
     }
   }
 }

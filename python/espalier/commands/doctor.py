@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import re
 import shutil
@@ -28,11 +29,14 @@ OPTIONAL_PACKAGES = {
 }
 COMPILERS = ("g++", "clang++", "c++")
 OPTIONAL_TOOLS = {
-    "nvcc": ("compiling for NVIDIA GPUs", "install the CUDA toolkit"),
+    "nvcc": ("compiling for NVIDIA GPUs", 'pip install "espalier[cuda]"'),
+    "cuobjdump": ("reading compiled GPU kernels", 'pip install "espalier[cuda]"'),
     "nvidia-smi": ("running on an NVIDIA GPU", "install the NVIDIA driver"),
     "verilator": ("simulating FPGA designs", "apt install verilator"),
     "yosys": ("estimating what FPGA designs need", "apt install yosys"),
 }
+PACKAGED = ("nvcc", "cuobjdump")
+"""Programs that Python packages bring, too."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +97,18 @@ def _compiler() -> Finding:
 
 
 def _tool(name: str, purpose: str, remedy: str) -> Finding:
-    path = shutil.which(name)
+    path = _path(name)
     return Finding(name, False, _version(path) if path else "", purpose, "" if path else remedy)
+
+
+def _path(name: str) -> str | None:
+    """Where a program is: on PATH, or NVIDIA's among Python's packages."""
+    from espalier.codegen.cuda.toolchain import find_tool
+    from espalier.core.errors import ToolNotFoundError
+
+    with contextlib.suppress(ToolNotFoundError):
+        return str(find_tool(name)) if name in PACKAGED else shutil.which(name)
+    return None
 
 
 def _version(path: str) -> str:

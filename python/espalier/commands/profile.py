@@ -9,7 +9,7 @@ from espalier.core.errors import InvalidInputError
 from espalier.core.measurement import AcceleratorMeasurement, Measurement
 from espalier.report import tables
 
-from . import arrays
+from . import arrays, gpu_profile
 from .output import Outcome, rounds
 
 SIMULATION = "simulation"
@@ -25,6 +25,8 @@ def run(folder: Path, inputs: Path | None, repeats: int, threads: int, simulate:
     from espalier.measure.threads import set_threads
 
     artifact = api.load(folder)
+    if artifact.target["kind"] == "cuda":
+        return gpu_profile.run(artifact, inputs, repeats)
     set_threads(threads)
     specs = artifact.inputs
     batch = arrays.batches(arrays.read_inputs(inputs, specs), specs)[0] if inputs else arrays.random_batch(specs)

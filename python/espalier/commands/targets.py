@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 
+import tvm
+
 from espalier.report import tables
+from espalier.targets.cpu import cpu_target, host_cpu, isa_of
+from espalier.targets.gpu import GPUS
 
 from .output import Outcome
 
 
 def run() -> Outcome:
     """One row for each target."""
-    from espalier.targets.cpu import cpu_target, host_cpu, isa_of
-
     isa = isa_of(cpu_target({"kind": "llvm"}))
     here = {
         "target": "llvm",
@@ -26,4 +29,25 @@ def run() -> Outcome:
     headings = ("target", "device", "instructions", ">float32 lanes", ">registers", ">cores", "runs here")
     row = [*list(here.values())[:-1], "yes"]
     other = """For another CPU: espalier compile --target '{"kind": "llvm", "mcpu": "znver4"}'"""
-    return Outcome({"targets": [here]}, (tables.plain_table(headings, [row]), other))
+    gpus, present = [dataclasses.asdict(gpu) for gpu in GPUS], tvm.cuda(0).exist
+    data = {"targets": [here], "gpus": gpus, "gpu_is_present": present}
+    note = f"This machine has {'a' if present else 'no'} GPU; compiling needs none, only nvcc."
+    return Outcome(data, (tables.plain_table(headings, [row]), other, _gpu_table(), note))
+
+
+def _gpu_table():
+    """The architectures that can be compiled for, each with the device whose figures are used."""
+    headings = ("target", "figures of", ">SMs", ">shared/SM", ">GB/s", ">float16 TFLOP/s", "kernels")
+    rows = [
+        (
+            f'{{"kind": "cuda", "arch": "{gpu.arch}"}}',
+            gpu.device,
+            gpu.sms,
+            tables.space(gpu.shared_bytes),
+            f"{gpu.bandwidth_bytes_s / 1e9:.0f}",
+            f"{gpu.peak_macs_s('float16') * 2e-12:.0f}",
+            "ours" if gpu.has_kernels else "TVM's only",
+        )
+        for gpu in GPUS
+    ]
+    return tables.plain_table(headings, rows)

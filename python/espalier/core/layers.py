@@ -6,9 +6,9 @@ A layer is one convolution or dense product with everything that is fused to it:
     y = pi * act(conv(x, weight) + bias + residual)      gate "output"
     y = mask * act(conv(x, weight) + bias + residual)    gate "listed": mask is 1 for the channels in `winners`
 
-where each of bias, pi and residual may be absent. In the formats "bfloat16", "float16" and "tfloat32" x is first rounded
-to the format (to nearest, ties to even; the weight holds such values already), and everything after the products is
-float32. In the format "int8" all of it is integer arithmetic, see `core.integer`.
+where each of bias, pi and residual may be absent. In the formats "bfloat16", "float16" and "tfloat32" x is first
+rounded to the format (to nearest, ties to even; the weight holds such values already), and everything after the
+products is float32. In the format "int8" all of it is integer arithmetic, see `core.integer`.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ class LayerSpec:
     winners, active: the lists behind these two arguments.
     gate: "none", "branch", "output" or "listed" (see the module's formulas).
     format: of x and the weight in the products, "float32", "bfloat16", "float16", "tfloat32" or "int8".
-    out_format: "bfloat16" or "float16" if y is rounded at the end, because every reader would round it; of the format "int8",
-        "uint8" or, with the role "scale", "float32".
+    out_format: "bfloat16" or "float16" if y is rounded at the end, because every reader would round it; of the format
+        "int8", "uint8" or, with the role "scale", "float32".
     integer: the arithmetic of the format "int8"; the activation is then part of its limits.
     weight_format: the text of the number format that the weight was fitted to (`core.formats`), for the code
         generators that store or compute by it.

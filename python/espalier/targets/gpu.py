@@ -148,7 +148,7 @@ GPUS = (
 ARCHS = tuple(gpu.arch for gpu in GPUS)
 SAME_CODE = {"sm_90": "sm_90a"}
 """Architectures under which the same device is also known."""
-ACCEPTED = f'accepted are "nvidia/nvidia-h100" and other tags of TVM, and {{"kind": "cuda", "arch": ...}} with an arch '
+ACCEPTED = 'accepted are "nvidia/nvidia-h100" and other tags of TVM, and {"kind": "cuda", "arch": ...} with an arch '
 ACCEPTED += f"of {', '.join(ARCHS)}"
 
 

@@ -1,0 +1,66 @@
+"""`espalier profile` of a program for a GPU: what each launch should cost, and the measured time if there is a GPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from espalier.core.artifact import Artifact
+from espalier.core.errors import UnsupportedTargetError
+from espalier.report import tables
+
+from . import arrays
+from .output import Outcome
+
+HEADINGS = (
+    *("launch", ">grid", ">regs", ">blocks/SM", ">occupied", ">waves", ">tail"),
+    *(">MACs", ">bytes", ">roofline", ">predicted"),
+)
+
+
+def run(artifact: Artifact, inputs: Path | None, repeats: int) -> Outcome:
+    """The table of launches, all of it predicted; below it the measured whole, or why nothing was measured."""
+    from espalier.codegen.cuda.prediction import predict
+    from espalier.targets.gpu import gpu_of_arch
+
+    gpu = gpu_of_arch(artifact.program.arch)
+    predictions = predict(artifact.program.launches, gpu)
+    rows = [_row(one) for one in predictions]
+    title = f"Prediction for {gpu.device} ({gpu.arch}), from the compiled kernels; nothing in this table was measured."
+    rest = f"Not in the table: {artifact.program.stock_kernels} kernels that TVM schedules."
+    measured, remark = _measured(artifact, inputs, repeats)
+    data = {
+        "kind": "prediction",
+        "device": gpu.device,
+        "arch": gpu.arch,
+        "launches": [one.to_dict() for one in predictions],
+        "stock_kernels": artifact.program.stock_kernels,
+        "measured": measured,
+    }
+    return Outcome(data, (title, tables.plain_table(HEADINGS, rows), rest, remark))
+
+
+def _measured(artifact: Artifact, inputs: Path | None, repeats: int) -> tuple[dict | None, str]:
+    specs = artifact.inputs
+    batch = arrays.batches(arrays.read_inputs(inputs, specs), specs)[0] if inputs else arrays.random_batch(specs)
+    try:
+        measurement = artifact.profile(*(batch[spec.name] for spec in specs), repeats=repeats)
+    except UnsupportedTargetError as error:
+        return None, f"Not measured: {error}."
+    return measurement.to_dict(), f"Measured: {tables.duration(measurement.latency_s)} for a run, launches included."
+
+
+def _row(one) -> tuple[str, ...]:
+    launch = one.launch
+    return (
+        launch.layer,
+        "x".join(map(str, launch.grid)),
+        str(launch.registers),
+        str(one.resident),
+        tables.percent(one.occupancy, 1),
+        str(one.waves),
+        tables.percent(one.tail, 1),
+        tables.quantity(launch.macs),
+        tables.space(launch.bytes),
+        f"{one.roofline_s * 1e6:.2f} us",
+        f"{one.predicted_s * 1e6:.2f} us",
+    )

@@ -1,0 +1,61 @@
+"""The gate's kernel, emulated, against the formula."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tvm
+from oracles import emulated, nn
+
+from espalier.codegen.cuda.kernels import channel_gate as gate
+from espalier.codegen.cuda.layout import Layout
+from espalier.core.layers import ActiveList, ChannelGateSpec
+
+CASES = {
+    "boost": ((2, 24, 5, 7), 64, ChannelGateSpec("g", "boost", 8, 3), 3),
+    "select": ((1, 64, 9, 9), 40, ChannelGateSpec("g", "select", 1, 17), 4),
+    "one part": ((1, 3, 6, 6), 16, ChannelGateSpec("g", "boost", 4, 4), 1),
+    "listed": ((3, 96, 4, 4), 32, ChannelGateSpec("g", "boost", 16, 1, active=ActiveList(2, 16)), 2),
+    "many channels": ((1, 2080, 2, 3), 48, ChannelGateSpec("g", "boost", 8, 2), 2),
+}
+
+
+def run(spec, x, phi, rho, active, parts: int, dtype: str) -> list[np.ndarray]:
+    """pi and winners of two launches after each other, which must be equal."""
+    counters = tvm.runtime.tensor(np.zeros((gate.COUNTERS, len(x)), np.int32))
+    numbers = gate.gate_numbers(spec, x.shape, phi.shape[1], dtype, parts)
+    tensors = [Layout(dtype).stored(x), gate.pack_phi(phi), rho, *([] if active is None else [active]), counters]
+    outputs = gate.output_shapes(len(x), x.shape[1], phi.shape[1], spec.kept, parts)
+    first, second = (emulated.call(gate.VARIANT, numbers, tensors, outputs)[:2] for _ in range(2))
+    for one, other in zip(first, second):
+        np.testing.assert_array_equal(one, other)
+    return first
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.parametrize("name", CASES)
+def test_gate(name, dtype):
+    shape, channels, spec, parts = CASES[name]
+    random = np.random.default_rng(0)
+    x = random.standard_normal(shape).astype(dtype).astype(np.float32)
+    phi = random.standard_normal((shape[1], channels), np.float32) / np.float32(shape[1] ** 0.5)
+    rho = random.uniform(0.2, 1, channels).astype(np.float32)
+    active = None
+    if spec.active:
+        order = random.random((shape[0], shape[1] // spec.active.granularity)).argsort(1)
+        active = np.sort(order[:, : spec.active.count], axis=1).astype(np.int32)
+        listed = nn.listed_channels(active, spec.active.granularity, shape[1])[..., None, None] > 0
+        pi, winners = run(spec, np.where(listed, x, 1e4).astype(np.float32), phi, rho, active, parts, dtype)
+        x = x * listed
+    else:
+        pi, winners = run(spec, x, phi, rho, None, parts, dtype)
+    expected_pi, expected_winners = nn.channel_gate(x, phi, rho, spec.mode, spec.granularity, spec.kept)
+    np.testing.assert_array_equal(winners, expected_winners)
+    np.testing.assert_allclose(pi, expected_pi, rtol=1e-4, atol=1e-5)
+
+
+def test_a_tie_goes_to_the_lower_group():
+    spec = ChannelGateSpec("g", "boost", 8, 2)
+    x, phi = np.ones((1, 8, 2, 2), np.float32), np.zeros((8, 32), np.float32)
+    _, winners = run(spec, x, phi, np.ones(32, np.float32), None, 2, "float32")
+    np.testing.assert_array_equal(winners, [[0, 1]])

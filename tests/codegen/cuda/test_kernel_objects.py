@@ -1,0 +1,47 @@
+"""What nvcc makes of the templates: tensor-core instructions, 16-byte copies, no spills, blocks that fit."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from espalier.codegen.cuda.kernel_objects import Variant, fatbin_of, main_usage, object_of
+from espalier.codegen.cuda.kernels.choose_schedule import resident_blocks
+from espalier.codegen.cuda.kernels.conv2d import TILES
+from espalier.codegen.cuda.toolchain import run_tool
+from espalier.core.errors import ToolNotFoundError
+from espalier.targets.gpu import gpu_of_arch
+
+CASES = [("sm_80", TILES[2], "float16"), ("sm_90a", TILES[0], "float16"), ("sm_90a", TILES[2], "float32")]
+INSTRUCTIONS = {"float16": "HMMA.16816.F32", "float32": "HMMA.1688.F32.TF32"}
+
+
+@pytest.mark.parametrize(("arch", "tile", "number_format"), CASES, ids=str)
+def test_convolution(arch, tile, number_format):
+    variant, gpu = tile.variant(number_format), gpu_of_arch(arch)
+    usage = main_usage(variant, arch)
+    assert usage.spill_bytes == 0
+    assert resident_blocks(gpu, variant.threads, usage.registers, variant.shared_bytes + usage.static_shared_bytes) >= 1
+    code = run_tool("cuobjdump", "-sass", str(object_of(variant, arch)))
+    assert f"code for {arch}" in code
+    assert INSTRUCTIONS[number_format] in code
+    assert not re.search(r"\b(LDL|STL)\b", code)  # no array in local memory
+    loads = set(re.findall(r"\bLDGSTS[.\w]*", code))
+    assert loads == {"LDGSTS.E.BYPASS.128"}, "every copy to shared memory is of 16 bytes"
+    assert "LDSM.16.M88.4" in code
+    assert "STG.E.128" in code
+
+
+def test_what_does_not_compile_is_one_line():
+    with pytest.raises(ToolNotFoundError, match="nvcc failed: .*error") as raised:
+        fatbin_of("this is no C++", "sm_80")
+    assert "\n" not in str(raised.value)
+
+
+def test_an_object_is_compiled_once(monkeypatch):
+    variant = Variant("nothing.cu", "nothing")
+    monkeypatch.setattr(Variant, "source", property(lambda _: "void nothing() {}\n"))
+    first = object_of(variant, "sm_80")
+    monkeypatch.setattr("espalier.codegen.cuda.kernel_objects.run_tool", None)
+    assert object_of(variant, "sm_80") == first

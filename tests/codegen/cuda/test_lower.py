@@ -1,0 +1,70 @@
+"""Whole networks lowered to CUDA kernels, emulated, give the same as their reference bodies."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tvm
+from oracles.emulated import run_network
+from oracles.graphs import planned, specs
+from oracles.networks import NETWORKS
+from oracles.running import run_stock
+
+from espalier.codegen.cuda.generate import lowered_on, machine_phase, scheduled, with_graphs
+from espalier.core.plan import Plan
+from espalier.ir.rewriting import remarks_of
+from espalier.targets.gpu import gpu_of_arch
+from espalier.targets.resolve import resolve_target
+
+H100 = gpu_of_arch("sm_90a")
+TOLERANCE = {"float32": 1e-5, "float16": 1e-2, "tfloat32": 1e-2}
+"""Of the largest output: in a short format a sum near a tie is rounded to either side, and later layers read that."""
+
+CASES = {
+    ("plain", "float32"): Plan(),
+    ("residual", "float16"): Plan(weights="float16"),
+    ("concatenating", "tfloat32"): Plan(weights="tfloat32"),
+    ("mobile", "float16"): Plan(weights="float16", density=0.5, granularity=8),
+    ("residual", "float32"): Plan(density=0.5, granularity=8, placement="sum"),
+    ("plain", "float16"): Plan(weights="float16", density=0.5, granularity=4),
+    ("unusual", "float16"): Plan(weights="float16", density=0.5, granularity=8, placement="branch"),
+}
+
+
+@pytest.mark.parametrize("name", CASES, ids="-".join)
+def test_lowered_equals_body(name):
+    network, number_format = name
+    mod = planned(NETWORKS[network](channels=16, size=6, batch=2), CASES[name], mode="boost")
+    shape = tuple(map(int, mod["main"].params[0].ty.shape))
+    x = np.random.default_rng(0).standard_normal(shape, np.float32)
+    for ours, theirs in zip(run_network(mod, H100, x), run_stock(mod, x), strict=True):
+        assert np.abs(ours - theirs).max() < TOLERANCE[number_format] * np.abs(theirs).max()
+
+
+def test_every_layer_that_can_has_a_kernel_and_the_report_names_the_others():
+    mod = planned(NETWORKS["unusual"](), Plan(weights="float16"))
+    lowered, emitted = lowered_on(mod, H100)
+    assert {launch.layer for launch in emitted.launches} == specs(mod).keys() - {"grouped"}
+    assert any("grouped: no CUDA kernel of ours (grouped convolution)" in remark for remark in remarks_of(lowered))
+    mod = planned(NETWORKS["mobile"](), Plan(weights="float16", density=0.5, granularity=8))
+    assert {launch.layer for launch in lowered_on(mod, H100)[1].launches} == specs(mod).keys()
+
+
+def test_launches_count_the_work():
+    mod = planned(NETWORKS["plain"](channels=32), Plan(weights="float16", density=0.5, granularity=8))
+    conv1 = next(one for one in lowered_on(mod, H100)[1].launches if one.layer == "conv1")
+    assert conv1.macs == 8 * 8 * 9 * 16 * 16  # half of 32 channels on both sides
+    assert conv1.issued_macs >= conv1.macs
+    assert conv1.bytes == 2 * (8 * 8 * 16 + 9 * 16 * 16 + 8 * 8 * 16)
+
+
+def test_everything_between_input_and_output_is_one_graph():
+    mod, emitted = lowered_on(planned(NETWORKS["residual"](), Plan(density=0.5, granularity=8)), H100)
+    target = resolve_target("nvidia/nvidia-h100")
+    mod = scheduled(mod, target)
+    with target, with_graphs():
+        mod = tvm.transform.Sequential(machine_phase()[:5])(mod)
+    outside = mod["main"].script()
+    (captured,) = (one.script() for gvar, one in mod.functions.items() if "cuda_graph_capture" in gvar.name_hint)
+    assert captured.count('R.call_packed("espalier') == len(emitted.launches)
+    assert 'R.call_packed("espalier' not in outside

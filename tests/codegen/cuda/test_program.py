@@ -1,0 +1,131 @@
+"""Programs for a GPU are compiled, saved and read where there is none; running one says what is missing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import numpy as np
+import pytest
+import tvm
+from oracles.graphs import random_calibration
+from oracles.networks import plain
+from typer.testing import CliRunner
+
+import espalier
+from espalier import relay
+from espalier.cli import app
+from espalier.codegen.cuda import device
+from espalier.codegen.cuda.device import require_device, runs_on
+from espalier.core.errors import CorruptArtifactError, ToolNotFoundError, UnsupportedTargetError
+from espalier.core.plan import Plan
+
+PLAN = Plan(density=0.5, granularity=8)
+LAUNCHED = {"conv0", "conv1", "conv1.gate", "conv2", "fc"}
+no_gpu = pytest.mark.skipif(tvm.cuda(0).exist, reason="this machine has a GPU")
+
+
+@pytest.fixture(scope="module")
+def artifact():
+    mod = plain(channels=32)
+    return espalier.build(mod, "nvidia/nvidia-h100", PLAN, random_calibration(mod, PLAN))
+
+
+@pytest.fixture(scope="module")
+def folder(artifact, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("saved") / "artifact"
+    artifact.save(folder)
+    return folder
+
+
+def test_a_saved_program_says_what_it_launches(artifact, folder):
+    loaded = espalier.load(folder)
+    assert loaded.program.launches == artifact.program.launches
+    assert {launch.layer for launch in loaded.program.launches} == LAUNCHED
+    assert all(launch.registers for launch in loaded.program.launches)
+    assert loaded.target["arch"] == "sm_90a"
+
+
+def test_the_library_needs_no_part_of_cuda_but_the_driver(folder):
+    needed = subprocess.run(["readelf", "-d", folder / "program.so"], capture_output=True, text=True, check=True).stdout
+    assert "NEEDED" in needed
+    assert not [line for line in needed.splitlines() if "NEEDED" in line and ("cuda" in line or "tvm" in line)]
+
+
+@no_gpu
+def test_without_a_driver_a_run_says_so(folder):
+    artifact = espalier.load(folder)
+    with pytest.raises(UnsupportedTargetError, match="NVIDIA's driver was not found"):
+        artifact(np.zeros(artifact.inputs[0].shape, np.float32))
+
+
+class OldDriver:
+    """A driver for CUDA 12.4."""
+
+    def cuDriverGetVersion(self, pointer) -> int:
+        pointer._obj.value = 12040
+        return 0
+
+
+def test_an_old_driver_is_named(monkeypatch):
+    monkeypatch.setattr(device.ctypes, "CDLL", lambda _: OldDriver())
+    with pytest.raises(UnsupportedTargetError, match="driver 580 or newer .*, this one is for CUDA 12.4"):
+        require_device("sm_90a")
+
+
+def test_which_gpus_run_which_code():
+    assert runs_on("sm_80", (8, 0))
+    assert runs_on("sm_80", (8, 6))
+    assert not runs_on("sm_86", (8, 0))
+    assert not runs_on("sm_80", (9, 0))
+    assert runs_on("sm_90a", (9, 0))
+    assert not runs_on("sm_90a", (9, 1))
+
+
+def test_damaged_descriptions_are_refused(artifact, tmp_path):
+    artifact.program.save(tmp_path)
+    (tmp_path / "program.json").write_text(json.dumps({"arch": "sm_80"}))
+    from espalier.codegen.cuda.program import load_program
+
+    with pytest.raises(CorruptArtifactError, match="cannot be loaded"):
+        load_program(tmp_path)
+
+
+def test_without_nvcc_a_build_says_how_to_get_it(monkeypatch):
+    def missing(name):
+        raise ToolNotFoundError(f"{name}: not there")
+
+    monkeypatch.setattr("espalier.codegen.cuda.generate.find_tool", missing)
+    with pytest.raises(ToolNotFoundError, match="nvcc: not there"):
+        espalier.build(plain(), "nvidia/nvidia-h100")
+
+
+def test_compressed_programs_are_for_cpus():
+    with pytest.raises(UnsupportedTargetError, match="llvm only"):
+        espalier.build(plain(), "nvidia/nvidia-h100", compress=True)
+
+
+def test_formats_of_gpus_are_refused_on_a_cpu():
+    with pytest.raises(UnsupportedTargetError, match="layer conv0: float16 is for GPUs"):
+        espalier.build(plain(), "llvm", Plan(weights="float16"))
+
+
+def test_relay_builds_and_exports(tmp_path):
+    library = relay.build(plain(channels=32), target="nvidia/nvidia-h100")
+    library.export_library(tmp_path / "net.so")
+    loaded = tvm.runtime.load_module(str(tmp_path / "net.so"))
+    assert loaded.artifact.program.arch == "sm_90a"
+    with pytest.raises(UnsupportedTargetError, match="accepted is cuda"):
+        loaded["default"](tvm.cpu())
+
+
+@no_gpu
+def test_profile_is_a_labelled_prediction(folder):
+    outcome = CliRunner().invoke(app, ["profile", str(folder), "--json"])
+    assert outcome.exit_code == 0, outcome.output
+    data = json.loads(outcome.output)
+    assert (data["kind"], data["measured"], data["arch"]) == ("prediction", None, "sm_90a")
+    assert {one["launch"]["layer"] for one in data["launches"]} == LAUNCHED
+    text = CliRunner().invoke(app, ["profile", str(folder)]).output
+    assert "nothing in this table was measured" in " ".join(text.split())
+    assert "Not measured: the artifact is for a GPU" in " ".join(text.split())
