@@ -6,7 +6,7 @@ weight container (codes, tables, multipliers, biases, gates) against the same pa
 beside it, bit operations, and the latency of one image.
 
 Every row is kept in --folder as soon as it is known, with its program, and is not computed again. Latencies are
-measured last, by turns; --latency measures nothing else and writes the record of what is there.
+measured last, by turns; --latency measures nothing else. The record keeps what it has of rows that are not there.
 
 The bars: a network 34 times smaller or more that loses at most 0.3 points; after training alone, uniform<8> within 0.2
 points; focused<5> of ResNet-20 within 0.6 points.
@@ -35,7 +35,7 @@ from rich.table import Table
 from support import REPOSITORY, checkpoints
 from support.cifar10 import load_test, load_train, normalise, top1
 from support.networks import cifar_resnet, mcifarnet
-from support.records import write_record
+from support.records import merged_rows, write_record
 
 import espalier
 from espalier.core.files import write_atomically
@@ -61,7 +61,8 @@ FORMATS = (
 )
 SPARSITIES = (0.0, 0.5)
 FOLDER, ROW, PROGRAM = REPOSITORY / "benchmarks" / "out" / "compression", "row.json", "program"
-TEST_IMAGES, CALIBRATION_IMAGES, BATCH, ROUNDS, SEED = 10_000, 512, 50, 20, 0
+RECORD = "compression"
+CALIBRATION_IMAGES, BATCH, ROUNDS, SEED = 512, 50, 20, 0
 SMALLEST, MOST_LOST = 34.0, 0.3
 BARS = (("ResNet-20", "uniform<8>", 0.2), ("M-CifarNet", "uniform<8>", 0.2), ("ResNet-20", "focused<5>", 0.6))
 """Network, format of the weights, points of top-1 that may be lost; uniform<8> without any training."""
@@ -103,9 +104,9 @@ def main() -> None:
         contenders = [*after_training(options.networks, options.formats, options.sparsities), *finished()]
         for one in track(contenders, "compiling and classifying"):
             kept(one, test, options.folder)
-    rows = timed(options.folder)
+    rows = sorted(merged_rows(RECORD, timed(options.folder), ("network", "trained", "plan")), key=_order)
     Console(width=160).print(table(rows), verdict(rows))
-    write_record("compression", rows)
+    write_record(RECORD, rows)
 
 
 def kept(one: Contender, test, folder: Path) -> None:
@@ -127,9 +128,9 @@ def timed(folder: Path) -> list[dict]:
         for path in [path for path, row in rows.items() if is_of(row, network) and "refused" not in row]:
             program = espalier.load(path / PROGRAM).program
             runs[path] = partial(program.machine["main"], image, *program.parameter_tensors)
-        for path, timing in summarise(interleave(runs, ROUNDS)).items():
+        for path, timing in summarise(interleave(runs, ROUNDS) if runs else {}).items():
             rows[path] |= {"latency_s": timing.median_s, "quartiles_s": [timing.quartile1_s, timing.quartile3_s]}
-    return sorted(rows.values(), key=_order)
+    return list(rows.values())
 
 
 def _order(row: dict) -> tuple:

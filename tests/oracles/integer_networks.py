@@ -117,7 +117,9 @@ class IntegerNetwork:
         arithmetic = GateArithmetic(x_zero, int(multiplier[0]), shift, 3, 9)
         roles = ("x", "phi", "rho", "active") if active else ("x", "phi", "rho")
         mode = "boost" if self.boosts else "select"
-        spec = ChannelGateSpec(f"gate{next(self.gates)}", mode, granularity, kept, roles, active and active[0], integer=arithmetic)
+        spec = ChannelGateSpec(
+            f"gate{next(self.gates)}", mode, granularity, kept, roles, active and active[0], integer=arithmetic
+        )
         phi = relax.const(self.random.integers(-128, 128, (c_in, channels)).astype("int8"))
         rho = relax.const(self.random.integers(0, 9000, channels).astype("int32"))
         arguments = [x, phi, rho, *([active[1]] if active else [])]
