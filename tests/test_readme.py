@@ -37,7 +37,7 @@ def here(tmp_path, monkeypatch):
 
 def test_there_is_something_to_run():
     assert len(PYTHON) == 3
-    assert len(COMMANDS) == 11
+    assert len(COMMANDS) == 13
 
 
 def test_python(here):

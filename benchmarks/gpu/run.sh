@@ -3,7 +3,7 @@
 #
 # 1. Where nvcc is (no GPU needed; a few minutes, most of it nvcc):
 #        python benchmarks/prepare_gpu.py --arch sm_90a
-#    writes build/gpu/bundle.tar.xz (about 20 MB; --networks names fewer): kernels, compiled networks, TVM's runtime
+#    writes build/gpu/bundle.tar.xz (18 MB with one network; --networks names which): kernels, compiled networks, TVM's runtime
 #    without its compiler, and a wheel of apache-tvm-ffi for the other machine's Python (--python 3.12).
 # 2. On the GPU machine, which needs Python with torch, NVIDIA's driver, this folder and the bundle, and no network:
 #        bash benchmarks/gpu/run.sh [BUNDLE [OUTPUT_FOLDER [SECONDS]]]

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from espalier.codegen.cuda.kernel_objects import Variant, fatbin_of, main_usage, object_of
+from espalier.codegen.cuda.kernels import dense_codebook
 from espalier.codegen.cuda.kernels.choose_schedule import resident_blocks
 from espalier.codegen.cuda.kernels.conv2d import TILES
 from espalier.codegen.cuda.toolchain import run_tool
@@ -31,6 +32,14 @@ def test_convolution(arch, tile, number_format):
     assert loads == {"LDGSTS.E.BYPASS.128"}, "every copy to shared memory is of 16 bytes"
     assert "LDSM.16.M88.4" in code
     assert "STG.E.128" in code
+
+
+def test_packed_codes_are_decoded_in_registers():
+    code = run_tool("cuobjdump", "-sass", str(object_of(dense_codebook.VARIANT, "sm_90a")))
+    assert re.search(r"\bLDG\.E\.\w*\.?128\b", code), "codes are read 16 bytes at a time"
+    assert "PRMT" in code
+    assert "IDP.4A.U8.S8" in code
+    assert not re.search(r"\b(LDL|STL)\b", code)
 
 
 def test_what_does_not_compile_is_one_line():
