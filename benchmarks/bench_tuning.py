@@ -9,7 +9,9 @@ mean over seeds. Each replay knows nothing but the task itself. The bar is 0.97 
 
 "The best of all" is the best of these choices; all of them are expected within 1.5 times of the best.
 
-    python benchmarks/bench_tuning.py --records tuning.db [--minutes 60] [--threads 1]
+The record says how many of the 24 tasks it rests on: those of the plans that were asked for and measured to the end.
+
+    python benchmarks/bench_tuning.py --records tuning.db [--minutes 60] [--threads 1] [--plans float32 "d = 0.5" int8]
 """
 
 from __future__ import annotations
@@ -50,7 +52,7 @@ PLANS = {
 SHARES = {"ResNet-18": (3, 3, 2), "MobileNet-V2": (3, 2, 3), "VGG-16": (2, 3, 3)}
 """How many tasks of a network are drawn under each plan."""
 
-SEED, SEEDS, MOST_CHOICES = 2026, 5, 160
+SEED, SEEDS, MOST_CHOICES = 2026, 3, 160
 STEPS, BAR = (4, 8, 12, 24), 0.97
 WAYS = (("guided", "gp"), ("guided", "xgboost"), ("guided", "analytic"), ("random", "random"))
 """(search, cost model) of each row."""
@@ -61,9 +63,10 @@ def main() -> None:
     parser.add_argument("--records", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--plans", nargs="+", choices=list(PLANS), default=list(PLANS))
     options = parser.parse_args()
     target = resolve_target({"kind": "llvm", "num-cores": options.threads})
-    tasks = sampled(target)
+    tasks = sampled(target, options.plans)
     trials = measured(tasks, options.records, Budget(seconds=60 * options.minutes))
     whole = [task for task in tasks if len(trials[task.task]) == len(task.space)]
     if len(whole) < len(tasks):
@@ -73,18 +76,19 @@ def main() -> None:
         return
     rows = [replayed(whole, trials, *way) for way in WAYS]
     Console().print(table(rows))
-    if len(whole) == len(tasks):
-        write_record(
-            "tuning", {"threads": options.threads, "seed": SEED, "tasks": described(tasks, trials), "rows": rows}
-        )
+    wanted = sum(map(sum, SHARES.values()))
+    header = {"threads": options.threads, "seed": SEED, "tasks_measured": len(whole), "tasks_wanted": wanted}
+    write_record("tuning", {**header, "tasks": described(whole, trials), "rows": rows})
 
 
-def sampled(target) -> list[NetworkTask]:
-    """The tasks: of each network and plan as many as SHARES says, drawn without replacement."""
+def sampled(target, plans: Sequence[str]) -> list[NetworkTask]:
+    """The tasks: of each network and of these plans as many as SHARES says, drawn without replacement."""
     found: dict = {}
     for name, shares in SHARES.items():
         mod = imported(name)
-        for number, (plan, share) in enumerate(zip(PLANS.values(), shares)):
+        for number, ((plan_name, plan), share) in enumerate(zip(PLANS.items(), shares)):
+            if plan_name not in plans:
+                continue
             every = network_tasks(mod, target, plan, placeholder_calibration(mod, plan))
             tasks = [one for one in every if one.task not in found]
             order = np.random.default_rng((SEED, number)).permutation(len(tasks))
@@ -96,13 +100,17 @@ def measured(tasks: Sequence[NetworkTask], path: Path, budget: Budget) -> dict:
     """Trials by task and choice: those in the file, and what the budget allows of the others."""
     environment = record_environment()
     with RecordFile(path, write=True) as file, TrialRunner() as runner:
-        for task in track(tasks, "measuring"):
+        for task in track(tasks if budget.seconds else [], "measuring"):
             book = Notebook(file, print)
             Tuner([task], runner, book, environment, new_model("random"), SEARCHES["exhaustive"](), little=0.0).run(
                 budget
             )
         records = of_environment(file.read(), environment)
-    return {one.task: {r.choice: r for r in records if r.task == one.task} for one in tasks}
+    spaces = {one.task: {option.choice for option in one.space} for one in tasks}
+    return {
+        task: {one.choice: one for one in records if one.task == task and one.choice in space}
+        for task, space in spaces.items()
+    }
 
 
 class Replay:
@@ -124,21 +132,26 @@ def outcome(record: Record) -> Outcome:
 
 def replayed(tasks: Sequence[NetworkTask], trials: dict, search: str, model: str) -> dict:
     """The geometric mean over tasks of the best time of all over the best one found, by number of measurements."""
-    row: dict = {"search": search, "model": model}
-    for steps in STEPS:
-        row[str(steps)] = mean(
-            geometric_mean([share(task, trials, search, model, steps, seed) for task in tasks]) for seed in range(SEEDS)
-        )
-    return row
+    means = [geometric_means([shares(task, trials, search, model, seed) for task in tasks]) for seed in range(SEEDS)]
+    return {"search": search, "model": model, **{str(step): mean(one) for step, one in zip(STEPS, zip(*means))}}
 
 
-def share(task: NetworkTask, trials: dict, search: str, model: str, steps: int, seed: int) -> float:
-    """The best time of all over the best of `steps` measurements."""
+def geometric_means(rows: Sequence[Sequence[float]]) -> list[float]:
+    """Of each column."""
+    return [geometric_mean(column) for column in zip(*rows)]
+
+
+def shares(task: NetworkTask, trials: dict, search: str, model: str, seed: int) -> list[float]:
+    """The best time of all over the best of so many measurements, for each of STEPS."""
     tuner = Tuner([task], Replay(trials), Notebook(None), {}, new_model(model), SEARCHES[search](), seed, little=0.0)
-    tuner.run(Budget(trials=steps))
+    seconds: list[float] = []
+
+    def keep(progress) -> None:
+        seconds.extend(one.steady.timing.median_s if one.steady else np.inf for one in progress.outcomes)
+
+    tuner.run(Budget(trials=max(STEPS)), keep)
     best = min(record.seconds for record in trials[task.task].values() if record.seconds)
-    (state,) = tuner.states
-    return best / state.best[1] if state.best else 1e-3
+    return [max(1e-3, best / min(seconds[:step])) for step in STEPS]
 
 
 def described(tasks: Sequence[NetworkTask], trials: dict) -> list[dict]:

@@ -14,6 +14,7 @@ from command_line import call
 from models import plain_net
 
 import espalier
+from espalier.tuning.latency_predictor import LEAST_NETWORKS
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
@@ -36,7 +37,7 @@ def here(tmp_path, monkeypatch):
 
 
 def test_there_is_something_to_run():
-    assert len(PYTHON) == 3
+    assert len(PYTHON) == 4
     assert len(COMMANDS) == 13
 
 
@@ -47,11 +48,17 @@ def test_python(here):
 
 
 def test_relay_and_flags(here):
-    script = "\n".join(PYTHON[1:]).replace("(1, 3, 224, 224)", "(1, 3, 8, 8)")
+    script = "\n".join(PYTHON[1:3]).replace("(1, 3, 224, 224)", "(1, 3, 8, 8)")
     names = {"model": plain_net(), "x": here[:1], "espalier": espalier}
     exec(script, names)
     assert names["y"].numpy().shape[0] == 1
     assert any(layer.active_channels < layer.channels for layer in names["lib"].artifact.layers)
+
+
+def test_latency_before_compiling(here, capsys):
+    pairs = [(espalier.from_onnx("model.onnx"), espalier.Plan())] * LEAST_NETWORKS
+    exec(PYTHON[3], {"espalier": espalier, "pairs": pairs, "x": here[:1]})
+    assert "PredictedLatency(seconds=" in capsys.readouterr().out
 
 
 def test_commands(here):

@@ -20,7 +20,8 @@ from espalier.targets.cpu import isa_of
 from espalier.targets.resolve import resolve_target
 
 from .budget import Budget
-from .cost_model.choose import PRETRAINED, load_model, new_model
+from .cost_model.choose import load_model, new_model
+from .cost_model.gaussian_process import ResidualProcess
 from .cost_model.interface import CostModel
 from .network_tasks import network_tasks
 from .records import Notebook
@@ -37,12 +38,12 @@ SEARCHES = {search.name: search for search in (Guided, Exhaustive, RandomSearch)
 class TuningOptions:
     """How to tune.
 
-    model: a cost model's name, or the path of a saved one; by default the one that comes with the package.
+    model: a cost model's name, or the path of a saved one.
     search: one of SEARCHES. seed: of what is drawn.
     where: the device. save_model: the path to save the trained cost model at, None to forget it.
     """
 
-    model: str = PRETRAINED
+    model: str = ResidualProcess.name
     search: str = Guided.name
     seed: int = 0
     where: Local | Remote = Local()

@@ -194,8 +194,8 @@ def tune(
     calibration: Calibration = None,
     shape: Shapes = None,
     cost_model: Annotated[
-        str, typer.Option(metavar="NAME|FILE", help="pretrained, gp, xgboost, analytic, random, or a saved one.")
-    ] = "pretrained",
+        str, typer.Option(metavar="NAME|FILE", help="gp, pretrained, xgboost, analytic, random, or a saved one.")
+    ] = "gp",
     search: Annotated[str, typer.Option(help="guided, exhaustive or random.")] = "guided",
     tracker: Annotated[
         str | None,

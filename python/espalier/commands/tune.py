@@ -22,7 +22,7 @@ class TuneOptions:
 
     budget: str = "60s"
     records: Path = Path("espalier-records.db")
-    cost_model: str = "pretrained"
+    cost_model: str = "gp"
     search: str = "guided"
     tracker: str | None = None
     save_cost_model: Path | None = None

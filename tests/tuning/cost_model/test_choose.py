@@ -9,7 +9,6 @@ from oracles.tuning import SPACES, exact_samples
 from espalier.core.errors import InvalidInputError
 from espalier.tuning.cost_model.choose import PRETRAINED, load_model, new_model
 from espalier.tuning.cost_model.gaussian_process import ResidualProcess
-from espalier.tuning.tune import TuningOptions
 
 
 def test_the_packages_model_has_learned_from_measurements():
@@ -26,10 +25,6 @@ def test_it_goes_on_learning_and_keeps_what_it_had_learned():
     inherited = len(model.process.values)
     model.fit(exact_samples(5))
     assert len(model.process.values) == inherited + len(exact_samples(5))
-
-
-def test_tuning_begins_with_it():
-    assert TuningOptions().model == PRETRAINED
 
 
 def test_unknown_names_and_endings_are_refused(tmp_path):
