@@ -128,14 +128,16 @@ def _instance(graph: StreamGraph, stage: Stage) -> Iterator[str]:
     for edges, port, side in ((graph.into(stage), "in", "get"), (graph.out_of(stage), "out", "put")):
         for edge in edges:
             own = edge.sink_port if port == "in" else edge.source_port
-            connections += [f".{port}_{own}_{signal}({edge.name}_{side}_{signal})" for signal in ("valid", "ready", "data")]
+            connections += [
+                f".{port}_{own}_{signal}({edge.name}_{side}_{signal})" for signal in ("valid", "ready", "data")
+            ]
     yield ",\n".join(f"      {one}" for one in connections)
     yield "  );"
 
 
 def _edges_of_the_design(graph: StreamGraph) -> Iterator[str]:
     first, last = graph.input, graph.output
-    given, width = first.lanes * first.bits, last.lanes * last.bits
+    given = first.lanes * first.bits
     yield f"  assign {first.name}_put_valid = s_axis_tvalid;"
     yield f"  assign s_axis_tready = {first.name}_put_ready;"
     yield f"  assign {first.name}_put_data = s_axis_tdata[{given - 1}:0];"

@@ -156,7 +156,12 @@ def _limits(stage: Convolution) -> tuple[int, int]:
 
 
 def _max_pool(stage: MaxPool) -> dict[str, int]:
-    return {**window_parameters(stage), "CHANNELS": stage.in_shape[2], "LANES": stage.lanes, "FIFO_DEPTH": result_depth(stage)}
+    return {
+        **window_parameters(stage),
+        "CHANNELS": stage.in_shape[2],
+        "LANES": stage.lanes,
+        "FIFO_DEPTH": result_depth(stage),
+    }
 
 
 def _mean_pool(stage: MeanPool) -> dict[str, int]:

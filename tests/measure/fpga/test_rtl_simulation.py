@@ -44,7 +44,9 @@ def written(graph, folder):
 def simulated(graph, program, frames=2, stalls=0):
     """The simulation of random images; asserts that it gives the oracle's numbers."""
     x = np.random.default_rng(1).integers(0, 256, (frames, *graph.input.shape)).astype(np.uint8)
-    found = program.run([beats_of(image, graph.input.lanes) for image in x], data_bits(graph.input), stalls, patience=3000, limit_s=300)
+    found = program.run(
+        [beats_of(image, graph.input.lanes) for image in x], data_bits(graph.input), stalls, patience=3000, limit_s=300
+    )
     out = graph.output
     y = np.stack([tensor_of(beats, out.shape, out.lanes, out.bits) for beats in found.outputs])
     np.testing.assert_array_equal(y, meaning(graph, x))
