@@ -13,7 +13,12 @@ from ..graph import Adapter, Add, Convolution, Fork, MaxPool, MeanPool, Stage
 from ..weight_codes import code_bits, codes, ordered
 from .timing import line_buffer_rows, result_depth
 
-KINDS = {"dsp": 0, "lut": 1, "shift": 2, "focused": 3, "binary": 4}
+KINDS = {"dsp": 0, "lut": 1, "shift": 2, "focused": 1, "binary": 4}
+"""Of multiply_accumulate. Recentralised shifts are multiplied as the s8 levels that they are."""
+
+WHOLE = ("dsp", "focused")
+"""Stored as s8, whatever the code's bits."""
+
 WIDEST_T = 32
 
 
@@ -52,8 +57,8 @@ def is_packed(stage: Convolution) -> bool:
 
 
 def stored_bits(stage: Convolution) -> int:
-    """Of a weight in the memory; DSP blocks take all 8."""
-    return 8 if stage.products.kind == "dsp" else code_bits(stage)
+    """Of a weight in the memory."""
+    return 8 if stage.products.kind in WHOLE else code_bits(stage)
 
 
 def sum_bits(stage: Convolution) -> int:
@@ -196,7 +201,8 @@ def _rounding(one) -> dict[str, int]:
 
 
 def _weight_table(stage: Convolution) -> str:
-    table = ordered(stage, codes(stage)).astype(np.int64)
+    stored = stage.weights if stage.products.kind in WHOLE else codes(stage)
+    table = ordered(stage, stored).astype(np.int64)
     table = table.reshape(-1, *table.shape[2:])
     if is_packed(stage):  # the lower weight of a pair is stored as weight + 128
         table[:, : stage.folding.pe // 2 * 2 : 2] ^= 0x80

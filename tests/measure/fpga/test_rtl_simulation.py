@@ -31,7 +31,9 @@ def every_product():
     name = one.conv(name, 4, stride=(1, 2), folding=Folding(3, 4, 9), products=Products("lut", 5))
     name = one.conv(name, 8, kernel=(1, 1), folding=Folding(4, 8), products=Products("shift", 4))
     name = one.conv(name, 8, kind="depthwise", folding=Folding(2, 2, 3), products=Products("lut", 8))
-    return one.graph(one.conv(name, 4, kernel=(1, 1), folding=Folding(8, 2), products=Products("binary", 1)), depth=4)
+    name = one.conv(name, 4, kernel=(1, 1), folding=Folding(8, 2), products=Products("binary", 1))
+    focused = Products("focused", 5, ((-20, 2), (9, 1)))
+    return one.graph(one.conv(name, 4, kernel=(1, 3), folding=Folding(2, 4), products=focused), depth=4)
 
 
 def written(graph, folder):
