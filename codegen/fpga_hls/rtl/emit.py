@@ -12,15 +12,17 @@ TEMPLATES = Path(__file__).parents[1] / "templates" / "rtl"
 TOP, BENCH = "accelerator", "bench"
 
 
-def emit(graph: StreamGraph) -> dict[str, str]:
+def emit(graph: StreamGraph, packs: bool = True) -> dict[str, str]:
     """Path in the project -> text.
+
+    packs: whether a DSP block holds two products with one input, as a DSP48 can and an ECP5's 18 x 18 bits cannot.
 
     rtl/: the templates, a module for each stage and the top module; the tables of constants lie beside them, and tools
     that read them run there. bench.sv: the test bench of this graph.
     """
     files = {f"rtl/{path.name}": path.read_text() for path in sorted(TEMPLATES.glob("*.sv"))}
     for stage in graph.stages:
-        module = module_of(stage)
+        module = module_of(stage, packs)
         files[f"rtl/{stage_module(stage)}.sv"] = _lines(_stage(graph, stage, module))
         files |= {f"rtl/{name}": text for name, text in module.tables.items()}
     files[f"rtl/{TOP}.sv"] = _lines(_top(graph))

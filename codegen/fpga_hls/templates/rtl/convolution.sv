@@ -22,6 +22,7 @@ module convolution #(
     parameter int SIMD = 1,
     parameter int PE = 2,
     parameter int KIND = 0,
+    parameter bit PACK = 1,
     parameter int WEIGHT_BITS = 8,
     parameter int SUM_BITS = 24,
     parameter int LANES = 1,
@@ -63,7 +64,7 @@ module convolution #(
   localparam int Depth = Groups * (KERNEL_H * KERNEL_W / TAPS) * (DEPTHWISE ? 1 : Words);
   localparam int Beats = PE / LANES;
   localparam int CreditBits = $clog2(FIFO_DEPTH + 1);
-  localparam bit Packed = KIND == 0 && !DEPTHWISE && PE > 1;
+  localparam bit Packed = KIND == 0 && PACK && !DEPTHWISE && PE > 1;
 
   logic [CreditBits-1:0] credit;  // beats of the output FIFO that no group has claimed
   logic credit_here, popped, room, residual_here, start, take, result_valid, done, window_valid, window_first, window_last;
@@ -131,6 +132,7 @@ module convolution #(
 
   multiply_accumulate #(
       .KIND(KIND),
+      .PACK(PACK),
       .PE(PE),
       .TAPS(TAPS),
       .LANES(InLanes),
