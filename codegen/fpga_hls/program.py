@@ -50,7 +50,95 @@ class FpgaProgram:
         """What the accelerator and its host compute, on the host alone."""
         return self.host.run(inputs)[:-STREAMS]
 
-    def sums(stage: Convolution, x: np.ndarray) -> np.ndarray:
+    def vectors(self, inputs: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """(input, output) of the accelerator for one image: uint8 and uint8 or int32, [H, W, C] each."""
+        first, last = self.host.run(inputs)[-STREAMS:]
+        given = _stream_order(first, self.graph.input.shape)
+        if self.graph.output.bits == 8:
+            return given, _stream_order(last, self.graph.output.shape)
+        stage = self.graph.stage(self.graph.output.source)
+        return given, sums(stage, _stream_order(last, stage.in_shape))
+
+    @cached_property
+    def schedule(self) -> Schedule:
+        """Cycle for cycle, see `timing`."""
+        return schedule(self.graph)
+
+    @cached_property
+    def latency_cycles(self) -> int:
+        """From an image's first beat in to its last one out, of an accelerator that was idle."""
+        return latency_cycles(self.graph)
+
+    @cached_property
+    def resources(self) -> Resources:
+        """Estimated, see `cost.resources`."""
+        return graph_resources(self.graph)
+
+    def projects(self) -> dict[str, str]:
+        """Path -> text of everything that is emitted."""
+        cpp = hls.emit(self.graph, self.board.part, self.board.clock_hz)
+        return {f"{HLS}/{path}": text for path, text in cpp.items()} | rtl.emit(self.graph)
+
+    def digest(self) -> str:
+        """SHA-256 of what is emitted, as 64 hexadecimal digits."""
+        sha = hashlib.sha256()
+        for path, text in sorted(self.projects().items()):
+            content = text.encode()
+            sha.update(f"{path} {len(content)};".encode() + content)
+        return sha.hexdigest()
+
+    def save(self, folder: Path) -> None:
+        """Write the host's program, the graph, and the projects into an existing folder."""
+        self.host.save(folder)
+        text, arrays = to_text(self.graph)
+        (folder / GRAPH).write_text(text)
+        np.savez_compressed(folder / ARRAYS, **arrays, **{IMAGE: self.image})
+        (folder / DESCRIPTION).write_text(json.dumps(self.description(), indent=2) + "\n")
+        for path, content in self.projects().items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_text(content)
+        (folder / VECTORS).mkdir(parents=True, exist_ok=True)
+        given, expected = self.vectors([self.image])  # after the host was saved: running it leaves traces
+        given.tofile(folder / VECTORS / "input.bin")
+        expected.tofile(folder / VECTORS / "expected.bin")
+
+    def description(self) -> dict:
+        """What `load_fpga_program` needs besides the graph, and what a reader may want to know; JSON-able."""
+        return {
+            "board": self.board.name,
+            "clock_hz": self.board.clock_hz,
+            "layers": dict(self.layers),
+            "remarks": list(self.remarks),
+            "interval_cycles": self.schedule.interval_cycles,
+            "latency_cycles": self.latency_cycles,
+            "estimated_resources": dataclasses.asdict(self.resources),
+            "digest": self.digest(),
+        }
+
+    def sizes(self) -> None:
+        """No container of weights: they are in the design."""
+
+
+def is_fpga_program(folder: Path) -> bool:
+    """Whether a folder holds what `FpgaProgram.save` writes."""
+    return (folder / DESCRIPTION).is_file()
+
+
+def load_fpga_program(folder: Path) -> FpgaProgram:
+    """The program that `FpgaProgram.save` wrote into a folder; CorruptArtifactError if it cannot be loaded."""
+    host = load_program(folder)
+    try:
+        data = json.loads((folder / DESCRIPTION).read_text())
+        with np.load(folder / ARRAYS) as file:
+            arrays = dict(file)
+        graph = from_text((folder / GRAPH).read_text(), arrays)
+        board = dataclasses.replace(BY_NAME[data["board"]], clock_hz=data["clock_hz"])
+        return FpgaProgram(host, graph, board, data["layers"], arrays[IMAGE], tuple(data["remarks"]))
+    except (OSError, ValueError, KeyError) as error:
+        raise CorruptArtifactError(f"{folder}: cannot be loaded ({str(error).splitlines()[0]})") from None
+
+
+def sums(stage: Convolution, x: np.ndarray) -> np.ndarray:
     """The int32 sums of a convolution, [H, W, C_out], of x uint8 [H, W, C_in]."""
     top, left, bottom, right = stage.padding
     centred = x.astype(np.int64) - stage.arithmetic.x_zero
