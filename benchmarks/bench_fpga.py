@@ -131,7 +131,9 @@ def _counted(folder: Path, module: str, apart: tuple[str, ...] = ()) -> CellCoun
 
 def table(found: dict) -> Table:
     """Ours beside the bar and the published design."""
-    shown = Table("", "Espalier", "bar", "fpgaConvNet, MLPerf Tiny v1.1", title="ResNet-8, CIFAR-10, int8 on an XC7Z020")
+    shown = Table(
+        "", "Espalier", "bar", "fpgaConvNet, MLPerf Tiny v1.1", title="ResNet-8, CIFAR-10, int8 on an XC7Z020"
+    )
     shown.add_row("cycles between images", f"{found['interval_cycles']:,}", f"{found['interval_bar']:,}", "58,800")
     shown.add_row("latency, cycles", f"{found['latency_cycles']:,}", "", "")
     shown.add_row("images bit-exact", f"{found['images_bit_exact']} of {found['images']}", "all", "")

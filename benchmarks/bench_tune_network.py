@@ -1,8 +1,8 @@
 """Is a whole network tuned within a minute, and what does it gain?
 
 ResNet-18 at batch 1 in float32, tuned without records, from the package's cost model, on two threads until the budget
-is spent or little is left to gain; the bar is 60 seconds, reading the network's tasks included. Then the programs of the
-rule and of the records run by turns.
+is spent or little is left to gain; the bar is 60 seconds, reading the network's tasks included. Then the programs of
+the rule and of the records run by turns.
 
     python benchmarks/bench_tune_network.py [--network ResNet-18] [--threads 2] [--budget 50s] [--model pretrained]
 """

@@ -14,7 +14,7 @@ from ..cpu import generate as cpu
 from .folding import Design, fold
 from .from_relax import Streamed, streamed
 from .host import with_outputs
-from .program import FpgaProgram, vectors
+from .program import FpgaProgram
 
 
 def generate(mod: tvm.IRModule, target: Target, lower: bool = True, times: KernelTimes | None = None) -> FpgaProgram:
@@ -27,8 +27,7 @@ def generate(mod: tvm.IRModule, target: Target, lower: bool = True, times: Kerne
     cut = streamed(mod)
     design = fold(cut.network, board, frames_per_s(target))
     host = cpu.generate(with_outputs(mod, cut.seen), cpu_target({"kind": "llvm"}), lower, times)
-    example = vectors(host, design.graph, [_image(cut)])
-    return FpgaProgram(host, design.graph, board, cut.network.layers, example, _remarks(design, board))
+    return FpgaProgram(host, design.graph, board, cut.network.layers, _image(cut), _remarks(design, board))
 
 
 def _image(cut: Streamed) -> np.ndarray:

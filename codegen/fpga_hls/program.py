@@ -25,7 +25,7 @@ from .timing import Schedule, latency_cycles, schedule
 
 DESCRIPTION, GRAPH, ARRAYS = "accelerator.json", "graph.json", "graph.npz"
 HLS, VECTORS = "hls", "hls/vectors"
-EXAMPLE_IN, EXAMPLE_OUT = "example.input", "example.expected"
+IMAGE = "image"
 STREAMS = 2
 """Of the host program's outputs, the last ones: the accelerator's input and output; of one that gives sums, what its
 last stage reads."""
@@ -35,7 +35,7 @@ last stage reads."""
 class FpgaProgram:
     """host: the integer network for a CPU, which also gives the accelerator's input and output.
 
-    layers: stage -> layer of the model. example: what `vectors` gives for some image, for the project's own tests.
+    layers: stage -> layer of the model. image: an input of the host's program, for the project's own tests.
     remarks: for the artifact's report.
     """
 
@@ -43,7 +43,7 @@ class FpgaProgram:
     graph: StreamGraph
     board: Board
     layers: Mapping[str, str]
-    example: tuple[np.ndarray, np.ndarray]
+    image: np.ndarray
     remarks: tuple[str, ...] = ()
 
     def run(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
@@ -52,7 +52,12 @@ class FpgaProgram:
 
     def vectors(self, inputs: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """(input, output) of the accelerator for one image: uint8 and uint8 or int32, [H, W, C] each."""
-        return vectors(self.host, self.graph, inputs)
+        first, last = self.host.run(inputs)[-STREAMS:]
+        given = _stream_order(first, self.graph.input.shape)
+        if self.graph.output.bits == 8:
+            return given, _stream_order(last, self.graph.output.shape)
+        stage = self.graph.stage(self.graph.output.source)
+        return given, sums(stage, _stream_order(last, stage.in_shape))
 
     @cached_property
     def schedule(self) -> Schedule:
@@ -87,13 +92,13 @@ class FpgaProgram:
         self.host.save(folder)
         text, arrays = to_text(self.graph)
         (folder / GRAPH).write_text(text)
-        given, expected = self.example
-        np.savez_compressed(folder / ARRAYS, **arrays, **{EXAMPLE_IN: given, EXAMPLE_OUT: expected})
+        np.savez_compressed(folder / ARRAYS, **arrays, **{IMAGE: self.image})
         (folder / DESCRIPTION).write_text(json.dumps(self.description(), indent=2) + "\n")
         for path, content in self.projects().items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_text(content)
         (folder / VECTORS).mkdir(parents=True, exist_ok=True)
+        given, expected = self.vectors([self.image])  # after the host was saved: running it leaves traces
         given.tofile(folder / VECTORS / "input.bin")
         expected.tofile(folder / VECTORS / "expected.bin")
 
@@ -122,21 +127,10 @@ def load_fpga_program(folder: Path) -> FpgaProgram:
         with np.load(folder / ARRAYS) as file:
             arrays = dict(file)
         graph = from_text((folder / GRAPH).read_text(), arrays)
-        example = arrays[EXAMPLE_IN], arrays[EXAMPLE_OUT]
         board = dataclasses.replace(BY_NAME[data["board"]], clock_hz=data["clock_hz"])
-        return FpgaProgram(host, graph, board, data["layers"], example, tuple(data["remarks"]))
+        return FpgaProgram(host, graph, board, data["layers"], arrays[IMAGE], tuple(data["remarks"]))
     except (OSError, ValueError, KeyError) as error:
         raise CorruptArtifactError(f"{folder}: cannot be loaded ({str(error).splitlines()[0]})") from None
-
-
-def vectors(host: CpuProgram, graph: StreamGraph, inputs: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """As `FpgaProgram.vectors`."""
-    first, last = host.run(inputs)[-STREAMS:]
-    given = _stream_order(first, graph.input.shape)
-    if graph.output.bits == 8:
-        return given, _stream_order(last, graph.output.shape)
-    stage = graph.stage(graph.output.source)
-    return given, sums(stage, _stream_order(last, stage.in_shape))
 
 
 def sums(stage: Convolution, x: np.ndarray) -> np.ndarray:

@@ -12,15 +12,17 @@ TEMPLATES = Path(__file__).parents[1] / "templates" / "rtl"
 TOP, BENCH = "accelerator", "bench"
 
 
-def emit(graph: StreamGraph) -> dict[str, str]:
+def emit(graph: StreamGraph, packs: bool = True) -> dict[str, str]:
     """Path in the project -> text.
+
+    packs: whether a DSP block holds two products with one input, as a DSP48 can and an ECP5's 18 x 18 bits cannot.
 
     rtl/: the templates, a module for each stage and the top module; the tables of constants lie beside them, and tools
     that read them run there. bench.sv: the test bench of this graph.
     """
     files = {f"rtl/{path.name}": path.read_text() for path in sorted(TEMPLATES.glob("*.sv"))}
     for stage in graph.stages:
-        module = module_of(stage)
+        module = module_of(stage, packs)
         files[f"rtl/{stage_module(stage)}.sv"] = _lines(_stage(graph, stage, module))
         files |= {f"rtl/{name}": text for name, text in module.tables.items()}
     files[f"rtl/{TOP}.sv"] = _lines(_top(graph))
@@ -128,14 +130,16 @@ def _instance(graph: StreamGraph, stage: Stage) -> Iterator[str]:
     for edges, port, side in ((graph.into(stage), "in", "get"), (graph.out_of(stage), "out", "put")):
         for edge in edges:
             own = edge.sink_port if port == "in" else edge.source_port
-            connections += [f".{port}_{own}_{signal}({edge.name}_{side}_{signal})" for signal in ("valid", "ready", "data")]
+            connections += [
+                f".{port}_{own}_{signal}({edge.name}_{side}_{signal})" for signal in ("valid", "ready", "data")
+            ]
     yield ",\n".join(f"      {one}" for one in connections)
     yield "  );"
 
 
 def _edges_of_the_design(graph: StreamGraph) -> Iterator[str]:
     first, last = graph.input, graph.output
-    given, width = first.lanes * first.bits, last.lanes * last.bits
+    given = first.lanes * first.bits
     yield f"  assign {first.name}_put_valid = s_axis_tvalid;"
     yield f"  assign s_axis_tready = {first.name}_put_ready;"
     yield f"  assign {first.name}_put_data = s_axis_tdata[{given - 1}:0];"

@@ -13,7 +13,12 @@ from ..graph import Adapter, Add, Convolution, Fork, MaxPool, MeanPool, Stage
 from ..weight_codes import code_bits, codes, ordered
 from .timing import line_buffer_rows, result_depth
 
-KINDS = {"dsp": 0, "lut": 1, "shift": 2, "focused": 3, "binary": 4}
+KINDS = {"dsp": 0, "lut": 1, "shift": 2, "focused": 1, "binary": 4}
+"""Of multiply_accumulate. Recentralised shifts are multiplied as the s8 levels that they are."""
+
+WHOLE = ("dsp", "focused")
+"""Stored as s8, whatever the code's bits."""
+
 WIDEST_T = 32
 
 
@@ -30,10 +35,10 @@ class Module:
     tables: dict[str, str] = field(default_factory=dict)
 
 
-def module_of(stage: Stage) -> Module:
-    """The template of a stage, filled."""
+def module_of(stage: Stage, packs: bool = True) -> Module:
+    """The template of a stage, filled; packs: see `emit`."""
     if isinstance(stage, Convolution):
-        return _convolution(stage)
+        return _convolution(stage, packs)
     if isinstance(stage, MaxPool):
         return Module("max_pool", _max_pool(stage))
     if isinstance(stage, MeanPool):
@@ -46,14 +51,14 @@ def module_of(stage: Stage) -> Module:
     return Module("stream_adapter", {"IN_LANES": stage.in_lanes, "OUT_LANES": stage.out_lanes, "BITS": stage.bits})
 
 
-def is_packed(stage: Convolution) -> bool:
+def is_packed(stage: Convolution, packs: bool = True) -> bool:
     """Whether two products share a DSP block."""
-    return stage.products.kind == "dsp" and not stage.is_depthwise and stage.folding.pe > 1
+    return packs and stage.products.kind == "dsp" and not stage.is_depthwise and stage.folding.pe > 1
 
 
 def stored_bits(stage: Convolution) -> int:
-    """Of a weight in the memory; DSP blocks take all 8."""
-    return 8 if stage.products.kind == "dsp" else code_bits(stage)
+    """Of a weight in the memory."""
+    return 8 if stage.products.kind in WHOLE else code_bits(stage)
 
 
 def sum_bits(stage: Convolution) -> int:
@@ -83,7 +88,7 @@ def window_parameters(stage: Convolution | MaxPool) -> dict[str, int]:
     }
 
 
-def _convolution(stage: Convolution) -> Module:
+def _convolution(stage: Convolution, packs: bool) -> Module:
     weights, constants = f"{stage.name}_weights.mem", f"{stage.name}_constants.mem"
     parameters = {
         **window_parameters(stage),
@@ -95,6 +100,7 @@ def _convolution(stage: Convolution) -> Module:
         "SIMD": stage.folding.simd,
         "PE": stage.folding.pe,
         "KIND": KINDS[stage.products.kind],
+        "PACK": int(packs),
         "WEIGHT_BITS": stored_bits(stage),
         "SUM_BITS": sum_bits(stage),
         "LANES": stage.out_lanes,
@@ -104,7 +110,9 @@ def _convolution(stage: Convolution) -> Module:
         "WEIGHTS": weights,
         "CONSTANTS": constants,
     }
-    return Module("convolution", parameters, {weights: _weight_table(stage), constants: _constant_table(stage)})
+    return Module(
+        "convolution", parameters, {weights: _weight_table(stage, packs), constants: _constant_table(stage, packs)}
+    )
 
 
 def _requantization(stage: Convolution) -> dict[str, int]:
@@ -156,7 +164,12 @@ def _limits(stage: Convolution) -> tuple[int, int]:
 
 
 def _max_pool(stage: MaxPool) -> dict[str, int]:
-    return {**window_parameters(stage), "CHANNELS": stage.in_shape[2], "LANES": stage.lanes, "FIFO_DEPTH": result_depth(stage)}
+    return {
+        **window_parameters(stage),
+        "CHANNELS": stage.in_shape[2],
+        "LANES": stage.lanes,
+        "FIFO_DEPTH": result_depth(stage),
+    }
 
 
 def _mean_pool(stage: MeanPool) -> dict[str, int]:
@@ -190,22 +203,23 @@ def _rounding(one) -> dict[str, int]:
     return {"SHIFT": one.shift, "ZERO": one.zero, "LOW": one.low, "HIGH": one.high}
 
 
-def _weight_table(stage: Convolution) -> str:
-    table = ordered(stage, codes(stage)).astype(np.int64)
+def _weight_table(stage: Convolution, packs: bool) -> str:
+    stored = stage.weights if stage.products.kind in WHOLE else codes(stage)
+    table = ordered(stage, stored).astype(np.int64)
     table = table.reshape(-1, *table.shape[2:])
-    if is_packed(stage):  # the lower weight of a pair is stored as weight + 128
+    if is_packed(stage, packs):  # the lower weight of a pair is stored as weight + 128
         table[:, : stage.folding.pe // 2 * 2 : 2] ^= 0x80
     return _hexadecimal(table.reshape(len(table), -1), [stored_bits(stage)] * math.prod(table.shape[1:]))
 
 
-def _constant_table(stage: Convolution) -> str:
+def _constant_table(stage: Convolution, packs: bool) -> str:
     """For each beat of the output, for each lane: multiplier, bias.
 
     The stage multiplies x, not x - x_zero, and the lower weights of pairs give each product 32768 too little.
     """
     weights = stage.weights.reshape(len(stage.weights), -1).astype(np.int64)
     bias = stage.bias.astype(np.int64) - stage.arithmetic.x_zero * weights.sum(1)
-    if is_packed(stage):
+    if is_packed(stage, packs):
         place = np.arange(len(weights)) % stage.folding.pe
         bias += np.where((place % 2 == 0) & (place + 1 < stage.folding.pe), weights.shape[1] << 15, 0)
     multiplier = np.zeros_like(bias) if stage.multiplier is None else stage.multiplier.astype(np.int64)

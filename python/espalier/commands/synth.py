@@ -43,6 +43,7 @@ def _yosys(folder: Path, program, stage: str | None, per_stage: bool, limit_s: f
         raise InvalidInputError(
             f"--tool yosys: counts cells of AMD's parts, not of {program.board.name}; use nextpnr-ecp5"
         )
+    yosys.find_yosys()  # before anything is written
     if per_stage:
         parts = yosys.synthesize_stages(folder, family, limit_s=limit_s)
         counts = {

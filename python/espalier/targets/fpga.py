@@ -9,7 +9,7 @@ from tvm.target import Target
 
 from espalier.core.errors import UnsupportedTargetError
 
-from .boards import BOARDS, BY_NAME, KIND, PREFIX, Board, tag_options
+from .boards import BOARDS, BY_NAME, PREFIX, Board, tag_options
 
 FRAMES_PER_S, CLOCK_HZ = "feature.frames_per_s", "feature.clock_hz"
 OPTIONS = (FRAMES_PER_S, CLOCK_HZ)

@@ -31,7 +31,9 @@ def every_product():
     name = one.conv(name, 4, stride=(1, 2), folding=Folding(3, 4, 9), products=Products("lut", 5))
     name = one.conv(name, 8, kernel=(1, 1), folding=Folding(4, 8), products=Products("shift", 4))
     name = one.conv(name, 8, kind="depthwise", folding=Folding(2, 2, 3), products=Products("lut", 8))
-    return one.graph(one.conv(name, 4, kernel=(1, 1), folding=Folding(8, 2), products=Products("binary", 1)), depth=4)
+    name = one.conv(name, 4, kernel=(1, 1), folding=Folding(8, 2), products=Products("binary", 1))
+    focused = Products("focused", 5, ((-20, 2), (9, 1)))
+    return one.graph(one.conv(name, 4, kernel=(1, 3), folding=Folding(2, 4), products=focused), depth=4)
 
 
 def written(graph, folder):
@@ -44,7 +46,9 @@ def written(graph, folder):
 def simulated(graph, program, frames=2, stalls=0):
     """The simulation of random images; asserts that it gives the oracle's numbers."""
     x = np.random.default_rng(1).integers(0, 256, (frames, *graph.input.shape)).astype(np.uint8)
-    found = program.run([beats_of(image, graph.input.lanes) for image in x], data_bits(graph.input), stalls, patience=3000, limit_s=300)
+    found = program.run(
+        [beats_of(image, graph.input.lanes) for image in x], data_bits(graph.input), stalls, patience=3000, limit_s=300
+    )
     out = graph.output
     y = np.stack([tensor_of(beats, out.shape, out.lanes, out.bits) for beats in found.outputs])
     np.testing.assert_array_equal(y, meaning(graph, x))

@@ -22,6 +22,7 @@ module convolution #(
     parameter int SIMD = 1,
     parameter int PE = 2,
     parameter int KIND = 0,
+    parameter bit PACK = 1,
     parameter int WEIGHT_BITS = 8,
     parameter int SUM_BITS = 24,
     parameter int LANES = 1,
@@ -63,10 +64,10 @@ module convolution #(
   localparam int Depth = Groups * (KERNEL_H * KERNEL_W / TAPS) * (DEPTHWISE ? 1 : Words);
   localparam int Beats = PE / LANES;
   localparam int CreditBits = $clog2(FIFO_DEPTH + 1);
-  localparam bit Packed = KIND == 0 && !DEPTHWISE && PE > 1;
+  localparam bit Packed = KIND == 0 && PACK && !DEPTHWISE && PE > 1;
 
   logic [CreditBits-1:0] credit;  // beats of the output FIFO that no group has claimed
-  logic room, residual_here, start, take, result_valid, done, window_valid, window_first, window_last;
+  logic credit_here, popped, room, residual_here, start, take, result_valid, done, window_valid, window_first, window_last;
   logic [(Depth > 1 ? $clog2(Depth) : 1)-1:0] index;
   logic [TAPS*InLanes*8-1:0] window;
   logic [PE*Terms*WEIGHT_BITS-1:0] weights;
@@ -75,10 +76,16 @@ module convolution #(
   logic [LANES*8-1:0] residual;
   logic [LANES*OUT_BITS-1:0] result;
 
-  assign room = credit >= CreditBits'(Beats) && residual_here;
+  assign popped = y_valid && y_ready;
+  assign room = credit_here && residual_here;
   always_ff @(posedge clk)
-    if (rst) credit <= CreditBits'(FIFO_DEPTH);
-    else credit <= credit - (start ? CreditBits'(Beats) : '0) + CreditBits'(y_valid && y_ready);
+    if (rst) begin
+      credit <= CreditBits'(FIFO_DEPTH);
+      credit_here <= 1'b0;
+    end else begin
+      credit <= credit - (start ? CreditBits'(Beats) : '0) + CreditBits'(popped);
+      credit_here <= credit + CreditBits'(popped) >= (start ? CreditBits'(2 * Beats) : CreditBits'(Beats));
+    end
 
   window_reader #(
       .HEIGHT(HEIGHT),
@@ -125,6 +132,7 @@ module convolution #(
 
   multiply_accumulate #(
       .KIND(KIND),
+      .PACK(PACK),
       .PE(PE),
       .TAPS(TAPS),
       .LANES(InLanes),
@@ -181,11 +189,16 @@ module convolution #(
   generate
     if (HAS_RESIDUAL) begin : g_residual
       logic [CreditBits-1:0] here, level;  // beats of the residual that no group has claimed, and all
-      logic waits, unused;
+      logic came, waits, unused;
+      assign came = residual_valid && residual_ready;
       always_ff @(posedge clk)
-        if (rst) here <= '0;
-        else here <= here - (start ? CreditBits'(Beats) : '0) + CreditBits'(residual_valid && residual_ready);
-      assign residual_here = here >= CreditBits'(Beats);
+        if (rst) begin
+          here <= '0;
+          residual_here <= 1'b0;
+        end else begin
+          here <= here - (start ? CreditBits'(Beats) : '0) + CreditBits'(came);
+          residual_here <= here + CreditBits'(came) >= (start ? CreditBits'(2 * Beats) : CreditBits'(Beats));
+        end
       stream_fifo #(
           .WIDTH(LANES * 8),
           .DEPTH(FIFO_DEPTH)

@@ -1,11 +1,12 @@
 // PE sums of products, each over TAPS * LANES products a cycle (of OWN_LANE over TAPS: sum p then reads lane p only).
 //
-// KIND 0: products in DSP blocks, two in one for the sums 2j and 2j+1. The even sums come out 32768 too small for each
+// KIND 0: products in DSP blocks, with PACK two in one for the sums 2j and 2j+1. The even sums come out 32768 too small for each
 // product, and 128 times the sum of all x too large: x_sum is that sum. KIND 1: products in look-up tables. KIND 2:
 // shifts, KIND 4: signs. The weight of sum p, tap t, lane l stands at ((p * TAPS + t) * LANES + l) * WEIGHT_BITS (OWN_LANE:
 // (p * TAPS + t) * WEIGHT_BITS). `done` marks the cycle in which `sums` holds those of a group.
 module multiply_accumulate #(
     parameter int KIND = 0,
+    parameter bit PACK = 1,
     parameter int PE = 2,
     parameter int TAPS = 1,
     parameter int LANES = 2,
@@ -25,7 +26,7 @@ module multiply_accumulate #(
     output logic [PE*SUM_BITS-1:0] sums,
     output logic [SUM_BITS-1:0] x_sum
 );
-  localparam bit Packed = KIND == 0 && !OWN_LANE && PE > 1;
+  localparam bit Packed = KIND == 0 && PACK && !OWN_LANE && PE > 1;
   localparam int Levels = $clog2(Terms);
   localparam int ProductBits = KIND == 2 ? 15 : WEIGHT_BITS + 8;
   localparam int Delay = 2 + Levels;

@@ -58,11 +58,10 @@ module window_reader #(
   logic [(WORDS > 1 ? $clog2(WORDS) : 1)-1:0] write_word;
   // Rows are numbered on and on over all images, modulo 2^RowBits: those that are complete, and the oldest that the
   // reads need, as it is, and when the reads that were counted before are done.
-  logic signed [RowBits-1:0] complete, oldest, oldest_1, oldest_2, oldest_3, occupied;
+  logic signed [RowBits-1:0] complete, oldest, oldest_1, oldest_2, occupied;
   logic write, ends_pixel, ends_row;
 
-  assign occupied = complete - oldest_3;  // negative: rows that no window reads
-  assign in_ready = occupied < RowBits'(ROWS);
+  assign occupied = complete - oldest_2;  // negative: rows that no window reads
   assign write = in_valid && in_ready;
   assign ends_pixel = write && 32'(write_word) == WORDS - 1;
   assign ends_row = ends_pixel && 32'(write_column) == WIDTH - 1;
@@ -73,9 +72,11 @@ module window_reader #(
       write_column <= '0;
       write_word <= '0;
       complete <= '0;
-      {oldest_1, oldest_2, oldest_3} <= '0;
+      {oldest_1, oldest_2} <= '0;
+      in_ready <= 1'b0;
     end else begin
-      {oldest_1, oldest_2, oldest_3} <= {oldest, oldest_1, oldest_2};
+      {oldest_1, oldest_2} <= {oldest, oldest_1};
+      in_ready <= ends_row ? occupied < RowBits'(ROWS - 1) : occupied < RowBits'(ROWS);
       if (ends_row) complete <= complete + 1'b1;
       if (write) write_address <= 32'(write_address) == Words - 1 ? '0 : write_address + 1'b1;
       if (write) write_word <= ends_pixel ? '0 : write_word + 1'b1;
@@ -89,12 +90,13 @@ module window_reader #(
   logic [(OUT_WIDTH > 1 ? $clog2(OUT_WIDTH) : 1)-1:0] out_column;
   logic [(KERNEL_H > 1 ? $clog2(KERNEL_H) : 1)-1:0] kernel_row;
   logic [(KERNEL_W > 1 ? $clog2(KERNEL_W) : 1)-1:0] kernel_column;
-  logic signed [RowBits-1:0] top, needed, missing;
+  logic signed [RowBits-1:0] top, needed, missing, missing_next;  // rows that this and the next row of windows lack
   logic signed [ColumnBits-1:0] left;
   logic [ColumnBits-1:0] last_column;  // of the window; beyond the image it is never there before the row is complete
   logic [AddressBits-1:0] column_base, kernel_column_words;
   logic [AddressBits-1:0] row_base[KERNEL_H];
   logic [IndexBits-1:0] counted, index_1, index_2, index_3;
+  logic all_rows, all_but_one;  // those that the window needs are complete
   logic at_start, ready, count, last_word, last_step, last_group, last_out_column, last_out_row, last_kernel_column;
   logic ends_window, ends_out_row;
 
@@ -104,8 +106,7 @@ module window_reader #(
   assign last_out_column = 32'(out_column) == OUT_WIDTH - 1;
   assign last_kernel_column = TAPS != 1 || 32'(kernel_column) == KERNEL_W - 1;
   assign at_start = word == '0 && step == '0;
-  assign missing = needed - complete;  // rows
-  assign ready = filled && (missing <= 0 || (missing == 1 && write_column > last_column));
+  assign ready = all_rows || (all_but_one && write_column > last_column);
   assign start = at_start && room && (group != '0 || ready);
   assign count = start || !at_start;
   assign ends_window = count && last_word && last_step && last_group;
@@ -127,6 +128,7 @@ module window_reader #(
       far_image <= '0;
       fill <= '0;
       oldest <= '0;
+      needed <= RowBits'(1);
     end else if (advance) begin
       fill <= {fill[0], 1'b1};
       if (32'(far_row) == OUT_HEIGHT - 1) begin
@@ -178,6 +180,20 @@ module window_reader #(
         last_column <= last_out_column ? ColumnBits'(KERNEL_W - PAD_LEFT - 1) : last_column + ColumnBits'(STRIDE_W);
         column_base <= last_out_column ? -(AddressBits'(PAD_LEFT * WORDS)) : column_base + AddressBits'(STRIDE_W * WORDS);
       end
+    end
+
+  assign missing = needed - complete;
+  assign missing_next = near_needed - complete;
+  always_ff @(posedge clk)
+    if (rst || !filled) begin
+      all_rows <= 1'b0;
+      all_but_one <= 1'b0;
+    end else if (ends_out_row) begin
+      all_rows <= ends_row ? missing_next <= 1 : missing_next <= 0;
+      all_but_one <= ends_row ? missing_next == 2 : missing_next == 1;
+    end else begin
+      all_rows <= ends_row ? missing <= 1 : missing <= 0;
+      all_but_one <= ends_row ? missing == 2 : missing == 1;
     end
 
   // Where each row of the window begins in the ring.

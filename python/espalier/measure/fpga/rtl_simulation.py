@@ -103,7 +103,13 @@ class RtlProgram:
         with tempfile.TemporaryDirectory(prefix="espalier-") as scratch:
             given, came = Path(scratch) / "in.hex", Path(scratch) / "out.hex"
             given.write_text(text + "\n")
-            words = [f"+input={given}", f"+output={came}", f"+frames={len(frames)}", f"+stalls={stalls}", f"+patience={patience}"]
+            words = [
+                f"+input={given}",
+                f"+output={came}",
+                f"+frames={len(frames)}",
+                f"+stalls={stalls}",
+                f"+patience={patience}",
+            ]
             said = run_tool([*self.command, *words], self.folder, self.log, limit_s)
             beats = [int(line, 16) for line in came.read_text().split()]
         return read_log(said, beats, len(frames), self.log)
@@ -116,7 +122,19 @@ def build_rtl(folder: Path, limit_s: float = 1200) -> RtlProgram:
     """
     rtl, build = _folders(folder)
     verilator, compiler = find_tool("verilator", INSTALL), find_tool("g++", INSTALL)
-    words = [verilator, *VERILATE, "--top-module", "bench", "--prefix", "Vbench", "--Mdir", build, "-y", rtl, rtl / "bench.sv"]
+    words = [
+        verilator,
+        *VERILATE,
+        "--top-module",
+        "bench",
+        "--prefix",
+        "Vbench",
+        "--Mdir",
+        build,
+        "-y",
+        rtl,
+        rtl / "bench.sv",
+    ]
     run_tool(words, rtl, build / "verilator.log", limit_s)
     include = _include_folder(verilator)
     parts = [*sorted(build.glob("Vbench*.cpp")), MAIN, *(include / name for name in RUNTIME)]
@@ -184,7 +202,9 @@ def _include_folder(verilator: str) -> Path:
         found = Path(verilator).resolve().parents[1] / folder
         if (found / "verilated.cpp").is_file():
             return found
-    raise SimulationError(f"verilator: got no verilated.cpp beside {verilator}, accepted is the package with its headers")
+    raise SimulationError(
+        f"verilator: got no verilated.cpp beside {verilator}, accepted is the package with its headers"
+    )
 
 
 def beats_of(tensor: np.ndarray, lanes: int) -> list[int]:

@@ -31,7 +31,9 @@ class RoutedDesign:
     label: str = LABEL
 
 
-def place_and_route(folder: Path, module: str, size: str = "85k", clock_hz: float = 120e6, seed: int = 1, limit_s: float = 3600) -> RoutedDesign:
+def place_and_route(
+    folder: Path, module: str, size: str = "85k", clock_hz: float = 120e6, seed: int = 1, limit_s: float = 3600
+) -> RoutedDesign:
     """A module of an emitted project on an ECP5.
 
     size: of the part. clock_hz: what the router aims at. Raises ToolNotFoundError, ToolFailedError, InvalidInputError.
@@ -50,7 +52,15 @@ def place_and_route(folder: Path, module: str, size: str = "85k", clock_hz: floa
     script.write_text("\n".join(lines) + "\n")
     run_tool([find_yosys(), "-q", f"../synthesis/{script.name}"], rtl, out / f"{module}.ecp5.log", limit_s)
     words = [router, f"--{size}", "--json", f"{module}.ecp5.json", "--report", f"{module}.route.json"]
-    words += ["--freq", f"{clock_hz / 1e6:g}", "--seed", str(seed), "--timing-allow-fail", "--lpf-allow-unconstrained", "-q"]
+    words += [
+        "--freq",
+        f"{clock_hz / 1e6:g}",
+        "--seed",
+        str(seed),
+        "--timing-allow-fail",
+        "--lpf-allow-unconstrained",
+        "-q",
+    ]
     run_tool(words, out, out / f"{module}.route.log", limit_s)
     return read_report((out / f"{module}.route.json").read_text(), seed)
 

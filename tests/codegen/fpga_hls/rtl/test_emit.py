@@ -31,7 +31,8 @@ def test_every_table_that_is_read_is_written():
 def test_a_line_of_a_table_holds_the_weights_of_a_cycle():
     stage = one_conv(2, 2, (3, 3), kernel=(1, 1), folding=Folding(2, 1)).stages[0]
     lines = module_of(stage).tables["conv0_weights.mem"].split()
-    assert [[int(line[2:], 16), int(line[:2], 16)] for line in lines] == (stage.weights[:, :, 0, 0] % 256).tolist()
+    expected = stage.weights[:, :, 0, 0].astype(int) % 256
+    assert [[int(line[2:], 16), int(line[:2], 16)] for line in lines] == expected.tolist()
 
 
 def test_the_lower_weight_of_a_pair_is_stored_above_zero():

@@ -1,0 +1,72 @@
+"""The command line for accelerators: compile, profile and synth on one small network."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from command_line import MANY, X, assert_refused, json_of, output_of
+from models import plain_net
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with a network, inputs, and what `espalier compile` made of them for a board and for this CPU."""
+    path = tmp_path_factory.mktemp("fpga")
+    onnx.save(plain_net(), path / "net.onnx")
+    np.save(path / "x.npy", X)
+    np.save(path / "x16.npy", MANY)
+    quantized = ("--weights", "uniform<8>", "--calibration", path / "x16.npy")
+    text = output_of("compile", path / "net.onnx", "-o", path / "out", "--target", "fpga_hls/pynq-z2", *quantized)
+    assert "pynq-z2, estimated: " in text
+    assert "frames a second at 100 MHz" in text
+    output_of("compile", path / "net.onnx", "-o", path / "cpu")
+    return path
+
+
+def test_what_is_compiled_can_be_profiled(folder):
+    found = json_of("profile", folder / "out")
+    assert (found["board"], found["simulated"], found["interval_cycles"]) == ("pynq-z2", "none", None)
+    assert found["frames_per_s"] == found["clock_hz"] / found["predicted_interval_cycles"]
+    assert "cycles a frame, latency" in output_of("profile", folder / "out")
+
+
+def test_what_is_compiled_runs_on_the_host(folder):
+    output_of("run", folder / "out", "--input", folder / "x.npy", "-o", folder / "y.npz")
+    with np.load(folder / "y.npz") as results:
+        assert [len(results[name]) for name in results.files] == [1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("profile", "out", "--simulate", "cosim"), ["simulate is 'cosim', accepted are hls, rtl"]),
+        (
+            ("profile", "cpu", "--simulate", "rtl"),
+            ["was compiled for a CPU, accepted are artifacts for fpga_hls/<board>"],
+        ),
+        (("synth", "cpu"), ["was compiled for a CPU"]),
+        (("synth", "out", "--tool", "quartus"), ["got 'quartus', accepted are yosys, nextpnr-ecp5, vitis"]),
+        (("synth", "out", "--stage", "nothing"), ["there is no 'nothing', accepted are", "conv0"]),
+    ],
+)
+def test_what_is_refused(arguments, words, folder):
+    command, name, *rest = arguments
+    assert_refused((command, folder / name, *rest), *words, kept=folder)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--target", "fpga_hls/nothing"), ["no board 'nothing', accepted are fpga_hls/pynq-z2"]),
+        (("--target", "fpga_hls/pynq-z2"), ["layer 'conv0': is in floating point", "--weights 'uniform<8>'"]),
+    ],
+)
+def test_targets_and_plans_that_are_refused(options, words, folder):
+    assert_refused(("compile", folder / "net.onnx", "-o", folder / "new", *options), *words, kept=folder)
+
+
+@pytest.mark.parametrize("tool", ["yosys", "vitis"])
+def test_a_missing_synthesizer_is_named(tool, folder, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert_refused(("synth", folder / "out", "--tool", tool), "is not installed; get it by", kept=folder)
