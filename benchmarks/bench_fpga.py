@@ -1,6 +1,6 @@
 """What does the accelerator of MLPerf Tiny's ResNet-8 (int8) do, and what does it cost on an XC7Z020?
 
-The network of the reference weights (benchmarks/convert_models_tiny.py) becomes SystemVerilog for a PYNQ-Z2. Simulated
+The network of the reference weights (bundled) becomes SystemVerilog for a PYNQ-Z2. Simulated
 by Verilator on CIFAR-10's test images, its answers must be those of the integer network, bit for bit; the interval
 between images and the latency are cycles of that simulation. Cells are counted by Yosys, stage by stage, and added up:
 post-synthesis, not placed. The bars: 40,000 cycles between images, 3 % above what the slowest stage's products take;
@@ -29,18 +29,18 @@ from support.records import FOLDER, write_record
 
 import espalier
 from espalier.codegen.fpga_hls.rtl.emit import data_bits, emit
+from espalier.frontend.bundled import integer_model_path
 from espalier.measure.fpga.rtl_simulation import beats_of, build_rtl, tensor_of
 from espalier.measure.synthesis.yosys import BENCHES, TOP, CellCounts, read_counts, synthesize, total
 from espalier.targets.boards import BY_NAME
 
-MODEL = REPOSITORY / "benchmarks" / "out" / "resnet8-int8.onnx"
 BOARD = "pynq-z2"
 PEER = {"interval_cycles": 58_800, "luts": 47_000, "dsps": 211, "top1": 86.0}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, default=MODEL)
+    parser.add_argument("--model", type=Path, default=integer_model_path())
     parser.add_argument("--images", type=int, default=20)
     parser.add_argument("--interval", type=int, default=40_000)
     parser.add_argument("--name", default="dense")
