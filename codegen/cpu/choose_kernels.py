@@ -74,16 +74,19 @@ def choose_kernels(
 
     families: what can compute a problem, with cycles; by default `candidates`, with predicted ones.
     """
-    return choose_with_changes(flow, isa, families)[0]
+    return _network(flow, isa, families).choose()[0]
 
 
 def choose_with_changes(
     flow: Dataflow, isa: Isa, families: Callable[[ConvProblem], list[Family]] | None = None
 ) -> tuple[dict[relax.Var, KernelChoice], int]:
     """As `choose_kernels`; and how many values of tensors change their layout on the way."""
-    network = _Network(flow, isa, families or (lambda problem: candidates(problem, isa)))
-    chosen, cycles = network.choose()
+    chosen, cycles = _network(flow, isa, families).choose()
     return chosen, round((cycles - sum(choice.family.cycles for choice in chosen.values())) / CHANGE_CYCLES)
+
+
+def _network(flow: Dataflow, isa: Isa, families: Callable[[ConvProblem], list[Family]] | None) -> _Network:
+    return _Network(flow, isa, families or (lambda problem: candidates(problem, isa)))
 
 
 def convolutions_of(flow: Dataflow, isa: Isa) -> dict[relax.Var, ConvProblem]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,11 +17,11 @@ values = st.lists(st.floats(-300, 300, width=32) | st.integers(-400, 400).map(la
 @given(level_sets, values)
 def test_nearest_and_ties_upwards(levels, values):
     levels, x = np.array(levels, np.int16), np.array(values, np.float32)
-    distances = np.abs(x[:, None].astype(np.float64) - levels[::-1])
-    expected = len(levels) - 1 - distances.argmin(axis=1)  # the first of the descending levels
-    np.testing.assert_array_equal(nearest_codes(x.copy(), levels), expected)
+    # exact distances: next to 1, a float64 does not see a value of 1e-38
+    expected = [min((abs(Fraction(float(one)) - int(level)), -int(level)) for level in levels) for one in x]
     found = nearest_levels(x.copy(), levels)
-    np.testing.assert_array_equal(np.abs(x - found.astype(np.float64)), distances.min(axis=1))
+    np.testing.assert_array_equal(found, [-level for _, level in expected])
+    np.testing.assert_array_equal(levels[nearest_codes(x.copy(), levels)], found)
 
 
 def test_what_is_beyond_takes_the_last():
