@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 
 import tvm
-from tvm import relax, tirx
+from tvm import tirx
 from tvm.target import Target
 
 from espalier.core import ir_names
@@ -16,6 +16,7 @@ from espalier.ir.dataflow import Dataflow, constant
 from espalier.ir.rewriting import remarks_of
 from espalier.targets.cpu import Isa, isa_of
 
+from ..phases import loops_phase, machine_phase
 from .lower import LowerOnCpu
 from .packing import recorded
 from .parameters import Parameters, lift_constants, parameters_of
@@ -99,31 +100,4 @@ def lowering_phase(isa, known: KnownTimes | None = None) -> list:
 
 def stock_phase(isa) -> list:
     """Whatever is still a function of ours or a stock operator to scheduled loops."""
-    return [
-        relax.transform.InlinePrivateFunctions(),
-        relax.transform.DecomposeOpsForInference(),
-        relax.transform.CanonicalizeBindings(),
-        relax.transform.LegalizeOps(),
-        relax.transform.AnnotateTIROpPattern(),
-        relax.transform.FoldConstant(),
-        relax.transform.FuseOps(),
-        relax.transform.FuseTIR(),
-        relax.transform.DeadCodeElimination(),
-        ScheduleStock(isa.lanes),
-    ]
-
-
-def machine_phase() -> list:
-    """Memory and calls of the virtual machine: TVM's order, less RewriteDataflowReshape (it refuses our kernels)."""
-    return [
-        relax.transform.ToNonDataflow(),
-        relax.transform.RemovePurityChecking(),
-        relax.transform.CallTIRRewrite(),
-        relax.transform.StaticPlanBlockMemory(),
-        relax.transform.LowerAllocTensor(),
-        relax.transform.KillAfterLastUse(),
-        relax.transform.LowerRuntimeBuiltin(),
-        relax.transform.ComputePrimValue(),
-        relax.transform.VMShapeLower(),
-        relax.transform.AttachGlobalSymbol(),
-    ]
+    return [*loops_phase(), ScheduleStock(isa.lanes)]

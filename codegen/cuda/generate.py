@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 
 import tvm
 import tvm_ffi
-from tvm import relax
 from tvm.s_tir import dlight
 from tvm.target import Target
 
@@ -17,6 +16,7 @@ from espalier.ir.dataflow import Dataflow
 from espalier.ir.rewriting import remarks_of
 from espalier.targets.gpu import Gpu, gpu_of
 
+from ..phases import loops_phase, machine_phase
 from .kernel_objects import fatbin_of, main_usage, static_libraries
 from .launches import KernelLaunch
 from .lower import LowerOnCuda
@@ -51,7 +51,7 @@ def generate(mod: tvm.IRModule, target: Target, lower: bool = True, compress: bo
     if libraries:
         mod = mod.with_attr(EXTERNAL, libraries)
     with _compiling_for(gpu.arch), with_graphs():
-        executable = tvm.compile(mod, target, relax_pipeline=tvm.transform.Sequential(machine_phase()))
+        executable = tvm.compile(mod, target, relax_pipeline=tvm.transform.Sequential(machine_phase(cuda_graph=True)))
     return CudaProgram(gpu.arch, executable, _with_usage(emitted, gpu), remarks, stock)
 
 
@@ -61,26 +61,11 @@ def lowered_on(mod: tvm.IRModule, gpu: Gpu, lower: bool = True) -> tuple[tvm.IRM
     return (LowerOnCuda(gpu, emitted)(mod) if lower else mod), emitted
 
 
-def stock_phase() -> list:
-    """Whatever is still a function of ours or a stock operator to loops."""
-    return [
-        relax.transform.InlinePrivateFunctions(),
-        relax.transform.DecomposeOpsForInference(),
-        relax.transform.CanonicalizeBindings(),
-        relax.transform.LegalizeOps(),
-        relax.transform.AnnotateTIROpPattern(),
-        relax.transform.FoldConstant(),
-        relax.transform.FuseOps(),
-        relax.transform.FuseTIR(),
-        relax.transform.DeadCodeElimination(),
-    ]
-
-
 def scheduled(mod: tvm.IRModule, target: Target) -> tvm.IRModule:
     """The module with every loop nest bound to threads, by TVM's rules."""
     rules = [dlight.gpu.Matmul, dlight.gpu.GEMV, dlight.gpu.Reduction, dlight.gpu.GeneralReduction, dlight.gpu.Fallback]
     with target:
-        mod = tvm.transform.Sequential(stock_phase())(mod)
+        mod = tvm.transform.Sequential(loops_phase())(mod)
         return dlight.ApplyDefaultSchedule(*(rule() for rule in rules))(mod)
 
 
@@ -88,26 +73,6 @@ def stock_calls(mod: tvm.IRModule) -> int:
     """How many calls of kernels that TVM scheduled main has."""
     calls = (Dataflow.of(mod).call_of(var, "relax.call_tir") for var in Dataflow.of(mod).values)
     return sum(call is not None for call in calls)
-
-
-def machine_phase(graph: bool = True) -> list:
-    """Memory and calls of the virtual machine: TVM's order.
-
-    graph: everything between the inputs and the outputs is captured as a CUDA graph in the first run and replayed.
-    """
-    return [
-        relax.transform.ToNonDataflow(),
-        relax.transform.RemovePurityChecking(),
-        relax.transform.CallTIRRewrite(),
-        relax.transform.StaticPlanBlockMemory(),
-        *([relax.transform.RewriteCUDAGraph()] if graph else []),
-        relax.transform.LowerAllocTensor(),
-        relax.transform.KillAfterLastUse(),
-        relax.transform.LowerRuntimeBuiltin(),
-        relax.transform.ComputePrimValue(),
-        relax.transform.VMShapeLower(),
-        relax.transform.AttachGlobalSymbol(),
-    ]
 
 
 def _with_usage(emitted: Emitted, gpu: Gpu) -> Sequence[KernelLaunch]:

@@ -15,8 +15,9 @@ import tvm_ffi
 from tvm import relax
 from tvm.target import Target
 
-from espalier.codegen.cuda.generate import lowered_on, machine_phase, stock_phase
+from espalier.codegen.cuda.generate import lowered_on
 from espalier.codegen.cuda.kernel_objects import TEMPLATES, Variant, include_folders
+from espalier.codegen.phases import loops_phase, machine_phase
 from espalier.targets.cpu import host_cpu
 
 FOLDER = Path(tempfile.gettempdir()) / f"espalier-emulated-{os.getuid()}"
@@ -70,8 +71,8 @@ def run_network(mod: tvm.IRModule, gpu, *inputs: np.ndarray) -> list[np.ndarray]
         tvm_ffi.register_global_func(variant.name, function_of(variant), override=True)
     target = Target({"kind": "llvm", "mcpu": host_cpu()})
     with target:
-        mod = tvm.transform.Sequential(stock_phase())(mod)
-    phases = tvm.transform.Sequential(machine_phase(graph=False))
+        mod = tvm.transform.Sequential(loops_phase())(mod)
+    phases = tvm.transform.Sequential(machine_phase())
     machine = relax.VirtualMachine(tvm.compile(mod, target, relax_pipeline=phases), tvm.cpu())
     results = machine["main"](*map(tvm.runtime.tensor, inputs))
     return [results.numpy()] if isinstance(results, tvm.runtime.Tensor) else [result.numpy() for result in results]

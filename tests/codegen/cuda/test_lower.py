@@ -10,7 +10,8 @@ from oracles.graphs import planned, specs
 from oracles.networks import NETWORKS
 from oracles.running import run_stock
 
-from espalier.codegen.cuda.generate import lowered_on, machine_phase, scheduled, with_graphs
+from espalier.codegen.cuda.generate import lowered_on, scheduled, with_graphs
+from espalier.codegen.phases import machine_phase
 from espalier.core.plan import Plan
 from espalier.ir.rewriting import remarks_of
 from espalier.targets.gpu import gpu_of_arch
@@ -63,7 +64,7 @@ def test_everything_between_input_and_output_is_one_graph():
     target = resolve_target("nvidia/nvidia-h100")
     mod = scheduled(mod, target)
     with target, with_graphs():
-        mod = tvm.transform.Sequential(machine_phase()[:5])(mod)
+        mod = tvm.transform.Sequential(machine_phase(cuda_graph=True)[:5])(mod)
     outside = mod["main"].script()
     (captured,) = (one.script() for gvar, one in mod.functions.items() if "cuda_graph_capture" in gvar.name_hint)
     assert captured.count('R.call_packed("espalier') == len(emitted.launches)
