@@ -194,7 +194,8 @@ def test_doctor(monkeypatch, tmp_path):
 
 
 def test_targets():
-    assert "llvm" in output_of("targets")
+    shown = output_of("targets")
+    assert all(name in shown for name in ("llvm", "sm_90a", "fpga_hls/pynq-z2"))
     (target,) = json_of("targets")["targets"]
     assert target["target"] == "llvm"
     assert target["float32_lanes"] >= 4

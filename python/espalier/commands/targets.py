@@ -8,6 +8,7 @@ import os
 import tvm
 
 from espalier.report import tables
+from espalier.targets.boards import BOARDS, PREFIX
 from espalier.targets.cpu import cpu_target, host_cpu, isa_of
 from espalier.targets.gpu import GPUS
 
@@ -30,9 +31,10 @@ def run() -> Outcome:
     row = [*list(here.values())[:-1], "yes"]
     other = """For another CPU: espalier compile --target '{"kind": "llvm", "mcpu": "znver4"}'"""
     gpus, present = [dataclasses.asdict(gpu) for gpu in GPUS], tvm.cuda(0).exist
-    data = {"targets": [here], "gpus": gpus, "gpu_is_present": present}
+    boards = [dataclasses.asdict(board) for board in BOARDS]
+    data = {"targets": [here], "gpus": gpus, "gpu_is_present": present, "boards": boards}
     note = f"This machine has {'a' if present else 'no'} GPU; compiling needs none, only nvcc."
-    return Outcome(data, (tables.plain_table(headings, [row]), other, _gpu_table(), note))
+    return Outcome(data, (tables.plain_table(headings, [row]), other, _gpu_table(), note, _board_table()))
 
 
 def _gpu_table():
@@ -50,4 +52,15 @@ def _gpu_table():
         )
         for gpu in GPUS
     ]
+    return tables.plain_table(headings, rows)
+
+
+def _board_table():
+    """The FPGA boards, and what fits on each."""
+    headings = ("target", "part", ">LUTs", ">DSPs", ">blocks of 36 kbit", ">MHz")
+    rows = []
+    for board in BOARDS:
+        have = board.resources
+        counts = (f"{count:.0f}" for count in (have.luts, have.dsps, have.bram_36k, board.clock_hz / 1e6))
+        rows.append((f"{PREFIX}/{board.name}", board.part, *counts))
     return tables.plain_table(headings, rows)
