@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+import contextlib
 import dataclasses
 import math
 from collections.abc import Iterator
@@ -66,17 +68,17 @@ class _Folder:
         least = self._least()
         most = max(max(one.interval for one in way) for table in self.tables.values() for way in table)
         intervals = sorted({least, most, *_intervals(least, most)})
-        low, high, best = 0, len(intervals) - 2, self._design(most)
-        if best is None:
+        if self._design(most) is None:
             raise self._too_small(most)
-        while low <= high:
-            middle = (low + high) // 2
-            found = self._design(intervals[middle])
-            if found is None:
-                low = middle + 1
-            else:
-                best, high = found, middle - 1
-        return self._finished(best)
+        first = bisect.bisect_left(intervals, True, key=lambda interval: self._design(interval) is not None)
+        return self._first_finished(intervals[first:])
+
+    def _first_finished(self, intervals: list[int]) -> Design:
+        """The first design that still fits with its FIFOs, which are only known in the end."""
+        for interval in intervals:
+            with contextlib.suppress(InfeasibleDesignError):
+                return self._finished(self._cheapest(interval))
+        return self._finished(self._cheapest(intervals[-1]))
 
     def smallest(self, frames_per_s: float) -> Design:
         """The cheapest design that is fast enough."""
@@ -132,7 +134,7 @@ class _Folder:
 
     def _beyond(self, total: Resources, interval: int) -> InfeasibleDesignError:
         names = total.beyond(self.limit)
-        lacks = ", ".join(f"{getattr(total, name):.0f} {name} of {getattr(self.limit, name):.0f}" for name in names)
+        lacks = ", ".join(f"{getattr(total, name):,g} {name} of {getattr(self.limit, name):,g}" for name in names)
         return InfeasibleDesignError(
             f"{self.board.name}: the design needs {lacks} at {interval} cycles a frame; accepted is a smaller network, "
             "narrower weights, fewer frames a second, or a larger board"

@@ -13,6 +13,7 @@ from models import ModelBuilder, depthwise_net, plain_net, residual_net
 from oracles import stream_graphs
 
 import espalier
+from espalier.codegen.fpga_hls.folding import _Folder as Folder
 from espalier.codegen.fpga_hls.graph import Convolution, Folding
 from espalier.codegen.fpga_hls.program import sums
 from espalier.core.errors import (
@@ -171,8 +172,22 @@ def test_a_frame_rate_makes_it_smaller(residual):
         built(residual_net(), target={**slow, "feature.frames_per_s": 1e8})
 
 
+def test_fifos_that_do_not_fit_make_it_slower(residual, monkeypatch):
+    """What FIFOs take is known when a design is finished; a slower one may still fit."""
+    finished, fastest = Folder._finished, residual.program.schedule.interval_cycles
+
+    def tight(self, graph):
+        design = finished(self, graph)
+        if design.interval_cycles <= fastest:
+            raise InfeasibleDesignError("its FIFOs do not fit")
+        return design
+
+    monkeypatch.setattr(Folder, "_finished", tight)
+    assert built(residual_net()).program.schedule.interval_cycles > fastest
+
+
 def test_a_part_that_is_too_small_is_refused_with_numbers():
-    with pytest.raises(InfeasibleDesignError, match=r"pynq-z2: the design needs \d+ bram_36k of 140"):
+    with pytest.raises(InfeasibleDesignError, match=r"pynq-z2: the design needs [\d,.]+ bram_36k of 140"):
         built(plain_net(channels=1024))
 
 
