@@ -29,8 +29,9 @@ def with_fifo_depths(graph: StreamGraph) -> StreamGraph:
 
 def check_depths(graph: StreamGraph) -> None:
     """Raise InfeasibleDesignError if a FIFO is shallower than the schedule needs: the graph might stop for good."""
+    high_water = schedule(graph).high_water
     for edge in graph.edges:
-        needed = schedule(graph).high_water[edge.name]
+        needed = high_water[edge.name]
         if edge.depth < needed:
             raise InfeasibleDesignError(
                 f"stream {edge.name}: its FIFO holds {edge.depth} beats and the schedule needs {needed}, so the design "

@@ -75,10 +75,11 @@ class _Folder:
 
     def _first_finished(self, intervals: list[int]) -> Design:
         """The first design that still fits with its FIFOs, which are only known in the end."""
-        for interval in intervals:
+        *faster, slowest = intervals
+        for interval in faster:
             with contextlib.suppress(InfeasibleDesignError):
                 return self._finished(self._cheapest(interval))
-        return self._finished(self._cheapest(intervals[-1]))
+        return self._finished(self._cheapest(slowest))
 
     def smallest(self, frames_per_s: float) -> Design:
         """The cheapest design that is fast enough."""

@@ -76,6 +76,10 @@ class FpgaProgram:
 
     def projects(self) -> dict[str, str]:
         """Path -> text of everything that is emitted."""
+        return dict(self._projects)
+
+    @cached_property
+    def _projects(self) -> dict[str, str]:
         cpp = hls.emit(self.graph, self.board.part, self.board.clock_hz)
         return {f"{HLS}/{path}": text for path, text in cpp.items()} | rtl.emit(self.graph)
 

@@ -3,6 +3,7 @@
 #define ESPALIER_MULTIPLY_H
 
 #include "dataflow.h"
+#include "next_word.h"
 #include "widths.h"
 
 namespace espalier {
@@ -70,13 +71,7 @@ void multiply(
         for (int group = 0; group < C::groups; ++group) {
             for (int cycle = 0; cycle < C::cycles; ++cycle) {
 #pragma HLS PIPELINE II = 1
-                window_word<C::taps, C::lanes> word;
-                if (C::is_depthwise || group == 0) {
-                    word = in.read();
-                    if (!C::is_depthwise) kept[cycle] = word;
-                } else {
-                    word = kept[cycle];
-                }
+                const window_word<C::taps, C::lanes> word = next_word<C>(in, kept, group, cycle);
                 for (int o = 0; o < C::pe; ++o) {
 #pragma HLS UNROLL
                     int32_t added = 0;

@@ -23,30 +23,17 @@ module add #(
     input logic y_ready,
     output logic [LANES*8-1:0] y_data
 );
-  localparam int FifoDepth = 16;
-  localparam int CreditBits = $clog2(FifoDepth + 1);
   localparam int ProductBits = 9 + FACTOR_BITS;
   localparam int SumBits = ProductBits + 1;
   localparam int RoundedBits = SHIFT == 0 ? SumBits : SumBits > SHIFT ? SumBits - SHIFT + 1 : 2;
   localparam int Delay = 8;
 
-  logic [CreditBits-1:0] credit, level;
-  logic [Delay-1:0] valid;
-  logic accept, always_ready, unused;
+  logic accept, has_room;
   logic [LANES*8-1:0] result;
 
-  assign accept = x_valid && other_valid && credit != '0;
-  assign x_ready = other_valid && credit != '0;
-  assign other_ready = x_valid && credit != '0;
-
-  always_ff @(posedge clk)
-    if (rst) begin
-      credit <= CreditBits'(FifoDepth);
-      valid <= '0;
-    end else begin
-      credit <= credit - CreditBits'(accept) + CreditBits'(y_valid && y_ready);
-      valid <= {valid[Delay-2:0], accept};
-    end
+  assign accept = x_valid && other_valid && has_room;
+  assign x_ready = other_valid && has_room;
+  assign other_ready = x_valid && has_room;
 
   generate
     for (genvar l = 0; l < LANES; l++) begin : g_lane
@@ -98,27 +85,25 @@ module add #(
     end
   endgenerate
 
-  stream_fifo #(
+  result_queue #(
       .WIDTH(LANES * 8),
-      .DEPTH(FifoDepth)
-  ) results (
+      .DELAY(Delay)
+  ) queue (
       .clk,
       .rst,
-      .in_valid(valid[Delay-1]),
-      .in_ready(always_ready),
-      .in_data(result),
-      .out_valid(y_valid),
-      .out_ready(y_ready),
-      .out_data(y_data),
-      .level
+      .start(accept),
+      .has_room,
+      .result,
+      .y_valid,
+      .y_ready,
+      .y_data
   );
-  assign unused = &{1'b0, always_ready, level};
 
   stage_statistics statistics (
       .clk,
       .rst,
       .busy(accept),
       .starved(!(x_valid && other_valid)),
-      .blocked(x_valid && other_valid && credit == '0)
+      .blocked(x_valid && other_valid && !has_room)
   );
 endmodule

@@ -25,32 +25,24 @@ module mean_pool #(
   localparam int Words = CHANNELS / LANES;
   localparam int WordBits = Words > 1 ? $clog2(Words) : 1;
   localparam int PixelBits = PIXELS > 1 ? $clog2(PIXELS) : 1;
-  localparam int FifoDepth = 16;
-  localparam int CreditBits = $clog2(FifoDepth + 1);
   localparam int ProductBits = SUM_BITS + FACTOR_BITS;
   localparam int RoundedBits = SHIFT == 0 ? ProductBits : ProductBits > SHIFT ? ProductBits - SHIFT + 1 : 2;
   localparam int Delay = 7;
 
   logic [WordBits-1:0] word;
   logic [PixelBits-1:0] pixel;
-  logic [CreditBits-1:0] credit, level;
-  logic [Delay-1:0] valid;
-  logic accept, last_pixel, always_ready, unused;
+  logic accept, last_pixel, has_room;
   logic [LANES*8-1:0] result;
 
   assign last_pixel = 32'(pixel) == PIXELS - 1;
-  assign x_ready = !last_pixel || credit != '0;
+  assign x_ready = !last_pixel || has_room;
   assign accept = x_valid && x_ready;
 
   always_ff @(posedge clk)
     if (rst) begin
       word <= '0;
       pixel <= '0;
-      credit <= CreditBits'(FifoDepth);
-      valid <= '0;
     end else begin
-      valid <= {valid[Delay-2:0], accept && last_pixel};
-      credit <= credit - CreditBits'(accept && last_pixel) + CreditBits'(y_valid && y_ready);
       if (accept) word <= 32'(word) == Words - 1 ? '0 : word + 1'b1;
       if (accept && 32'(word) == Words - 1) pixel <= last_pixel ? '0 : pixel + 1'b1;
     end
@@ -96,21 +88,19 @@ module mean_pool #(
     end
   endgenerate
 
-  stream_fifo #(
+  result_queue #(
       .WIDTH(LANES * 8),
-      .DEPTH(FifoDepth)
-  ) results (
+      .DELAY(Delay)
+  ) queue (
       .clk,
       .rst,
-      .in_valid(valid[Delay-1]),
-      .in_ready(always_ready),
-      .in_data(result),
-      .out_valid(y_valid),
-      .out_ready(y_ready),
-      .out_data(y_data),
-      .level
+      .start(accept && last_pixel),
+      .has_room,
+      .result,
+      .y_valid,
+      .y_ready,
+      .y_data
   );
-  assign unused = &{1'b0, always_ready, level};
 
   stage_statistics statistics (
       .clk,
