@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import tempfile
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 from support import data_folder
 from support.choices import binary_entropy, choices
-from support.records import FOLDER, write_record
+from support.records import merged_rows, write_record
 
 from espalier.training import cifar10
 from espalier.training.data import Images
@@ -72,8 +71,7 @@ def main() -> None:
 
 def recorded(epochs: int) -> dict[str, dict]:
     """The rows that an earlier run has recorded for this many epochs."""
-    path = FOLDER / "ablation.json"
-    rows = json.loads(path.read_text())["results"] if path.exists() else []
+    rows = merged_rows("ablation", [], ("row", "epochs"))
     return {row["row"]: row for row in rows if row["epochs"] == epochs}
 
 

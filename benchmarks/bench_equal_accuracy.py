@@ -30,7 +30,7 @@ from support.records import write_record
 
 import espalier
 from espalier.frontend.bundled import model_path
-from espalier.measure.compare import disturbed, interleave, summarise
+from espalier.measure.compare import calm_timings, disturbed
 from espalier.measure.peers import open_peer
 from espalier.training.exporting import export_float
 
@@ -38,7 +38,7 @@ NETWORK, INPUT, SHAPE = "mcifarnet", "image", (3, 32, 32)
 PEERS = (("onnxruntime", "float32"), ("openvino", "float32"), ("openvino", "bfloat16"))
 INTEGER_PEERS = ("onnxruntime", "openvino")
 BAR, MOST_LOST = 2.5, 1.0
-CALIBRATION_IMAGES, BATCH, ALL_IMAGES, ATTEMPTS = 500, 50, 10_000, 3
+CALIBRATION_IMAGES, BATCH, ALL_IMAGES = 500, 50, 10_000
 
 
 def main() -> None:
@@ -56,10 +56,7 @@ def main() -> None:
             rows[name] = {"top1": top1(compiled(BATCH), normalise(images), labels, BATCH)}
             single = compiled(1).program
             runs[name] = partial(single.machine["main"], tvm.runtime.tensor(normalise(images[:1])))
-        for _ in range(ATTEMPTS):
-            times = summarise(interleave(runs, options.rounds))
-            if not disturbed(times):
-                break
+        times = calm_timings(runs, options.rounds)
     for name, timing in times.items():
         rows.setdefault(name, {"top1": None})
         rows[name] |= {"latency_s": timing.median_s, "quartiles_s": [timing.quartile1_s, timing.quartile3_s]}

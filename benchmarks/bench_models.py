@@ -41,7 +41,7 @@ from support.records import write_record
 import espalier
 from espalier.core.plan import Plan
 from espalier.frontend.bundled import model_path
-from espalier.measure.compare import disturbed, interleave, summarise
+from espalier.measure.compare import calm_timings, disturbed
 from espalier.measure.peers import open_peer
 from espalier.measure.threads import set_threads
 from espalier.program_cache import OFF, VARIABLE
@@ -50,7 +50,6 @@ PEERS = ("onnxruntime", "openvino")
 ALL = (*NETWORKS, "M-CifarNet")
 GATED = {"ResNet-18": "sum", "M-CifarNet": "inner"}
 BFLOAT16 = ("ResNet-18",)
-ATTEMPTS = 3
 BAR, BFLOAT16_BAR, GATED_BAR = 1.03, 1.1, 3.0
 
 
@@ -83,10 +82,7 @@ def measure(name: str, threads: int, rounds: int) -> dict:
         builds = build_seconds(name, Path(folder)) if threads == 1 else None
         contenders = contenders_for(name, Path(folder), threads)
         direct, fast = (contenders[one]().numpy() for one in ("espalier direct", "espalier"))
-        for _ in range(ATTEMPTS):
-            timings = summarise(interleave(contenders, rounds, settle_s=0.05 if threads > 1 else 0.0))
-            if not disturbed(timings):
-                break
+        timings = calm_timings(contenders, rounds, settle_s=0.05 if threads > 1 else 0.0)
     peers = [label for label in timings if label in (*PEERS, "torch.compile")]
     best = min(peers, key=lambda label: timings[label].median_s)
     gated, ours_bfloat16 = timings.get("espalier d=0.5"), timings.get("espalier bfloat16")

@@ -25,7 +25,7 @@ from torch import nn
 
 import espalier
 from espalier.core.plan import Plan
-from espalier.measure.compare import disturbed, interleave, summarise
+from espalier.measure.compare import calm_timings, disturbed
 from espalier.measure.peers import open_peer
 from espalier.measure.threads import set_threads
 
@@ -39,7 +39,7 @@ PEERS = ("onnxruntime", "openvino")
 PLACEMENTS = {"ResNet-18": "sum", "ResNet-50": "sum", "MobileNet-V2": "sum"}
 """Of gates; "inner" for networks without sums."""
 BAR, GATED_BAR = 1.1, 2.0
-IMAGES, ATTEMPTS = 16, 3
+IMAGES = 16
 RECORD, KEYS = "models_int8", ("network", "threads")
 
 
@@ -65,10 +65,7 @@ def measure(name: str, threads: int, rounds: int) -> dict:
         contenders = peers(quantize(path, images[:, None], Path(folder) / "int8.onnx"), images[:1], threads)
         contenders |= ours(name, path, Path(folder) / "int8.onnx", images)
         theirs, ours_too = contenders["onnxruntime"]()[0], contenders["espalier"]().numpy()
-        for _ in range(ATTEMPTS):
-            timings = summarise(interleave(contenders, rounds, settle_s=0.05 if threads > 1 else 0.0))
-            if not disturbed(timings):
-                break
+        timings = calm_timings(contenders, rounds, settle_s=0.05 if threads > 1 else 0.0)
     best = min(PEERS, key=lambda label: timings[label].median_s)
     return {
         "network": name,

@@ -65,6 +65,20 @@ def test_spread_tells_a_disturbed_machine():
     assert compare.spread(Timing(0.0, 0.0, 0.0, 1)) == 0.0
 
 
+@pytest.mark.parametrize(("noisy", "runs"), [(0, 1), (1, 2), (9, 3)])
+def test_a_disturbed_comparison_is_repeated(monkeypatch, noisy, runs):
+    done = []
+
+    def interleaved(contenders, rounds, settle_s):
+        done.append((rounds, settle_s))
+        return {"f": [1.0, 1.0, 9.0, 9.0] if len(done) <= noisy else [1.0, 1.0, 1.0, 1.0]}
+
+    monkeypatch.setattr(compare, "interleave", interleaved)
+    timings = compare.calm_timings({"f": int}, rounds=4, settle_s=0.5)
+    assert done == [(4, 0.5)] * runs
+    assert bool(compare.disturbed(timings)) == (noisy == 9)
+
+
 def test_agreement_of_outputs():
     reference = np.float32([[1, 2, 3], [9, 8, 7]])
     same = Agreement.of(reference + np.float32(1e-6), reference)

@@ -41,6 +41,17 @@ def summarise(samples: Mapping[str, list[float]]) -> dict[str, Timing]:
     return {name: Timing.of(seconds) for name, seconds in samples.items()}
 
 
+def calm_timings(
+    contenders: Mapping[str, Callable[[], object]], rounds: int = 20, settle_s: float = 0.0, attempts: int = 3
+) -> dict[str, Timing]:
+    """What `interleave` measures, summarised; measured again, at most `attempts` times, if something disturbed it."""
+    for _ in range(attempts):
+        timings = summarise(interleave(contenders, rounds, settle_s=settle_s))
+        if not disturbed(timings):
+            break
+    return timings
+
+
 def spread(timing: Timing) -> float:
     """Distance between the quartiles as a share of the median."""
     return (timing.quartile3_s - timing.quartile1_s) / timing.median_s if timing.median_s else 0.0
