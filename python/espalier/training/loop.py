@@ -85,6 +85,9 @@ class Training:
         self.model = self._model(network, state)
         for one in filter(None, (self.model, self.teacher)):
             one.to(self.device, memory_format=torch.channels_last)
+        self.trained, self.taught = (
+            torch.compile(one) if one and recipe.compiled else one for one in (self.model, self.teacher)
+        )
         self.optimizer = _optimizer(self.model, recipe)
         self.done: list[Epoch] = []
         if state is not None:
@@ -115,7 +118,8 @@ class Training:
         gated = with_gates(network, recipe)
         if gated is not network and recipe.follow is not None and state is None:
             found = find_sites(network, recipe.plan, EXAMPLE)
-            start_gates(gated, found, self.train, recipe.follow, recipe.following)
+            with self._products():
+                start_gates(gated, found, self.train, recipe.follow, recipe.following)
         if recipe.pruning is not None:
             insert_masks(gated)
         if not recipe.is_quantized:
@@ -167,8 +171,8 @@ class Training:
         self.optimizer.zero_grad(set_to_none=True)
         with self._products():
             with torch.no_grad():
-                taught = self.teacher(images).float() if self.teacher else None
-            loss = self._loss(self.model(images).float(), taught, labels)
+                taught = self.taught(images).float() if self.taught else None
+            loss = self._loss(self.trained(images).float(), taught, labels)
         loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
         self.optimizer.step()

@@ -22,13 +22,16 @@ from torch.nn import functional
 from ..core.errors import InvalidInputError
 from ..core.plan import kept_groups
 from .data import Images
-from .gates import ChannelGate, gates_of
+from .gates import ChannelGate, gates_of, mean_magnitude
 from .layer_ends import LayerEnds
 from .reorder import reorder_channels
 from .sites import FoundSites
 
 SAMPLES = 4000
-BATCH = 500
+BATCH = 250
+ARRANGED = 1000
+"""Of the samples, how many an order of channels is judged by."""
+
 TEMPERATURE = 4.0
 """Softens the outputs of a network that is certain of its training images, whose gradients would otherwise vanish."""
 
@@ -64,7 +67,7 @@ def start_gates(
         raise InvalidInputError(f"following: got {', '.join(unknown)}, accepted are {', '.join(gates_of(model))}")
     worths = {name: one.worth for name, one in gather(model, images).items()}
     orders = {
-        name: torch.from_numpy(arranged(worths[name], gate.granularity, _kept(gate)))
+        name: torch.from_numpy(arranged(worths[name][:ARRANGED], gate.granularity, _kept(gate)))
         for name, gate in gates_of(model).items()
         if name in found.readers
     }
@@ -84,13 +87,13 @@ def gather(model: fx.GraphModule, images: Images) -> dict[str, Evidence]:
     for number, (x, labels) in enumerate(images.plain_batches(BATCH)):
         if number * BATCH >= count:
             break
-        functional.cross_entropy(model(x) / TEMPERATURE, labels, reduction="sum").backward()
-        for name, (source, pi) in seen.items():
-            features[name].append(source.detach().abs().mean((2, 3)).cpu().numpy())
-            worths[name].append(pi.grad.abs().cpu().numpy())
+        loss = functional.cross_entropy(model(x).float() / TEMPERATURE, labels, reduction="sum")
+        gradients = torch.autograd.grad(loss, [pi for _, pi in seen.values()])
+        for (name, (source, _)), gradient in zip(seen.items(), gradients):
+            features[name].append(mean_magnitude(source.detach()).cpu().numpy())
+            worths[name].append(gradient.abs().cpu().numpy())
     for hook in hooks:
         hook.remove()
-    model.zero_grad(set_to_none=True)
     return {name: Evidence(np.concatenate(features[name]), _shares(np.concatenate(worths[name]))) for name in gates}
 
 
@@ -143,7 +146,6 @@ def _won(sums: np.ndarray, kept: int) -> float:
 
 def _recorder(seen: dict, name: str):
     def record(_gate, inputs, outputs) -> None:
-        outputs[0].retain_grad()
         seen[name] = inputs[0], outputs[0]
 
     return record
