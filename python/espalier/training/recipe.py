@@ -194,9 +194,10 @@ RECIPES = {
             "mcifarnet",
             "models-cifar10/mcifarnet.pt",
             Plan(layers=HALF),
-            epochs=4,
-            learning_rate=0.02,
+            epochs=8,
+            learning_rate=0.03,
             distillation=0.7,
+            following=("conv6", "conv7"),
         ),
         *(
             Recipe(
