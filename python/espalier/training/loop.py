@@ -85,9 +85,8 @@ class Training:
         self.model = self._model(network, state)
         for one in filter(None, (self.model, self.teacher)):
             one.to(self.device, memory_format=torch.channels_last)
-        self.trained, self.taught = (
-            torch.compile(one) if one and recipe.compiled else one for one in (self.model, self.teacher)
-        )
+        faster = torch.compile if recipe.compiled else lambda network: network
+        self.trained, self.taught = faster(self.model), self.teacher and faster(self.teacher)
         self.optimizer = _optimizer(self.model, recipe)
         self.done: list[Epoch] = []
         if state is not None:
@@ -171,7 +170,7 @@ class Training:
         self.optimizer.zero_grad(set_to_none=True)
         with self._products():
             with torch.no_grad():
-                taught = self.taught(images).float() if self.taught else None
+                taught = None if self.taught is None else self.taught(images).float()
             loss = self._loss(self.trained(images).float(), taught, labels)
         loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
