@@ -7,7 +7,6 @@ holds the parameters, the optimizer and the number of epochs that are done, and 
 from __future__ import annotations
 
 import contextlib
-import copy
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +21,7 @@ from ..core.calibration import Range
 from ..core.errors import InvalidInputError, TrainingStoppedError
 from .checkpoint import load_checkpoint, save_checkpoint, save_weights, with_state
 from .data import Images, batches_of
-from .finished import EXAMPLE, drawn_network, starting_network, with_gates
+from .finished import EXAMPLE, drawn_network, starting_network, teaching_network, with_gates
 from .gates import mean_saliency, set_density
 from .integer_eval import IntegerNetwork
 from .narrow import narrow
@@ -81,7 +80,7 @@ class Training:
         path = self.output / CHECKPOINT
         state = load_checkpoint(path) if path.exists() else None
         network = starting_network(recipe, Path(start))
-        self.teacher = copy.deepcopy(network).eval() if recipe.distillation else None
+        self.teacher = teaching_network(recipe, Path(start), network)
         self.model = self._model(network, state)
         for one in filter(None, (self.model, self.teacher)):
             one.to(self.device, memory_format=torch.channels_last)
@@ -117,8 +116,7 @@ class Training:
         gated = with_gates(network, recipe)
         if gated is not network and recipe.follow is not None and state is None:
             found = find_sites(network, recipe.plan, EXAMPLE)
-            with self._products():
-                start_gates(gated, found, self.train, recipe.follow, recipe.following)
+            start_gates(gated, found, self.train, recipe.follow, recipe.following)
         if recipe.pruning is not None:
             insert_masks(gated)
         if not recipe.is_quantized:
@@ -136,8 +134,8 @@ class Training:
         recipe = self.recipe
         if recipe.is_gated:
             set_density(self.model, recipe.density(number))
-        if recipe.prunes(number):
-            update_masks(self.model, recipe.pruning)
+        if (threshold := recipe.threshold(number)) is not None:
+            update_masks(self.model, threshold)
         if recipe.incremental:
             settle(self.model, recipe.fixed_share(number))
         elif recipe.is_quantized and recipe.refits(number):
