@@ -63,8 +63,8 @@ def test_another_network_teaches(tmp_path):
     assert torch.equal(one.teacher.conv0.weight, torch.load(tmp_path / "teacher.pt")["conv0.weight"])
     alone = Training(dataclasses.replace(recipe, teacher=()), images(), images(6, seed=1), tmp_path, tmp_path / "alone")
     assert next(one.run()).loss != next(alone.run()).loss
+    other = dataclasses.replace(recipe, teacher=("mcifarnet-w50", "other.pt"))
     with pytest.raises(InvalidInputError, match="other.pt: cannot be read"):
-        other = dataclasses.replace(recipe, teacher=("mcifarnet-w50", "other.pt"))
         Training(other, images(), images(6, seed=1), tmp_path, tmp_path / "other")
 
 
