@@ -259,6 +259,16 @@ RECIPES = {
             incremental=INCREMENTS,
         ),
         Recipe(
+            "resnet20-focused",
+            "resnet20",
+            "models-cifar10/resnet20-12fca82f.th",
+            Plan(weights="focused<5>"),
+            epochs=3,
+            learning_rate=0.005,
+            weight_decay=1e-4,
+            distillation=0.7,
+        ),
+        Recipe(
             "resnet20-quantized",
             "resnet20",
             "resnet20-inner/weights.pt",
