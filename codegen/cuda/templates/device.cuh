@@ -24,6 +24,9 @@ using half_t = __half;
 DEVICE float to_float(half_t value) { return __half2float(value); }
 DEVICE half_t to_half(float value) { return __float2half_rn(value); }
 
+DEVICE float multiply_add(float a, float b, float c) { return __fmaf_rn(a, b, c); }
+DEVICE int bits_of(float value) { return __float_as_int(value); }
+
 DEVICE unsigned char* shared_memory() {
   extern __shared__ __align__(128) unsigned char bytes[];
   return bytes;
@@ -31,10 +34,14 @@ DEVICE unsigned char* shared_memory() {
 
 DEVICE void synchronize() { __syncthreads(); }
 
-// Starts a copy of 16 bytes to shared memory; zeros if it is not `valid`. `source` is then not read.
+// Starts a copy of 16 or 8 bytes to shared memory; zeros if it is not `valid`. `source` is then not read.
+template <int Size>
 DEVICE void copy_async(void* target, const void* source, bool valid) {
   unsigned address = static_cast<unsigned>(__cvta_generic_to_shared(target));
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(source), "r"(valid ? 16 : 0));
+  if constexpr (Size == 16)
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(source), "r"(valid ? 16 : 0));
+  else
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;" ::"r"(address), "l"(source), "r"(valid ? 8 : 0));
 }
 DEVICE void commit_copies() { asm volatile("cp.async.commit_group;"); }
 // Waits until at most `Pending` of this thread's committed groups are under way.

@@ -14,8 +14,17 @@ from espalier.codegen.cuda.toolchain import run_tool
 from espalier.core.errors import ToolNotFoundError
 from espalier.targets.gpu import gpu_of_arch
 
-CASES = [("sm_80", TILES[2], "float16"), ("sm_90a", TILES[0], "float16"), ("sm_90a", TILES[2], "float32")]
+CASES = [
+    ("sm_80", TILES[2], "float16"),
+    ("sm_80", TILES[3], "int8_pieces"),
+    ("sm_90a", TILES[0], "float16"),
+    ("sm_90a", TILES[2], "float32"),
+    ("sm_90a", TILES[1], "int8"),
+]
 INSTRUCTIONS = {"float16": "HMMA.16816.F32", "float32": "HMMA.1688.F32.TF32"}
+INSTRUCTIONS |= dict.fromkeys(("int8", "int8_pieces"), "IMMA.16832.U8.S8")
+COPIES = {"int8_pieces": "LDGSTS.E.64"}
+"""Of one piece; a whole chunk of 16 bytes elsewhere."""
 
 
 @pytest.mark.parametrize(("arch", "tile", "number_format"), CASES, ids=str)
@@ -28,8 +37,8 @@ def test_convolution(arch, tile, number_format):
     assert f"code for {arch}" in code
     assert INSTRUCTIONS[number_format] in code
     assert not re.search(r"\b(LDL|STL)\b", code)  # no array in local memory
-    loads = set(re.findall(r"\bLDGSTS[.\w]*", code))
-    assert loads == {"LDGSTS.E.BYPASS.128"}, "every copy to shared memory is of 16 bytes"
+    loads = {one.removesuffix(".ZFILL") for one in re.findall(r"\bLDGSTS[.\w]*", code)}
+    assert loads == {COPIES.get(number_format, "LDGSTS.E.BYPASS.128")}
     assert "LDSM.16.M88.4" in code
     assert "STG.E.128" in code
 
