@@ -45,7 +45,7 @@ SLIM = ("include", "3rdparty", "src", "cmake", "web", "lib64", "__pycache__", "l
 
 def write_kernels(folder: Path, gpu: Gpu) -> None:
     """One library with every variant that a case names."""
-    link(str(folder / "kernels.so"), [str(object_of(one, gpu.arch)) for one in variants()])
+    link(str(folder / "kernels.so"), [str(object_of(one, gpu.arch)) for one in variants(gpu)])
     cases = {"convolutions": conv_cases(gpu), "gates": gate_cases(gpu), "codebook": codebook_case()}
     (folder / "cases.json").write_text(json.dumps(cases))
 

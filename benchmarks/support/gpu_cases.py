@@ -12,11 +12,11 @@ from espalier.codegen.cuda.kernels import channel_gate, dense_codebook, epilogue
 from espalier.codegen.cuda.kernels.choose_schedule import choose_schedule, schedules
 from espalier.codegen.cuda.kernels.conv2d import (
     NUMBERS,
-    TILES,
     Problem,
     Schedule,
     call_numbers,
     scratch_shapes,
+    tiles_of,
 )
 from espalier.codegen.cuda.layout import Layout, whole_groups
 from espalier.core.integer import LayerArithmetic, multipliers
@@ -37,7 +37,6 @@ LAYERS = {
 DENSITIES, BATCHES, GRANULARITY = (1.0, 0.5, 0.25), (32, 1), 16
 
 
-FORMATS = ("float16", "tfloat32", "float32", "int8")
 X_ZERO, ZERO = 3, 5
 """Zero points of quantized layers without lists."""
 
@@ -49,7 +48,8 @@ def conv_cases(gpu: Gpu) -> list[dict]:
         for name in LAYERS:
             for density in DENSITIES if LAYERS[name][0] >= 4 * GRANULARITY else DENSITIES[:1]:
                 cases += [conv_case(name, batch, density, one, gpu) for one in ("float16", "int8")]
-    return cases + [conv_case(name, 1, 1.0, one, gpu) for name in list(LAYERS)[:3] for one in ("tfloat32", "float32")]
+    more = [one for one in ("tfloat32", "float32") if one in gpu.formats]
+    return cases + [conv_case(name, 1, 1.0, one, gpu) for name in list(LAYERS)[:3] for one in more]
 
 
 def conv_case(name: str, batch: int, density: float, number_format: str, gpu: Gpu) -> dict:
@@ -61,7 +61,7 @@ def conv_case(name: str, batch: int, density: float, number_format: str, gpu: Gp
     problem = Problem.of(spec, x_shape, weight_shape, (batch, c_out, out, out))
     y_dtype = NUMBERS[number_format].element
     chosen = choose_schedule(problem, gpu)
-    others = [one for one in schedules(problem) if one != chosen and one.splits in (1, 4, 8)]
+    others = [one for one in schedules(problem, tiles_of(gpu)) if one != chosen and one.splits in (1, 4, 8)]
     launch = launch_of(spec, problem, chosen, y_dtype, gpu)
     return {
         "name": name,
@@ -146,8 +146,8 @@ def codebook_case(size: int = 16384) -> dict:
     return {"size": size, "function": dense_codebook.VARIANT.name, "numbers": numbers}
 
 
-def variants() -> list[Variant]:
+def variants(gpu: Gpu) -> list[Variant]:
     """Every compiled function that a case names."""
     gate = ChannelGateSpec("gate", "boost", GRANULARITY, 1)
-    tiles = [tile.variant(one) for one in FORMATS for tile in TILES]
+    tiles = [tile.variant(one) for one in gpu.formats for tile in tiles_of(gpu)]
     return [*tiles, channel_gate.variant_of(gate), dense_codebook.VARIANT]

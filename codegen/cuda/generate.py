@@ -46,10 +46,8 @@ def generate(
     find_tool("nvcc")
     gpu, before = gpu_of(target), remarks_of(mod)
     known = KnownSchedules(times, target) if times else None
-    mod, emitted = lowered_on(mod, gpu, lower and gpu.has_kernels, known)
+    mod, emitted = lowered_on(mod, gpu, lower, known)
     remarks = tuple(remarks_of(mod)[len(before) :])
-    if lower and not gpu.has_kernels:
-        remarks += (f"{gpu.arch}: no kernels of ours, all layers run as TVM schedules them",)
     mod = scheduled(mod, target)
     stock = stock_calls(mod)
     libraries = static_libraries(list(emitted.variants.values()), gpu.arch)

@@ -26,11 +26,12 @@ class KnownSchedules:
 
     def of(self, flow: Dataflow, var: relax.Var) -> Schedule | None:
         """The fastest schedule that is known for the convolution bound to `var`; None if nothing is known of it."""
-        convolution = convolution_at(flow, var)
+        gpu = gpu_of(self.target)
+        convolution = convolution_at(flow, var, gpu)
         if convolution is None:
             return None
         task = task_of(convolution, self.target)
-        legal = options(convolution, gpu_of(self.target))
+        legal = options(convolution, gpu)
         seconds = self.times.seconds(task, legal)
         known = [one.choice for one in legal if one.choice in seconds]
         if not known:

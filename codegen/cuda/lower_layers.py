@@ -12,6 +12,7 @@ from tvm import relax
 from espalier.core import ir_names
 from espalier.core.layers import ChannelGateSpec, Conv2dSpec, DenseSpec, LayerSpec
 from espalier.ir.dataflow import Dataflow, argument, constant, dtype_of, shape_of
+from espalier.targets.gpu import Gpu
 
 from ..cpu.kernels.channel_gate_int8 import check_scores
 from ..cpu.kernels.requantize import check_sums
@@ -52,15 +53,17 @@ class LayerKernels:
     choose: the schedule of a layer's matrix product, given its variable.
     """
 
-    def __init__(self, lowering, gpu, emitted: Emitted, choose: Callable[[relax.Var, conv2d.Problem], conv2d.Schedule]):
+    def __init__(
+        self, lowering, gpu: Gpu, emitted: Emitted, choose: Callable[[relax.Var, conv2d.Problem], conv2d.Schedule]
+    ):
         self.lowering, self.gpu, self.emitted = lowering, gpu, emitted
         self.bodies: dict[str, list[str]] = {}
-        self.products = products_of(lowering.flow)
+        self.products = products_of(lowering.flow, gpu)
         self.schedules = {var: choose(var, problem) for var, problem in self.products.items()}
 
     def lower(self, var: relax.Var, operator: str, spec, call: relax.Call) -> bool:
         """Lower the call bound to `var`; False if it keeps its body."""
-        reason = obstacle(operator, spec, call)
+        reason = obstacle(operator, spec, call, self.gpu)
         if reason:
             self.bodies.setdefault(reason, []).append(spec.name)
             return False
@@ -169,7 +172,8 @@ class LayerKernels:
     def _call(self, variant: Variant, launch: KernelLaunch, numbers, tensors, outs) -> list[relax.Expr]:
         """Emit a call of a kernel; its outputs."""
         self.emitted.variants[variant.name] = variant
-        self.emitted.launches.append(launch)
+        taken = tuple((shape_of(one), dtype_of(one)) for one in tensors) + tuple(outs)
+        self.emitted.launches.append(dataclasses.replace(launch, numbers=tuple(numbers), tensors=taken))
         types = [relax.TensorType(shape, dtype) for shape, dtype in outs]
         arguments = relax.Tuple([*(relax.prim_value(number) for number in numbers), *tensors])
         made = types[0] if len(types) == 1 else types
@@ -185,7 +189,7 @@ class LayerKernels:
         flow = self.lowering.flow
         if var in relax.analysis.free_vars(flow.result):
             return True
-        return any(not _follows_list(var, flow.layer_of(user)) for user in flow.users[var])
+        return any(not _follows_list(var, flow.layer_of(user), self.gpu) for user in flow.users[var])
 
     @cached_property
     def _shared_counters(self) -> relax.Expr:
@@ -194,8 +198,8 @@ class LayerKernels:
         return relax.const(np.zeros(max(counts), np.int32))
 
 
-def obstacle(operator: str, spec, call: relax.Call) -> str | None:
-    """Why a layer or a gate has no kernel of ours, None if it has one."""
+def obstacle(operator: str, spec, call: relax.Call, gpu: Gpu) -> str | None:
+    """Why a layer or a gate has no kernel of ours on a GPU, None if it has one."""
     fixed = {"weight", "bias", "phi", "rho", "multiplier", "scale"} & set(spec.roles)
     if any(constant(argument(spec, call, role)) is None for role in fixed):
         return "a weight that is computed"
@@ -204,8 +208,8 @@ def obstacle(operator: str, spec, call: relax.Call) -> str | None:
     weight = constant(argument(spec, call, "weight"))
     if kind_of(spec, weight) != CONV2D:
         return None
-    if spec.format not in conv2d.NUMBERS:
-        return f"number format {spec.format}"
+    if spec.format not in gpu.formats:
+        return f"number format {spec.format} on {gpu.arch}"
     if isinstance(spec, Conv2dSpec) and spec.groups > 1:
         return "grouped convolution"
     listed = conv2d.followed(spec.winners, GROUP)
@@ -232,12 +236,12 @@ def out_dtype(spec: LayerSpec) -> str:
     return spec.out_format if spec.out_format in ("float16", "uint8") else "float32"
 
 
-def products_of(flow: Dataflow) -> dict[relax.Var, conv2d.Problem]:
+def products_of(flow: Dataflow, gpu: Gpu) -> dict[relax.Var, conv2d.Problem]:
     """The layers that are matrix products on tensor cores, in program order."""
     found = {}
     for var in flow.values:
         operator, spec, call = flow.layer_of(var) or (ir_names.CHANNEL_GATE, None, None)
-        if operator == ir_names.CHANNEL_GATE or obstacle(operator, spec, call):
+        if operator == ir_names.CHANNEL_GATE or obstacle(operator, spec, call, gpu):
             continue
         weight = constant(argument(spec, call, "weight"))
         if kind_of(spec, weight) == CONV2D:
@@ -246,9 +250,9 @@ def products_of(flow: Dataflow) -> dict[relax.Var, conv2d.Problem]:
     return found
 
 
-def _follows_list(var: relax.Var, layer) -> bool:
+def _follows_list(var: relax.Var, layer, gpu: Gpu) -> bool:
     """Whether a reader reads only the listed channels of `var`."""
-    if not layer or obstacle(*layer):
+    if not layer or obstacle(*layer, gpu):
         return False
     operator, spec, call = layer
     if operator == ir_names.CHANNEL_GATE:

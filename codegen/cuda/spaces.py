@@ -15,7 +15,7 @@ from espalier.core import ir_names
 from espalier.core.choices import Choice, Option, Task
 from espalier.core.errors import InvalidInputError
 from espalier.ir.dataflow import Dataflow, argument, constant, shape_of
-from espalier.targets.gpu import Gpu, gpu_of_arch
+from espalier.targets.gpu import Gpu, gpu_of, gpu_of_arch
 
 from ..cpu.kernels.problem import ConvProblem
 from ..cpu.spaces import convolution_of, task_of
@@ -29,10 +29,10 @@ HOPELESS = 1.5
 FAMILY = "conv2d"
 
 
-def convolution_at(flow: Dataflow, var) -> ConvProblem | None:
+def convolution_at(flow: Dataflow, var, gpu: Gpu) -> ConvProblem | None:
     """The convolution on tensor cores that is bound to `var`; None for anything else."""
     operator, spec, call = flow.layer_of(var) or (None, None, None)
-    if operator != ir_names.CONV2D or obstacle(operator, spec, call):
+    if operator != ir_names.CONV2D or obstacle(operator, spec, call, gpu):
         return None
     weight = constant(argument(spec, call, "weight"))
     if kind_of(spec, weight) != CONV2D:
@@ -44,7 +44,7 @@ def convolution_at(flow: Dataflow, var) -> ConvProblem | None:
 def tasks_of(mod: tvm.IRModule, target: Target) -> dict[Task, list[str]]:
     """The tasks of a module's convolutions in program order, each with the names of its layers."""
     flow, found = Dataflow.of(mod), {}
-    for problem in filter(None, (convolution_at(flow, var) for var in flow.values)):
+    for problem in filter(None, (convolution_at(flow, var, gpu_of(target)) for var in flow.values)):
         found.setdefault(task_of(problem, target), []).append(problem.spec.name)
     return found
 

@@ -49,7 +49,7 @@ def gpu_feature_rows(task: Task, options: Sequence[Option]) -> np.ndarray:
 def _row(problem: Problem, gpu: Gpu, schedule: Schedule, cycles: float, macs: int) -> dict[str, float]:
     tile, numbers = schedule.tile, problem.numbers
     across, down = problem.tiles(tile)
-    resident = max(1, resident_blocks(gpu, tile.threads, registers_of(tile, numbers), tile.shared_bytes))
+    resident = max(1, resident_blocks(gpu, tile.threads, registers_of(tile, numbers, gpu), tile.shared_bytes))
     waves = waves_of(gpu, across * down * schedule.splits, resident)
     issued = across * down * tile.rows * tile.columns * problem.depth * DEPTH_CHUNKS * numbers.chunk
     sizes = {name: math.log(size) for name, size in dataclasses.asdict(tile).items()}

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from espalier.targets.gpu import Gpu
 
-from .conv2d import CHUNK_BYTES, DEPTH_CHUNKS, TILES, Problem, Schedule, Tile
+from .conv2d import CHUNK_BYTES, DEPTH_CHUNKS, TILES, Problem, Schedule, Tile, tiles_of
 from .legal_tiles import registers_of
 
 MMA_SYNC_SHARE = {(9, 0): 0.62}
@@ -66,7 +66,7 @@ def predicted_s(problem: Problem, schedule: Schedule, gpu: Gpu) -> float:
     tile, numbers = schedule.tile, problem.numbers
     across, down = problem.tiles(tile)
     blocks = across * down * schedule.splits
-    resident = resident_blocks(gpu, tile.threads, registers_of(tile, numbers), tile.shared_bytes)
+    resident = resident_blocks(gpu, tile.threads, registers_of(tile, numbers, gpu), tile.shared_bytes)
     if not resident:
         return float("inf")
     held = min(resident, -(-blocks // gpu.sms))
@@ -92,4 +92,4 @@ def schedules(problem: Problem, tiles: Iterable[Tile] = TILES) -> list[Schedule]
 
 def choose_schedule(problem: Problem, gpu: Gpu) -> Schedule:
     """The schedule that is predicted to be the fastest; a tie goes to fewer splits."""
-    return min(schedules(problem), key=lambda one: (predicted_s(problem, one, gpu), one.splits))
+    return min(schedules(problem, tiles_of(gpu)), key=lambda one: (predicted_s(problem, one, gpu), one.splits))

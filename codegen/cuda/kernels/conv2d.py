@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from espalier.core.layers import ActiveList, Conv2dSpec, LayerSpec
+from espalier.targets.gpu import Gpu
 
 from ..kernel_objects import Variant
 from ..layout import GROUP, Layout, whole_groups
@@ -105,6 +106,13 @@ class Tile:
 
 
 TILES = (Tile(128, 128, 2, 4, 3), Tile(128, 64, 2, 2, 3), Tile(64, 64, 2, 2, 4), Tile(64, 32, 2, 2, 4))
+WAITING_TILES = (Tile(128, 64, 4, 2, 2), Tile(64, 64, 2, 2, 2), Tile(64, 32, 2, 2, 2))
+"""Of GPUs that copy through registers: two stages are all that is under way, in 64 KiB of shared memory."""
+
+
+def tiles_of(gpu: Gpu) -> tuple[Tile, ...]:
+    """The tiles among which the analytic rule chooses."""
+    return TILES if gpu.copies_async else WAITING_TILES
 
 
 @dataclass(frozen=True)

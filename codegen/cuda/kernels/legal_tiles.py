@@ -19,12 +19,13 @@ OTHER_REGISTERS = 48
 and 64x64 (float16 and int8, sm_90a)."""
 
 
-def registers_of(tile: Tile, numbers: Numbers) -> int:
+def registers_of(tile: Tile, numbers: Numbers, gpu: Gpu) -> int:
     """Registers of a thread, about: sums, operands of one step, what copying keeps, and the rest."""
     rows, columns = tile.rows // tile.warps_down // 16, tile.columns // tile.warps_across // 8
     operands = (4 * rows + 2 * columns) * (2 if numbers.products > 1 else 1)
-    copies = tile.rows * DEPTH_CHUNKS // tile.threads * 4 + tile.columns * DEPTH_CHUNKS // tile.threads * 2
-    return 4 * rows * columns + operands + copies + OTHER_REGISTERS
+    left, right = (size * DEPTH_CHUNKS // tile.threads for size in (tile.rows, tile.columns))
+    held = 0 if gpu.copies_async else 4 * (left + right)
+    return 4 * rows * columns + operands + 4 * left + 2 * right + held + OTHER_REGISTERS
 
 
 def divides(tile: Tile) -> bool:
@@ -38,6 +39,6 @@ def legal_tiles(numbers: Numbers, gpu: Gpu) -> Iterator[Tile]:
     """Every tile that is expected neither to spill registers nor to exceed a block's shared memory."""
     for rows, columns, (down, across), stages in itertools.product(ROWS, COLUMNS, WARPS, STAGES):
         tile = Tile(rows, columns, down, across, stages)
-        has_room = registers_of(tile, numbers) <= MOST_REGISTERS and tile.shared_bytes <= gpu.block_shared_bytes
+        has_room = registers_of(tile, numbers, gpu) <= MOST_REGISTERS and tile.shared_bytes <= gpu.block_shared_bytes
         if divides(tile) and has_room:
             yield tile

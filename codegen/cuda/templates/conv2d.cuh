@@ -70,6 +70,7 @@ struct TileLoader {
   size_t pixel[A_COPIES];                           // bytes of x before the sample
   size_t weight_row[B_COPIES];
   unsigned rows_valid, columns_valid;
+  uint4 held[COPIES_ASYNC ? 1 : A_COPIES + B_COPIES];  // what was fetched and is not put down yet
 
   DEVICE TileLoader(const Convolution& p, const unsigned short* table, int listed, int first_pixel, int last_pixel,
                     int sample, int column0, int depth0)
@@ -93,6 +94,31 @@ struct TileLoader {
     }
   }
 
+  // Copies a piece of chunk `number` of this thread, or fetches it.
+  DEVICE void copy(int number, unsigned char* to, int piece, const unsigned char* from, bool valid) {
+    if constexpr (COPIES_ASYNC) {
+      copy_async<PIECE>(to + piece * PIECE, from, valid);
+    } else if constexpr (PIECES == 1) {
+      held[number] = valid ? *reinterpret_cast<const uint4*>(from) : uint4{0, 0, 0, 0};
+    } else {
+      uint2 half = valid ? *reinterpret_cast<const uint2*>(from) : uint2{0, 0};
+      if (piece == 0) held[number].x = half.x, held[number].y = half.y;
+      else held[number].z = half.x, held[number].w = half.y;
+    }
+  }
+
+  // Puts down what `load` fetched for this stage, where copies are not asynchronous.
+  DEVICE void put_down(unsigned char* stage) {
+    if constexpr (!COPIES_ASYNC) {
+      const int row0 = threadIdx.x / DEPTH_CHUNKS;
+      UNROLL for (int i = 0; i < A_COPIES + B_COPIES; ++i) {
+        int row = row0 + (i < A_COPIES ? i : i - A_COPIES) * STEP;
+        unsigned char* side = stage + (i < A_COPIES ? 0 : T::ROWS * DEPTH_CHUNKS * CHUNK);
+        *reinterpret_cast<uint4*>(side + place(row, chunk)) = held[i];
+      }
+    }
+  }
+
   // Starts the copies of one tile of the depth and moves on to the next.
   DEVICE void load(unsigned char* stage) {
     bool inside = down < p.taps_down, exists[PIECES];
@@ -109,7 +135,7 @@ struct TileLoader {
       unsigned char* to = stage + place(row0 + i * STEP, chunk);
       const bool replaced = Numbers::SURROUNDED && p.outside && !valid;
       UNROLL for (int k = 0; k < PIECES; ++k)  // what meets no weight does not matter
-        copy_async<PIECE>(to + k * PIECE, replaced ? p.outside : from + source[k], valid || replaced);
+        copy(i, to, k, replaced ? p.outside : from + source[k], valid || replaced);
     }
     unsigned char* right = stage + T::ROWS * DEPTH_CHUNKS * CHUNK;
     size_t tap = size_t(down * p.taps_across + across) * p.x_chunks;
@@ -117,7 +143,7 @@ struct TileLoader {
       bool valid = inside && (columns_valid >> i & 1);
       const unsigned char* from = p.weight + (valid ? weight_row[i] + tap * CHUNK : 0);
       unsigned char* to = right + place(row0 + i * STEP, chunk);
-      UNROLL for (int k = 0; k < PIECES; ++k) copy_async<PIECE>(to + k * PIECE, from + source[k], valid && exists[k]);
+      UNROLL for (int k = 0; k < PIECES; ++k) copy(A_COPIES + i, to, k, from + source[k], valid && exists[k]);
     }
     commit_copies();
     for (position += DEPTH_CHUNKS; position >= listed; position -= listed)
@@ -240,16 +266,22 @@ KERNEL void __launch_bounds__(T::THREADS) conv2d(const Convolution p, const type
   TileLoader<Numbers, T> loader(p, table, listed, first, last, sample, blockIdx.x * T::COLUMNS, depth0);
   Sum sums[ROWS][COLUMNS][4] = {};
   UNROLL for (int stage = 0; stage < T::STAGES - 1; ++stage) {
-    if (stage < count) loader.load(shared + stage * T::STAGE_BYTES);
-    else commit_copies();
+    if (stage < count) {
+      loader.load(shared + stage * T::STAGE_BYTES);
+      loader.put_down(shared + stage * T::STAGE_BYTES);
+    } else {
+      commit_copies();
+    }
   }
   for (int step = 0; step < count; ++step) {
     wait_for_copies<T::STAGES - 2>();
     synchronize();  // the tile is there for all threads, and all have left the one that is overwritten next
     int next = step + T::STAGES - 1;
-    if (next < count) loader.load(shared + next % T::STAGES * T::STAGE_BYTES);
+    unsigned char* free = shared + next % T::STAGES * T::STAGE_BYTES;
+    if (next < count) loader.load(free);
     else commit_copies();
     multiply_stage<Numbers, T>(sums, shared + step % T::STAGES * T::STAGE_BYTES, warp_row, warp_column);
+    if (next < count) loader.put_down(free);
   }
   wait_for_copies<0>();
   synchronize();

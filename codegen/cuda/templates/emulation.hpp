@@ -177,6 +177,11 @@ DEVICE void synchronize() {
   emulation::meet(me.block->all, me.number, emulation::block_threads, nullptr, [](void**) {});
 }
 
+#ifdef ESPALIER_COPIES_WAIT
+constexpr bool COPIES_ASYNC = false;
+#else
+constexpr bool COPIES_ASYNC = true;
+#endif
 template <int Size>
 DEVICE void copy_async(void* target, const void* source, bool valid) {
   emulation::current->open.push_back({target, source, Size, valid});

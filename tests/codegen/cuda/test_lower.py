@@ -96,6 +96,13 @@ def test_every_layer_that_can_has_a_kernel_and_the_report_names_the_others():
     assert {launch.layer for launch in lowered_on(mod, H100)[1].launches} == specs(mod).keys()
 
 
+def test_what_a_gpu_has_no_tensor_instruction_for_keeps_its_body():
+    mod, turing = planned(NETWORKS["plain"](), Plan(weights="tfloat32")), gpu_of_arch("sm_75")
+    assert [one for one in remarks_of(lowered_on(mod, turing)[0]) if "number format tfloat32 on sm_75" in one]
+    mod = planned(NETWORKS["plain"](), Plan(weights="float16"))
+    assert {launch.layer for launch in lowered_on(mod, turing)[1].launches} == specs(mod).keys()
+
+
 def test_launches_count_the_work():
     mod = planned(NETWORKS["plain"](channels=32), Plan(weights="float16", density=0.5, granularity=8))
     conv1 = next(one for one in lowered_on(mod, H100)[1].launches if one.layer == "conv1")

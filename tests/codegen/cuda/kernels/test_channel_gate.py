@@ -92,6 +92,15 @@ def test_bytes(case, arithmetic, parts):
         np.testing.assert_array_equal(actual, expected)
 
 
+def test_an_index_out_of_range_is_never_followed():
+    shape, channels, spec, parts = CASES["listed"]
+    random = np.random.default_rng(0)
+    x, phi = random.standard_normal(shape, np.float32), random.standard_normal((shape[1], channels), np.float32)
+    rho, far = np.ones(channels, np.float32), np.array([[-9, 2**30]] * shape[0], np.int32)
+    for ours, inside in zip(*(run(spec, x, phi, rho, one, parts, "float32") for one in (far, far.clip(0, 5)))):
+        np.testing.assert_array_equal(ours, inside)
+
+
 def test_a_tie_goes_to_the_lower_group():
     spec = ChannelGateSpec("g", "boost", 8, 2)
     x, phi = np.ones((1, 8, 2, 2), np.float32), np.zeros((8, 32), np.float32)

@@ -15,7 +15,7 @@ from oracles.integer_layers import quantized, random_arrays
 from oracles.running import drawn
 
 from espalier.codegen.cuda.kernels import conv2d, depthwise
-from espalier.codegen.cuda.kernels.conv2d import TILES, Problem, Schedule
+from espalier.codegen.cuda.kernels.conv2d import TILES, WAITING_TILES, Problem, Schedule, Tile
 from espalier.codegen.cuda.kernels.epilogue import byte_end, pack_end, rescaling_of
 from espalier.codegen.cuda.layout import GROUP, Layout
 from espalier.core.integer import LayerArithmetic
@@ -83,6 +83,19 @@ def gated(granularity: int):
     return problem_of(spec, 2, 80, 144, (9, 13), (3, 3))
 
 
+@pytest.mark.parametrize("granularity", [8, 16])
+def test_copies_through_registers(granularity, monkeypatch):
+    """As GPUs below 8.0 copy: what is fetched is put down behind the products."""
+    plain = Tile.variant
+
+    def waiting(tile, number_format):
+        one = plain(tile, number_format)
+        return dataclasses.replace(one, macros=(*one.macros, ("ESPALIER_COPIES_WAIT", "1")))
+
+    monkeypatch.setattr(Tile, "variant", waiting)
+    check(gated(granularity), Schedule(WAITING_TILES[1], 2))
+
+
 @pytest.mark.parametrize(("tile", "granularity"), [(TILES[0], 16), (TILES[1], 16), (TILES[2], 8)], ids=str)
 def test_lists_of_8_and_16_channels_are_followed(tile, granularity):
     problem = gated(granularity)
@@ -114,20 +127,37 @@ def test_an_index_out_of_range_is_never_followed():
     np.testing.assert_array_equal(*results)
 
 
+def run_depthwise(spec, arrays, out_shape) -> np.ndarray:
+    """What the emulated kernel gives, resting channels included."""
+    tensors, end = arguments(spec, arrays, out_shape, spec.out_format, False, ["winners"])
+    shapes = arrays["x"].shape, arrays["weight"].shape, out_shape
+    numbers = depthwise.depthwise_numbers(spec, *shapes, list(tensors), end, bool(spec.winners))
+    x, weight = Layout("uint8").stored(arrays["x"]), depthwise.pack_depthwise(arrays["weight"], "int8")
+    layout = Layout(spec.out_format)
+    outputs = [(layout.physical(out_shape), spec.out_format)]
+    (y,) = emulated.call(depthwise.variant_of(spec), numbers, [x, weight, *tensors.values()], outputs)
+    return layout.plain(y, out_shape)
+
+
 @given(problem=quantized(depthwise_problems()), seed=st.integers(0, 2))
 @drawn(12)
 def test_depthwise(problem, seed):
     spec = problem.spec
     assume(not spec.winners or spec.winners.granularity % GROUP == 0)
     arrays = random_arrays(spec, problem.x_shape, problem.weight_shape, problem.out_shape, seed)
-    expected, y_dtype = integers.layer(spec, arrays), spec.out_format
+    expected = integers.layer(spec, arrays)
     if spec.winners:  # what rests is not read
         listed = nn.listed_channels(arrays["winners"], spec.winners.granularity, problem.channels_out)[..., None, None]
         arrays["x"] = np.where(listed > 0, arrays["x"], 99).astype(np.uint8)
-    tensors, end = arguments(spec, arrays, problem.out_shape, y_dtype, False, ["winners"])
-    shapes = problem.x_shape, problem.weight_shape, problem.out_shape
-    numbers = depthwise.depthwise_numbers(spec, *shapes, list(tensors), end, bool(spec.winners))
-    x, weight = Layout("uint8").stored(arrays["x"]), depthwise.pack_depthwise(arrays["weight"], "int8")
-    outputs = [(Layout(y_dtype).physical(problem.out_shape), y_dtype)]
-    (y,) = emulated.call(depthwise.variant_of(spec), numbers, [x, weight, *tensors.values()], outputs)
-    np.testing.assert_array_equal(Layout(y_dtype).plain(y, problem.out_shape), expected)
+    np.testing.assert_array_equal(run_depthwise(spec, arrays, problem.out_shape), expected)
+
+
+def test_a_depthwise_index_out_of_range_is_never_followed():
+    roles, integers_only = ("x", "weight", "multiplier", "winners"), {"format": "int8", "out_format": "uint8"}
+    gate = {"gate": "listed", "winners": ActiveList(2, 8)}
+    spec = Conv2dSpec("dw", roles, **gate, **integers_only, groups=32, integer=ARITHMETIC, padding=(1,) * 4)
+    problem = problem_of(spec, 1, 32, 32, (4, 5), (3, 3))
+    arrays = random_arrays(spec, problem.x_shape, problem.weight_shape, problem.out_shape)
+    lists = (np.array([one], np.int32) for one in ([-(2**31), 2**30], [0, 3]))
+    results = [run_depthwise(spec, {**arrays, "winners": one}, problem.out_shape) for one in lists]
+    np.testing.assert_array_equal(*results)
