@@ -16,7 +16,7 @@ from espalier.core.records import RecordFile
 from espalier.measure.devices import Local, Remote
 from espalier.measure.environment import record_environment
 from espalier.measure.threads import cores
-from espalier.measure.trial_runner import TrialRunner
+from espalier.measure.trial_runner import Limits, TrialRunner
 from espalier.measure.trials import CPU_KERNELS, CUDA_KERNELS
 from espalier.targets.cpu import isa_of
 from espalier.targets.gpu import gpu_of
@@ -35,6 +35,9 @@ from .search.guided import Guided
 from .search.interface import Search
 from .search.random_search import RandomSearch
 from .tuner import Progress, TaskState, Tuner
+
+BUILD_S = 600.0
+"""For a library of GPU kernels: nvcc takes about 20 s for each tile that it has not compiled before."""
 
 SEARCHES = {search.name: search for search in (Guided, Exhaustive, RandomSearch)}
 
@@ -113,7 +116,8 @@ def tune(
     elif isinstance(options.where, Local):
         require_device(gpu_of(resolved).arch)
     kernels = CUDA_KERNELS if on_gpu else CPU_KERNELS
-    with _opened(records) as file, TrialRunner(options.where, kernels=kernels) as runner:
+    limits = Limits(build_s=BUILD_S) if on_gpu else None
+    with _opened(records) as file, TrialRunner(options.where, limits=limits, kernels=kernels) as runner:
         tasks = network_tasks(mod, resolved, plan, calibration)
         environment = record_environment(options.where.name)
         tuner = Tuner(tasks, runner, Notebook(file, warn), environment, model, search, options.seed)

@@ -60,7 +60,7 @@ class Call:
 
     def fixed(self, name: str) -> Variant:
         """The function of this name with the numbers in it."""
-        numbers = conv2d.call_numbers(self.product, self.schedule, self._given, self._end)
+        numbers = conv2d.call_numbers(self.product, self.schedule, self._given, self._end, self._fills)
         texts = (f"integer({one})" if isinstance(one, int) else f"number({one!r})" for one in numbers)
         scratch = int(self.schedule.splits > 1)
         macros = {"CALLED": self.called.name, "FIXED": ", ".join(texts), "HAS_SCRATCH": str(scratch)}
@@ -82,6 +82,12 @@ class Call:
         unwritten = NO_BYTE if self.out_layout.dtype == "uint8" else np.nan
         shape = self.out_layout.physical(self.convolution.out_shape)
         return [*inputs, *scratch, np.full(shape, unwritten, self.out_layout.dtype)]
+
+    @property
+    def _fills(self) -> bool:
+        """Whether channels that a list leaves out are written: where a residual passes the gate."""
+        spec = self.convolution.spec
+        return self.product.winners is not None and spec.gate == "branch" and "residual" in spec.roles
 
     @property
     def _given(self) -> list[str]:
@@ -109,7 +115,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Trial:
-    """A choice of a task; what a list leaves out is not written."""
+    """A choice of a task; what a list leaves out is not written, unless a residual passes it."""
 
     task: Task
     choice: Choice

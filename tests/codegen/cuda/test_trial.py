@@ -34,6 +34,10 @@ SPECS = {
         "conv", ("x", "weight", "multiplier", "pi", "winners", "active"), gate="output", format="int8",
         out_format="uint8", integer=LayerArithmetic(0, 24), padding=(1,) * 4, **LISTS,
     ),
+    "a residual that passes the gate": Conv2dSpec(
+        "conv", ("x", "weight", "residual", "pi", "winners"), gate="branch", format="float16", padding=(1,) * 4,
+        winners=LISTS["winners"],
+    ),
 }  # fmt: skip
 
 
