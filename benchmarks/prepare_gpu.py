@@ -37,7 +37,7 @@ NETWORKS = {
     for gates, plan in (("", HALF), (" d=0.5", GATED))
 }
 NETWORKS["resnet18 int8"] = ("resnet18", 1, Plan(weights="uniform<8>", activations="uniform<8>"))
-IMAGE, IMAGES = (3, 224, 224), 4
+IMAGE, IMAGES = (3, 224, 224), 16
 """Of an input; and how many of them ranges of activations are observed on."""
 SLIM = ("include", "3rdparty", "src", "cmake", "web", "lib64", "__pycache__", "libtvm_compiler.so")
 """Of TVM's package: what running a compiled library does not need."""
