@@ -242,17 +242,19 @@ def every_kind() -> StreamGraph:
 
 
 def gated_network(has_pi: bool = True, boosts: bool = True) -> StreamGraph:
-    """A dense layer, two gated ones that skip on both sides, pooling, and a dense layer that reads a part."""
+    """A dense layer, two gated ones that skip on both sides, pooling, and a residual sum of layers that read a part."""
     builder = GraphBuilder(6, 7, 4)
     first, watched = builder.fork(builder.conv(HOST, 6, folding=Folding(2, 3, 3)))
     options = {"has_pi": has_pi, "boosts": boosts}
     one = builder.gate(watched, 16, 2, 4, readers=3, x_zero=17, lanes=2, **options)
     y = builder.conv(first, 16, gate=one, x_zero=17, folding=Folding(3, 4, 9))
     y, watched = builder.fork(builder.max_pool(y, lanes=2))
-    two = builder.gate(watched, 12, 3, 2, active=one, readers=2, **options)
+    two = builder.gate(watched, 12, 3, 2, active=one, readers=3, **options)
     y = builder.conv(y, 12, gate=two, active=one, folding=Folding(2, 2, 3))
-    y = builder.mean_pool(y, lanes=2)
-    return builder.graph(builder.conv(y, 10, kernel=(1, 1), active=two, is_raw=True, folding=Folding(1, 5)))
+    y, beside = builder.fork(y)
+    beside = builder.conv(beside, 8, kernel=(1, 1), active=two, folding=Folding(2, 4))
+    y = builder.conv(y, 8, active=two, residual=beside, folding=Folding(2, 2))
+    return builder.graph(builder.conv(builder.mean_pool(y), 10, kernel=(1, 1), is_raw=True))
 
 
 def meaning(graph: StreamGraph, x: np.ndarray) -> np.ndarray:
@@ -318,7 +320,8 @@ def _convolution(stage, x, residual=None, active=None, winners=None, pi=None):
         if pi is not None:
             multiplier = multiplier * pi[number].ravel()
         weights, bias = stage.weights[out][:, read], stage.bias[out]
-        images.append(_products(stage, x[number : number + 1], None, weights, bias, multiplier))
+        one, own = (given if given is None else given[number : number + 1] for given in (x, residual))
+        images.append(_products(stage, one, own, weights, bias, multiplier))
     return np.concatenate(images)
 
 

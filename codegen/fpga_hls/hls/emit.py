@@ -208,7 +208,7 @@ def _listed_calls(stage: Convolution, reads: dict[str, str], out: str) -> Iterat
     streams = f"{name}_windows, {active}, {winners}, {name}_sums"
     yield _call(f"{name}.multiply", f"multiply_listed<{name}_multiply>({streams}, {name}::weights, {name}::bias)")
     if not stage.winners:
-        yield _call(f"{name}.requantize", _ending(stage, [], out))
+        yield _call(f"{name}.requantize", _ending(stage, [reads[port] for port in reads if port == "residual"], out))
         return
     streams = f"{name}_sums, {winners}_again, {reads.get('pi', f'{name}_no_pi')}, {out}"
     yield _call(f"{name}.requantize", f"requantize_listed<{name}_requantize>({streams}, {name}::multiplier)")
