@@ -1,6 +1,7 @@
 """espalier.training.loop: resuming, stopping, finishing."""
 
 import dataclasses
+from functools import partial
 
 import numpy as np
 import pytest
@@ -53,6 +54,26 @@ def test_a_narrower_network_starts_from_a_wider_one_which_teaches_it(tmp_path):
     next(first.run())
     resumed = Training(recipe, images(), images(6, seed=1), tmp_path, tmp_path / "out")
     assert all(torch.equal(one, weights(resumed.model)[name]) for name, one in weights(first.model).items())
+
+
+def test_another_network_teaches(tmp_path):
+    torch.save(NETWORKS["mcifarnet-w50"]().state_dict(), tmp_path / "teacher.pt")
+    recipe = Recipe("taught", "resnet8", teacher=("mcifarnet-w50", "teacher.pt"), epochs=1, batch=8, distillation=0.5)
+    one = Training(recipe, images(), images(6, seed=1), tmp_path, tmp_path / "out")
+    assert torch.equal(one.teacher.conv0.weight, torch.load(tmp_path / "teacher.pt")["conv0.weight"])
+    alone = Training(dataclasses.replace(recipe, teacher=()), images(), images(6, seed=1), tmp_path, tmp_path / "alone")
+    assert next(one.run()).loss != next(alone.run()).loss
+    other = dataclasses.replace(recipe, teacher=("mcifarnet-w50", "other.pt"))
+    with pytest.raises(InvalidInputError, match="other.pt: cannot be read"):
+        Training(other, images(), images(6, seed=1), tmp_path, tmp_path / "other")
+
+
+def test_a_compiled_training_learns_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))  # C++ would take minutes
+    plain = next(training(tmp_path / "plain", dataclasses.replace(RECIPE, batch=8)).run())
+    compiled = training(tmp_path / "compiled", dataclasses.replace(RECIPE, batch=8, compiled=True))
+    assert next(compiled.run()).loss == pytest.approx(plain.loss, rel=1e-4)
+    assert compiled.trained is not compiled.model
 
 
 @pytest.mark.parametrize("recipe", [RECIPE, Recipe("dense", "resnet8", epochs=3, batch=4, label_smoothing=0.1)])

@@ -61,9 +61,9 @@ def test_shares_of_fixed_weights(epochs, expected):
 
 
 def test_weights_are_pruned_in_the_first_half():
-    one = Recipe("r", "resnet8", epochs=5, pruning=1.0)
-    assert [one.prunes(epoch) for epoch in range(5)] == [True, True, True, False, False]
-    assert not Recipe("r", "resnet8").prunes(0)
+    one = Recipe("r", "resnet8", epochs=5, pruning=1.5)
+    assert [one.threshold(epoch) for epoch in range(5)] == [0.5, 1.0, 1.5, None, None]
+    assert Recipe("r", "resnet8").threshold(0) is None
 
 
 def test_an_unknown_recipe():
@@ -81,6 +81,7 @@ def test_impossible_settings(setting):
     ("settings", "message"),
     [
         ({"pruning": 1.0, "plan": Plan(weights="shift<4>")}, "pruning: got 1.0 for quantized weights"),
+        ({"teacher": ("resnet20", "weights.th")}, r"teacher: got \('resnet20', 'weights.th'\), accepted are"),
         ({"incremental": (0.5, 1.0)}, r"incremental: got \(0.5, 1.0\), accepted are rising shares up to 1"),
         ({"incremental": (0.5, 0.7), "plan": Plan(weights="shift<4>")}, "accepted are rising shares up to 1"),
         ({"incremental": (0.5, 0.4, 1.0), "plan": Plan(weights="shift<4>")}, "accepted are rising shares up to 1"),

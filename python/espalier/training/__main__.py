@@ -38,6 +38,7 @@ def main(
     learning_rate: Annotated[float | None, typer.Option(help="The highest one.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything that is drawn.")] = None,
     bfloat16: Annotated[bool | None, typer.Option(help="Compute products in bfloat16.")] = None,
+    compiled: Annotated[bool | None, typer.Option(help="Train what torch.compile makes of the network.")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads to compute with (default: all cores).")] = None,
 ) -> None:
     """Train a network; a second call continues where the first was stopped."""
@@ -45,7 +46,7 @@ def main(
         plan = {"density": density, "granularity": granularity, "placement": placement}
         plan |= {"weights": weights, "activations": activations}
         settings = {"epochs": epochs, "learning_rate": learning_rate, "seed": seed, "bfloat16": bfloat16}
-        settings["pruning"] = pruning
+        settings |= {"pruning": pruning, "compiled": compiled}
         _train(recipe, _given(plan), _given(settings), data, start or data, output, threads)
     except EspalierError as error:
         sys.stderr.write(f"espalier.training: error: {' '.join(str(error).split())}\n")
@@ -69,8 +70,10 @@ def _train(name: str, plan: dict, settings: dict, data: Path, start: Path, outpu
     from . import cifar10
     from .data import Images
     from .loop import Training
+    from .memory import keep_freed_memory
     from .supernet_training import SupernetTraining
 
+    keep_freed_memory()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     train, test = (Images(*load(data), device) for load in (cifar10.load_train, cifar10.load_test))
     training = (SupernetTraining if chosen.space else Training)(chosen, train, test, start, output or Path(name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import torch
@@ -53,6 +54,19 @@ def starting_network(recipe: Recipe, start: Path) -> nn.Module:
     if found != expected:
         raise InvalidInputError(f"start {path}: holds the network {found}, accepted is {expected}")
     return load_finished(path)
+
+
+def teaching_network(recipe: Recipe, start: Path, network: nn.Module) -> nn.Module | None:
+    """What the recipe distils, in inference mode: its own teacher, or a copy of the network it begins with; or nothing.
+
+    start: the folder of the teacher's weights. Raises InvalidInputError for another network's file.
+    """
+    if not recipe.distillation:
+        return None
+    if not recipe.teacher:
+        return copy.deepcopy(network).eval()
+    name, path = recipe.teacher
+    return load_weights(_drawn(name, recipe.seed), start / path).eval()
 
 
 def with_gates(network: nn.Module, recipe: Recipe) -> nn.Module:

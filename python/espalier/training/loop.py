@@ -7,7 +7,6 @@ holds the parameters, the optimizer and the number of epochs that are done, and 
 from __future__ import annotations
 
 import contextlib
-import copy
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +21,7 @@ from ..core.calibration import Range
 from ..core.errors import InvalidInputError, TrainingStoppedError
 from .checkpoint import load_checkpoint, save_checkpoint, save_weights, with_state
 from .data import Images, batches_of
-from .finished import EXAMPLE, drawn_network, starting_network, with_gates
+from .finished import EXAMPLE, drawn_network, starting_network, teaching_network, with_gates
 from .gates import mean_saliency, set_density
 from .integer_eval import IntegerNetwork
 from .narrow import narrow
@@ -81,10 +80,12 @@ class Training:
         path = self.output / CHECKPOINT
         state = load_checkpoint(path) if path.exists() else None
         network = starting_network(recipe, Path(start))
-        self.teacher = copy.deepcopy(network).eval() if recipe.distillation else None
+        self.teacher = teaching_network(recipe, Path(start), network)
         self.model = self._model(network, state)
         for one in filter(None, (self.model, self.teacher)):
             one.to(self.device, memory_format=torch.channels_last)
+        faster = torch.compile if recipe.compiled else lambda network: network
+        self.trained, self.taught = faster(self.model), self.teacher and faster(self.teacher)
         self.optimizer = _optimizer(self.model, recipe)
         self.done: list[Epoch] = []
         if state is not None:
@@ -133,8 +134,8 @@ class Training:
         recipe = self.recipe
         if recipe.is_gated:
             set_density(self.model, recipe.density(number))
-        if recipe.prunes(number):
-            update_masks(self.model, recipe.pruning)
+        if (threshold := recipe.threshold(number)) is not None:
+            update_masks(self.model, threshold)
         if recipe.incremental:
             settle(self.model, recipe.fixed_share(number))
         elif recipe.is_quantized and recipe.refits(number):
@@ -174,8 +175,8 @@ class Training:
         """Add the gradients of a batch to the parameters' and return its loss."""
         with self._products():
             with torch.no_grad():
-                taught = self.teacher(images).float() if self.teacher else None
-            loss = self._loss(self.model(images).float(), taught, labels)
+                taught = None if self.taught is None else self.taught(images).float()
+            loss = self._loss(self.trained(images).float(), taught, labels)
         loss.backward()
         return loss.item()
 

@@ -13,7 +13,7 @@ from ..core.plan import LayerPlan, Plan
 PRUNING = 0.5
 """The share of the epochs in which it may change which weights are pruned."""
 
-LISTS = ("following", "incremental", "drawn_formats")
+LISTS = ("teacher", "following", "incremental", "drawn_formats")
 """Fields of a recipe that are tuples."""
 
 
@@ -29,9 +29,8 @@ class Recipe:
     narrowed_from: the network, of the same modules with more channels, whose weights `start` holds; those of its
         channels are kept that are worth most (`narrow`). None: `network` itself. With a space: the ResNet that its
         largest network begins as (`supernet_start`).
-    space: of architectures (`core.architecture`), of which `network` is the largest, for a supernet; None for one
-        network. drawn: how many networks of it learn in a step beside the largest and the smallest one, with weights
-        in one of drawn_formats each.
+    teacher: another network and its weights, a path in the data folder; without, the network that is started from
+        is the teacher.
     epochs, batch, seed: seed decides the drawn weights, the order of the images and how they are augmented.
     learning_rate: falls to 0 over all epochs as a cosine, after `warm_up` epochs in which it rises.
     momentum (Nesterov's), weight_decay: of tensors of two and more dimensions; vectors do not decay.
@@ -42,13 +41,18 @@ class Recipe:
         paper does, with all channels worth the same. following: the layers whose gates follow it fully instead.
     lowering: the share of the epochs in which the density falls from 1 to the plan's, in steps of 0.1.
     pruning: how many standard deviations above the mean magnitude of a layer's weights are the threshold below which
-        they become 0 (`pruning`), for good after half of the epochs; None keeps all. Not together with quantized
-        formats: those keep the zeros that they find.
+        they become 0 (`pruning`); it rises from epoch to epoch, and after half of them the zeros stay. None keeps all.
+        Not together with quantized formats: those keep the zeros that they find.
     incremental: with quantized formats, the shares of each layer's weights that are fixed, one after the other for as
         many epochs each, the others being trained in float32 meanwhile; empty: all weights are quantized at once and
         trained straight through.
     clip: largest norm of a gradient, which is scaled down to it.
     bfloat16: compute products in bfloat16 (weights and gates stay float32); twice as fast where the processor can.
+    compiled: train the network as torch.compile makes it, which takes one or two minutes first and then about two
+        thirds of the time.
+    space: of architectures (`core.architecture`), of which `network` is the largest, for a supernet; None for one
+        network. drawn: how many networks of it learn in a step beside the largest and the smallest one, with weights
+        in one of drawn_formats each.
     """
 
     name: str
@@ -56,6 +60,7 @@ class Recipe:
     start: str | None = None
     plan: Plan = Plan()
     narrowed_from: str | None = None
+    teacher: tuple[str, ...] = ()
     epochs: int = 30
     batch: int = 128
     seed: int = 0
@@ -74,6 +79,7 @@ class Recipe:
     incremental: tuple[float, ...] = ()
     clip: float = 5.0
     bfloat16: bool = False
+    compiled: bool = False
     space: str | None = None
     drawn: int = 1
     drawn_formats: tuple[str, ...] = ("float32",)
@@ -88,6 +94,8 @@ class Recipe:
             raise InvalidInputError(f"narrowed_from: got {self.narrowed_from!r} and no start, accepted are both")
         if self.pruning is not None and self.is_quantized:
             raise InvalidInputError(f"pruning: got {self.pruning} for quantized weights, accepted is to prune first")
+        if self.teacher and (len(self.teacher) != 2 or not self.distillation):
+            raise InvalidInputError(f"teacher: got {self.teacher}, accepted are a network and its weights, to distil")
         shares = self.incremental
         if shares and not (self.is_quantized and shares[0] > 0 and shares[-1] == 1 and list(shares) == sorted(shares)):
             raise InvalidInputError(
@@ -123,9 +131,10 @@ class Recipe:
             return self.incremental[-1]
         return self.incremental[epoch * len(self.incremental) // self.epochs]
 
-    def prunes(self, epoch: int) -> bool:
-        """Whether it is decided again before an epoch (from 0) which weights are 0."""
-        return self.pruning is not None and epoch < math.ceil(self.epochs * PRUNING)
+    def threshold(self, epoch: int) -> float | None:
+        """By which `pruning` it is decided again before an epoch (from 0) which weights are 0; None: it is not."""
+        deciding = math.ceil(self.epochs * PRUNING)
+        return None if self.pruning is None or epoch >= deciding else self.pruning * (epoch + 1) / deciding
 
     def density(self, epoch: int) -> float:
         """What `set_density` is given in an epoch (from 0); the plan's densities hold from below, and in the last."""
@@ -200,9 +209,10 @@ RECIPES = {
             "mcifarnet",
             "models-cifar10/mcifarnet.pt",
             Plan(layers=HALF),
-            epochs=4,
-            learning_rate=0.02,
+            epochs=8,
+            learning_rate=0.03,
             distillation=0.7,
+            following=("conv6", "conv7"),
         ),
         *(
             Recipe(
@@ -228,12 +238,20 @@ RECIPES = {
             )
             for placement, plan in HALF_RESNET20.items()
         ),
-        Recipe("resnet8", "resnet8", epochs=100, learning_rate=0.1, label_smoothing=0.05),
+        Recipe(
+            "resnet8",
+            "resnet8",
+            teacher=("resnet20", "models-cifar10/resnet20-12fca82f.th"),
+            epochs=30,
+            learning_rate=0.1,
+            weight_decay=2e-4,
+            distillation=0.7,
+        ),
         Recipe(
             "mcifarnet-pruned",
             "mcifarnet",
             "models-cifar10/mcifarnet.pt",
-            epochs=20,
+            epochs=8,
             learning_rate=0.02,
             distillation=0.7,
             pruning=1.4,
@@ -243,11 +261,21 @@ RECIPES = {
             "mcifarnet",
             "mcifarnet-pruned/weights.pt",
             Plan(weights="focused<5>"),
-            epochs=20,
+            epochs=6,
             learning_rate=0.005,
             weight_decay=1e-4,
             distillation=0.7,
             incremental=INCREMENTS,
+        ),
+        Recipe(
+            "resnet20-focused",
+            "resnet20",
+            "models-cifar10/resnet20-12fca82f.th",
+            Plan(weights="focused<5>"),
+            epochs=3,
+            learning_rate=0.005,
+            weight_decay=1e-4,
+            distillation=0.7,
         ),
         Recipe(
             "resnet20-quantized",

@@ -22,13 +22,16 @@ from torch.nn import functional
 from ..core.errors import InvalidInputError
 from ..core.plan import kept_groups
 from .data import Images
-from .gates import ChannelGate, gates_of
+from .gates import ChannelGate, gates_of, mean_magnitude
 from .layer_ends import LayerEnds
 from .reorder import reorder_channels
 from .sites import FoundSites
 
 SAMPLES = 4000
-BATCH = 500
+BATCH = 250
+ARRANGED = 1000
+"""Images of which an order of channels is judged."""
+
 TEMPERATURE = 4.0
 """Softens the outputs of a network that is certain of its training images, whose gradients would otherwise vanish."""
 
@@ -36,6 +39,9 @@ SPREAD = 0.2
 """How far saliencies are from 1: small, so that boosting changes the network little before it learns to."""
 
 RIDGE = 100.0
+QUIET = 0.05
+"""Share of the mean channel's spread that is added to a channel's when it is normalised."""
+
 SWAPS = 12_000
 
 
@@ -62,7 +68,7 @@ def start_gates(
     unknown = sorted(set(following) - set(gates_of(model)))
     if unknown:
         raise InvalidInputError(f"following: got {', '.join(unknown)}, accepted are {', '.join(gates_of(model))}")
-    worths = {name: one.worth for name, one in gather(model, images).items()}
+    worths = {name: one.worth for name, one in gather(model, images, ARRANGED).items()}
     orders = {
         name: torch.from_numpy(arranged(worths[name], gate.granularity, _kept(gate)))
         for name, gate in gates_of(model).items()
@@ -74,23 +80,23 @@ def start_gates(
         _divide(LayerEnds(model), name, found, mean)
 
 
-def gather(model: fx.GraphModule, images: Images) -> dict[str, Evidence]:
+def gather(model: fx.GraphModule, images: Images, samples: int = SAMPLES) -> dict[str, Evidence]:
     """The evidence for every gate from the first images; the network must keep all channels."""
     gates, seen = gates_of(model), {}
     hooks = [gate.register_forward_hook(_recorder(seen, name)) for name, gate in gates.items()]
     features, worths = ({name: [] for name in gates} for _ in range(2))
     model.eval()
-    count = min(SAMPLES, len(images))
+    count = min(samples, len(images))
     for number, (x, labels) in enumerate(images.plain_batches(BATCH)):
         if number * BATCH >= count:
             break
-        functional.cross_entropy(model(x) / TEMPERATURE, labels, reduction="sum").backward()
-        for name, (source, pi) in seen.items():
-            features[name].append(source.detach().abs().mean((2, 3)).cpu().numpy())
-            worths[name].append(pi.grad.abs().cpu().numpy())
+        loss = functional.cross_entropy(model(x) / TEMPERATURE, labels, reduction="sum")
+        gradients = torch.autograd.grad(loss, [pi for _, pi in seen.values()])
+        for (name, (source, _)), gradient in zip(seen.items(), gradients):
+            features[name].append(mean_magnitude(source.detach()).cpu().numpy())
+            worths[name].append(gradient.abs().cpu().numpy())
     for hook in hooks:
         hook.remove()
-    model.zero_grad(set_to_none=True)
     return {name: Evidence(np.concatenate(features[name]), _shares(np.concatenate(worths[name]))) for name in gates}
 
 
@@ -124,7 +130,8 @@ def predict(gate: ChannelGate, evidence: Evidence, follow: float) -> np.ndarray:
     """Set phi and rho: 1 + SPREAD * (predicted worth of the group - 1), in units of the mean group. Their mean [C]."""
     grouped = evidence.worth.reshape(len(evidence.worth), -1, gate.granularity).sum(2)
     target = grouped / grouped.mean()
-    centre, scale = evidence.features.mean(0), evidence.features.std(0) + 1e-6
+    centre, spread = evidence.features.mean(0), evidence.features.std(0)
+    scale = spread + QUIET * spread.mean() + 1e-6  # a channel that hardly ever speaks must not shout when it does
     normal = (evidence.features - centre) / scale
     slopes = np.linalg.solve(normal.T @ normal + RIDGE * np.eye(len(scale)), normal.T @ (target - target.mean(0)))
     slopes *= follow / scale[:, None]
@@ -143,7 +150,6 @@ def _won(sums: np.ndarray, kept: int) -> float:
 
 def _recorder(seen: dict, name: str):
     def record(_gate, inputs, outputs) -> None:
-        outputs[0].retain_grad()
         seen[name] = inputs[0], outputs[0]
 
     return record
