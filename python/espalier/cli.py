@@ -235,7 +235,7 @@ def search(
     ] = None,
     sampler: Annotated[str, typer.Option(help="nsga2, gp, qlognehvi or random.")] = "nsga2",
     supernet: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Weights of a supernet (default: ours).")
+        Path | None, typer.Option(metavar="FILE", help="Weights of a supernet, see training.")
     ] = None,
     data: Annotated[
         Path | None, typer.Option(metavar="PATH", help="CIFAR-10 (default: the 1,000 images in the package).")

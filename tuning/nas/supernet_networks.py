@@ -1,8 +1,8 @@
 """Networks of a trained supernet, ready to be judged and compiled, and the images for both.
 
 The images of the test set are divided: the search looks at the first half only, final figures are of the second half.
-The supernet that comes with the package began with published weights that have seen all training images, so none of
-these can be held out.
+The recipe of "resnet-cifar" begins with published weights that have seen all training images, so that none of these can
+be held out.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from espalier.core.plan import Plan
 from espalier.frontend import bundled
 from espalier.frontend.torch import from_torch, require_torch
 
-CHECKPOINTS = {"resnet-cifar": Path(__file__).with_name("resnet-cifar.pt")}
-"""Trained supernets that come with the package, by their space."""
+SUPERNETS = Path(__file__).with_name("supernets")
+"""Folder of the trained supernets that come with the package, each named for its space."""
 
 RECALIBRATION, VALIDATION = 1024, 2000
 """Images for batch norms and ranges, and images that accuracy is judged by in a search, at most."""
@@ -76,8 +76,8 @@ class SupernetNetworks:
         from espalier.training.data import Images
 
         self.space, self.split = space, split
-        self.weights = weights or CHECKPOINTS.get(space.name)
-        if self.weights is None:
+        self.weights = weights or SUPERNETS / f"{space.name}.pt"
+        if weights is None and not self.weights.is_file():
             raise InvalidInputError(
                 f"space {space.name}: no supernet comes with the package, give --supernet; train one with "
                 "python -m espalier.training"
