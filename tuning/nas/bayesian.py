@@ -47,7 +47,8 @@ class HypervolumeSampler(optuna.samplers.BaseSampler):
     def sample_relative(self, study, trial: FrozenTrial, search_space: dict) -> dict:
         """The next point of the batch; a new batch where there is none."""
         done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.FAIL, TrialState.RUNNING))
-        seen = {point_text(point_of(self.problem.space, one)): one for one in done if len(one.params)}
+        whole = [one for one in done if len(one.params) == len(search_space)]  # not one that another worker begins now
+        seen = {point_text(point_of(self.problem.space, one)) for one in whole}
         measured = [one for one in done if one.state == TrialState.COMPLETE]
         self.chosen = [one for one in self.chosen if point_text(one) not in seen]
         if not self.chosen:

@@ -30,10 +30,3 @@ def point_of(space: ChoiceSpace, trial: FrozenTrial | optuna.Trial) -> Point:
         name: values[trial.params[name]] if not isinstance(values[0], str) else trial.params[name]
         for name, values in space.dimensions.items()
     }
-
-
-def suggested(space: ChoiceSpace, trial: optuna.Trial) -> Point:
-    """The point that a sampler gives a new trial."""
-    for name, distribution in distributions(space).items():
-        trial._suggest(name, distribution)
-    return point_of(space, trial)

@@ -68,10 +68,10 @@ class Search:
 
     def __init__(self, problem: Problem, storage: Path | str | None, sampler: str = "nsga2", seed: int = 0):
         optuna = require_optuna()
-        self.problem = problem
+        self.problem, made = problem, make_sampler(sampler, problem, seed)
         self.study = optuna.create_study(
             storage=opened(storage),
-            sampler=make_sampler(sampler, problem, seed),
+            sampler=made,
             study_name=NAME,
             directions=["maximize" if one.is_maximized else "minimize" for one in problem.objectives],
             load_if_exists=True,
@@ -116,11 +116,11 @@ class Search:
         return refused[-1].user_attrs.get("refused", "a worker died") if refused else "the budget is too small"
 
     def _evaluate_next(self, known: Mapping[str, Evaluated]) -> tuple[tuple[Evaluated | None, str], bool]:
-        from .points import suggested
+        from .points import distributions, point_of
 
         state = require_optuna().trial.TrialState
-        trial = self.study.ask()
-        point = suggested(self.problem.space, trial)
+        trial = self.study.ask(distributions(self.problem.space))
+        point = point_of(self.problem.space, trial)
         repeated = known.get(point_text(point))
         try:
             values = repeated.values if repeated else self.problem.evaluate(point)

@@ -111,7 +111,7 @@ def test_a_cpu_is_measured_then_an_unreachable_limit_is_told(here):
         (("--objectives", "accuracy,cycles"), "not known of this target"),
         (("--limit", "accuracy>90"), "limit: got"),
         (("--sampler", "tpe"), "accepted are nsga2"),
-        (("--target", "cuda"), "accepted are llvm"),
+        (("--target", "nvidia/nvidia-h100"), "accepted are llvm"),
         (("--budget", "soon"), "budget"),
         (("--target", "llvm", "--target", "llvm"), "each once"),
         (("--data", "nowhere"), "nowhere"),

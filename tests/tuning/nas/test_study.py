@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("optuna")
 
-from tuning.nas.problems import SPACE, problem, values_of
+from search_problems import SPACE, problem, values_of
 
 from espalier.core.choice_space import ChoiceSpace
 from espalier.core.errors import InvalidInputError
@@ -22,7 +22,7 @@ from espalier.tuning.nas.problem import OBJECTIVES, Limit, objectives_of
 from espalier.tuning.nas.samplers import SAMPLERS
 from espalier.tuning.nas.study import FILE, Search, front_of
 
-PROBLEMS = Path(__file__).with_name("problems.py")
+PROBLEMS = Path(__file__).parents[2] / "search_problems.py"
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
