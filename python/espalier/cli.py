@@ -215,6 +215,68 @@ def tune(
 
 
 @app.command()
+def search(
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="STUDY", help="Folder of the study.")],
+    space: Annotated[
+        str, typer.Option(metavar="NAME|FILE", help="resnet-cifar, mobilenet-cifar, or a file that narrows one down.")
+    ] = "resnet-cifar",
+    target: Annotated[list[str] | None, typer.Option(help="What to search for; several make a front each.")] = None,
+    objectives: Annotated[
+        str, typer.Option(help="Any of accuracy,latency,size; on FPGAs also cycles,luts,dsps,bram_36k.")
+    ] = "accuracy,latency",
+    budget: Annotated[str, typer.Option(metavar="TIME", help="How long: 60s, 10m, 1h or 200trials.")] = "5m",
+    limit: Annotated[
+        list[str] | None, typer.Option(metavar="LIMIT", help="What must hold: 'accuracy>=90%', 'latency<=0.2ms'.")
+    ] = None,
+    accuracy: Annotated[str | None, typer.Option(metavar="LIMIT", help="The same of accuracy: '>=90%'.")] = None,
+    latency: Annotated[str | None, typer.Option(metavar="LIMIT", help="The same of latency: '<=0.2ms'.")] = None,
+    minimize: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Only pick from a finished study what has least of it.")
+    ] = None,
+    sampler: Annotated[str, typer.Option(help="nsga2, gp, qlognehvi or random.")] = "nsga2",
+    supernet: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Weights of a supernet, see training.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="CIFAR-10 (default: the 1,000 images in the package).")
+    ] = None,
+    storage: Annotated[
+        str | None, typer.Option(metavar="URL", help="An Optuna storage for many workers: postgresql://...")
+    ] = None,
+    measure: Annotated[bool, typer.Option("--measure", help="Compile and time every network, predict none.")] = False,
+    build: Annotated[bool, typer.Option(help="Build and measure the front in the end.")] = True,
+    seed: Annotated[int, typer.Option(help="Of what the search draws.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Search networks, number formats and the target's settings together for the best trade-offs."""
+    from .commands import search as command
+
+    limits = list(limit or ())
+    limits += [f"{name}{text}" for name, text in (("accuracy", accuracy), ("latency", latency)) if text]
+    if minimize:
+        return _finish(command.ask(output, tuple(limits), minimize), as_json)
+    targets = tuple(target or ("llvm",))
+    how = command.SearchOptions(
+        space, targets, objectives, budget, tuple(limits), sampler, supernet, data, storage, measure, build, seed
+    )
+    return _finish(command.run(output, how), as_json)
+
+
+@app.command()
+def report(
+    study: Annotated[Path, typer.Argument(metavar="STUDY", help="A folder that `espalier search` wrote.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE.html", help="The page.")] = Path(
+        "report.html"
+    ),
+    as_json: Json = False,
+) -> None:
+    """Show a study as one page that needs nothing else."""
+    from .commands import report as command
+
+    _finish(command.run(study, output), as_json)
+
+
+@app.command()
 def calibrate(
     model: Model,
     inputs: Annotated[

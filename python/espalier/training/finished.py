@@ -11,6 +11,7 @@ from torch import nn
 from ..core.calibration import Range
 from ..core.errors import InvalidInputError
 from .checkpoint import is_finished, load_weights, read_weights, with_state
+from .families import LARGEST
 from .gates import found_gates, insert_gates, set_density
 from .networks import NETWORKS
 from .quantizers import unfitted
@@ -27,11 +28,12 @@ def drawn_network(recipe: Recipe) -> nn.Module:
 
 
 def _drawn(name: str, seed: int) -> nn.Module:
-    if name not in NETWORKS:
-        raise InvalidInputError(f"network: got {name!r}, accepted are {', '.join(NETWORKS)}")
+    networks = {**NETWORKS, **LARGEST}
+    if name not in networks:
+        raise InvalidInputError(f"network: got {name!r}, accepted are {', '.join(networks)}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return NETWORKS[name]()
+        return networks[name]()
 
 
 def starting_network(recipe: Recipe, start: Path) -> nn.Module:

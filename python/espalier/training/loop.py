@@ -166,13 +166,18 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.optimizer.zero_grad(set_to_none=True)
+        loss = self._backward(images, labels)
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
+        self.optimizer.step()
+        return loss
+
+    def _backward(self, images: torch.Tensor, labels: torch.Tensor) -> float:
+        """Add the gradients of a batch to the parameters' and return its loss."""
         with self._products():
             with torch.no_grad():
                 taught = None if self.taught is None else self.taught(images).float()
             loss = self._loss(self.trained(images).float(), taught, labels)
         loss.backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
-        self.optimizer.step()
         return loss.item()
 
     def _loss(self, logits: torch.Tensor, taught: torch.Tensor | None, labels: torch.Tensor) -> torch.Tensor:

@@ -49,12 +49,18 @@ class OptionA(nn.Module):
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut; `downsample` replaces the identity."""
+    """Two convolutions, the second one 3x3, and a shortcut; `downsample` replaces the identity.
 
-    def __init__(self, c_in: int, c_out: int, stride: int, downsample: nn.Module | None):
+    inner: channels between the two, None for c_out. size: rows and columns of the first one's kernel.
+    """
+
+    def __init__(
+        self, c_in: int, c_out: int, stride: int, downsample: nn.Module | None, inner: int | None = None, size: int = 3
+    ):
         super().__init__()
-        self.conv1, self.bn1 = conv(c_in, c_out, 3, stride), nn.BatchNorm2d(c_out)
-        self.conv2, self.bn2 = conv(c_out, c_out, 3), nn.BatchNorm2d(c_out)
+        inner = inner or c_out
+        self.conv1, self.bn1 = conv(c_in, inner, size, stride), nn.BatchNorm2d(inner)
+        self.conv2, self.bn2 = conv(inner, c_out, 3), nn.BatchNorm2d(c_out)
         self.downsample = downsample
 
     def forward(self, x):

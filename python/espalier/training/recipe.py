@@ -13,7 +13,7 @@ from ..core.plan import LayerPlan, Plan
 PRUNING = 0.5
 """The share of the epochs in which it may change which weights are pruned."""
 
-LISTS = ("teacher", "following", "incremental")
+LISTS = ("teacher", "following", "incremental", "drawn_formats")
 """Fields of a recipe that are tuples."""
 
 
@@ -27,7 +27,8 @@ class Recipe:
     plan: the densities to reach; without any below 1 the network gets no gates. With quantized formats the weights are
         trained under them, batch norms folded.
     narrowed_from: the network, of the same modules with more channels, whose weights `start` holds; those of its
-        channels are kept that are worth most (`narrow`). None: `network` itself.
+        channels are kept that are worth most (`narrow`). None: `network` itself. With a space: the ResNet that its
+        largest network begins as (`supernet_start`).
     teacher: another network and its weights, a path in the data folder; without, the network that is started from
         is the teacher.
     epochs, batch, seed: seed decides the drawn weights, the order of the images and how they are augmented.
@@ -49,6 +50,9 @@ class Recipe:
     bfloat16: compute products in bfloat16 (weights and gates stay float32); twice as fast where the processor can.
     compiled: train the network as torch.compile makes it, which takes one or two minutes first and then about two
         thirds of the time.
+    space: of architectures (`core.architecture`), of which `network` is the largest, for a supernet; None for one
+        network. drawn: how many networks of it learn in a step beside the largest and the smallest one, with weights
+        in one of drawn_formats each.
     """
 
     name: str
@@ -76,11 +80,16 @@ class Recipe:
     clip: float = 5.0
     bfloat16: bool = False
     compiled: bool = False
+    space: str | None = None
+    drawn: int = 1
+    drawn_formats: tuple[str, ...] = ("float32",)
 
     def __post_init__(self):
         for name in ("epochs", "batch"):
             if getattr(self, name) < 1:
                 raise InvalidInputError(f"{name}: got {getattr(self, name)}, accepted are whole numbers from 1")
+        if self.space and (self.is_gated or self.is_quantized or self.pruning is not None or self.distillation):
+            raise InvalidInputError("space: a supernet's recipe has neither plan, pruning nor another teacher")
         if self.narrowed_from and not self.start:
             raise InvalidInputError(f"narrowed_from: got {self.narrowed_from!r} and no start, accepted are both")
         if self.pruning is not None and self.is_quantized:
@@ -149,7 +158,7 @@ class Recipe:
     @staticmethod
     def from_dict(data: dict) -> Recipe:
         """The recipe of which `data` is the `to_dict`."""
-        lists = {name: tuple(data.get(name, ())) for name in LISTS}
+        lists = {name: tuple(data[name]) for name in LISTS if name in data}
         return Recipe(**{**data, **lists, "plan": Plan.from_dict(data["plan"])})
 
 
@@ -287,6 +296,17 @@ RECIPES = {
             learning_rate=0.005,
             weight_decay=1e-4,
             distillation=0.5,
+        ),
+        Recipe(
+            "supernet-resnet-cifar",
+            "resnet-cifar-largest",
+            "models-cifar10/resnet20-12fca82f.th",
+            narrowed_from="resnet20",
+            space="resnet-cifar",
+            epochs=8,
+            learning_rate=0.05,
+            drawn_formats=("float32", "uniform<4>"),
+            bfloat16=True,
         ),
     )
 }

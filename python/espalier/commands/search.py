@@ -1,0 +1,165 @@
+"""`espalier search`: architecture, plan and target together, until the budget is spent; then the front is built.
+
+With --minimize it answers a question about a finished study instead, and runs nothing.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from espalier.core.errors import InvalidInputError
+from espalier.report import tables
+
+from .output import Outcome, shares, steps
+
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """Arguments of the command, see `espalier.cli`. limits: texts such as "accuracy>=90%"."""
+
+    space: str = "resnet-cifar"
+    targets: tuple[str, ...] = ("llvm",)
+    objectives: str = "accuracy,latency"
+    budget: str = "5m"
+    limits: tuple[str, ...] = ()
+    sampler: str = "nsga2"
+    supernet: Path | None = None
+    data: Path | None = None
+    storage: str | None = None
+    measures: bool = False
+    builds: bool = True
+    seed: int = 0
+
+
+def run(folder: Path, how: SearchOptions) -> Outcome:
+    """Search; the outcome's exit code is 130 if it was interrupted."""
+    found = [_search(place, target, how) for place, target in _places(folder, how.targets)]
+    data = {"studies": [one.data for one in found]}
+    shown = tuple(line for one in found for line in one.shown)
+    return Outcome(data, shown, max(one.exit_code for one in found))
+
+
+def ask(folder: Path, limits: tuple[str, ...], minimize: str) -> Outcome:
+    """What of a finished study is best within limits."""
+    from espalier.tuning.nas.problem import Limit, objectives_of
+    from espalier.tuning.nas.search import Built, query, read_study
+
+    found = query(read_study(folder), tuple(map(Limit.parse, limits)), objectives_of([minimize])[0])
+    if isinstance(found, Built):
+        lines = (_built_table([found]), f"Artifact: {folder / 'front' / found.folder}; it has plan.json beside it")
+        return Outcome(_row(found), lines)
+    values = {name: one.number for name, one in found.values.items()}
+    return Outcome({"point": found.text, "values": values}, (_points_table([found]), found.text))
+
+
+def _places(folder: Path, targets: tuple[str, ...]) -> list[tuple[Path, str]]:
+    """A study for each target: in the folder itself where there is one."""
+    if len(set(targets)) < len(targets):
+        raise InvalidInputError(f"--target: got {', '.join(targets)}, accepted is each once")
+    if len(targets) == 1:
+        return [(folder, targets[0])]
+    return [(folder / target.replace("/", "-"), target) for target in targets]
+
+
+def _search(folder: Path, target: str, how: SearchOptions) -> Outcome:
+    from espalier.tuning.budget import Budget
+    from espalier.tuning.nas.joint_space import JointSpace
+    from espalier.tuning.nas.problem import Limit, objectives_of
+    from espalier.tuning.nas.search import build_front, problem_of
+    from espalier.tuning.nas.study import Search
+    from espalier.tuning.nas.supernet_networks import Split, SupernetNetworks
+
+    budget, objectives = Budget.parse(how.budget), objectives_of(_names(how.objectives))
+    space = JointSpace.read(how.space, target)
+    split = Split.of(how.data) if how.data else Split.bundled()
+    networks = SupernetNetworks(space.architectures, how.supernet, split)
+    limits = tuple(map(Limit.parse, how.limits))
+    problem = problem_of(space, networks, objectives, limits, folder, how.measures)
+    search = Search(problem, how.storage or folder, how.sampler, how.seed)
+    try:
+        end = _evaluate(search, budget)
+        if not search.evaluated:
+            raise InvalidInputError(f"search: not a single network could be built ({search.last_refusal})")
+        if not how.builds:
+            return _outcome(search, end, folder, [])
+        with steps(1) as bar:
+            bar.begin("building the front")
+            built = build_front(search, space, networks, folder, lambda done, all: bar.part(done, all, "networks"))
+        return _outcome(search, end, folder, built)
+    except KeyboardInterrupt:
+        count = len(search.evaluated)
+        text = f"interrupted after {count} networks, which are in {folder}; the same command goes on from there"
+        return Outcome({"interrupted": True, "evaluated": count, "study": str(folder)}, (text,), INTERRUPTED)
+
+
+def _evaluate(search, budget) -> str:
+    """Run it under a bar that tells the current front."""
+    from espalier.tuning.nas.study import front_of
+
+    with shares("searching") as show:
+
+        def tell(progress) -> None:
+            best = front_of(search.problem, search.evaluated)
+            first, last = (_short(search.problem, one) for one in (best[0], best[-1])) if best else ("", "")
+            show(progress.share, f"{progress.evaluated} networks, {len(best)} on the front: {first} to {last}")
+
+        return search.run(budget, tell)
+
+
+def _outcome(search, end: str, folder: Path, built: list) -> Outcome:
+    from espalier.tuning.nas.study import front_of
+
+    points, front = search.evaluated, front_of(search.problem, search.evaluated)
+    lines = [f"{folder}: {len(points)} networks evaluated, {len(front)} on the front; {end}"]
+    if front and front[0].violation:
+        limits = ", ".join(map(str, search.problem.limits))
+        lines.append(f"No network is within {limits}; this is the nearest one")
+    if built:
+        command = f"espalier report {shlex.quote(str(folder))} -o report.html"
+        lines.append(f"Artifacts and plans are in {folder / 'front'}: {command}")
+    data = {"study": str(folder), "evaluated": len(points), "end": end, "front": [_row(one) for one in built or front]}
+    return Outcome(data, (_built_table(built) if built else _points_table(front), *lines))
+
+
+def _row(one) -> dict:
+    point = getattr(one, "point", one) if hasattr(one, "measured") else one
+    row = {
+        "point": point.point,
+        "values": {name: {"number": value.number, "how": value.how} for name, value in point.values.items()},
+    }
+    if hasattr(one, "measured"):
+        row["architecture"], row["artifact"], row["remark"] = one.architecture, one.folder, one.remark
+        row["measured"] = {name: {"number": value.number, "how": value.how} for name, value in one.measured.items()}
+    return row
+
+
+def _built_table(built):
+    """A line for each built network: what the search said of it, and what was measured."""
+    names = list(built[0].point.values)
+    headings = ("", "architecture", *(f">{name}" for name in names), *(f">{name}, built" for name in built[0].measured))
+    rows = [(one.folder, one.architecture, *map(str, _shown(one.point.values)), *_shown(one.measured)) for one in built]
+    return tables.plain_table(headings, rows)
+
+
+def _points_table(points):
+    names = list(points[0].values) if points else []
+    rows = [(str(one.number), *_shown(one.values)) for one in points]
+    return tables.plain_table(("", *(f">{name}" for name in names)), rows)
+
+
+def _shown(values) -> list[str]:
+    from espalier.tuning.nas.problem import OBJECTIVES
+
+    return [OBJECTIVES[name].shown(one.number) for name, one in values.items()]
+
+
+def _short(problem, point) -> str:
+    return "/".join(one.shown(point.values[one.name].number) for one in problem.objectives)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]

@@ -1,0 +1,165 @@
+"""A search's study as one HTML page that needs nothing else: no script, no font, no file beside it."""
+
+from __future__ import annotations
+
+import html
+import shlex
+import string
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from .chart import Dot, bars, scatter
+
+TEMPLATE = Path(__file__).with_name("templates") / "page.html"
+
+
+class Shown(Protocol):
+    """What of a `tuning.nas.search.Finished` is read here."""
+
+    facts: Mapping
+    objectives: tuple
+    points: list
+    front: list
+
+
+def page(study: Shown, name: str) -> str:
+    """The page. name: the study's folder, for the commands."""
+    facts = study.facts["facts"]
+    target = facts.get("target", {})
+    title = f"Search of {facts.get('space', 'a space')} for {target.get('device', target.get('kind', 'a target'))}"
+    body = "\n".join(_sections(study, name, title))
+    return string.Template(TEMPLATE.read_text()).substitute(title=_text(title), body=body)
+
+
+def _sections(study: Shown, name: str, title: str) -> Iterator[str]:
+    yield f"<h1>{_text(title)}</h1>"
+    best = _best(study)
+    built = f", {len(study.front)} of them built" if study.front else "; none is built yet"
+    yield f"<p>{len(study.points)} networks were evaluated; {len(best)} are on the front{built}.</p>"
+    if not study.points:
+        return
+    yield _front_plot(study, best)
+    if study.front:
+        yield from _built_sections(study, name)
+    yield "<h2>What the front has in common</h2>"
+    yield _common(best)
+
+
+def _best(study: Shown) -> list:
+    """The points of the front; of a study with built ones, those."""
+    if study.front:
+        return [one.point for one in study.front]
+    losses = {one.text: [obj.loss(one.values[obj.name].number) for obj in study.objectives] for one in study.points}
+
+    def is_beaten(row: list[float]) -> bool:
+        return any(all(a <= b for a, b in zip(other, row)) and other != row for other in losses.values())
+
+    return [one for one in study.points if not is_beaten(losses[one.text]) and one.violation == 0]
+
+
+def _front_plot(study: Shown, best: list) -> str:
+    y, x = study.objectives[0], study.objectives[-1]
+    on_front = {one.text for one in best}
+    dots = [_dot(one.values, x, y, "dominated", one.text) for one in study.points if one.text not in on_front]
+    dots += [_dot(one.values, x, y, "front", one.text) for one in best]
+    measured = [one for one in study.front if {x.name, y.name} <= set(one.measured)]
+    dots += [_dot(one.measured, x, y, "built", one.architecture) for one in measured]
+    keys = {"dominated": "dominated, as the search judged it", "front": "front, as the search judged it"}
+    keys |= {"built": "front, built and measured"} if measured else {}
+    shown = " ".join(f'<span class="key {kind}"><span>{text}</span></span>' for kind, text in keys.items())
+    plot = scatter(dots, _axis(x), _axis(y))
+    return f"<h2>The front</h2><figure>{plot}<figcaption>{shown}</figcaption></figure>"
+
+
+def _built_sections(study: Shown, name: str) -> Iterator[str]:
+    yield "<h2>Built networks</h2>"
+    yield _table(study)
+    for objective in study.objectives:
+        pairs = [one for one in study.front if objective.name in one.measured]
+        if pairs:
+            yield f"<h2>Predicted and measured: {_text(objective.label)}</h2>"
+            yield _compared(pairs, objective)
+    yield "<h2>Layer by layer</h2>"
+    yield from (_layers(one) for one in study.front)
+    yield "<h2>Rebuild a network</h2>"
+    yield "<p>Each folder has the artifact and plan.json. Run it, or search on from where this study ended:</p>"
+    folder = shlex.quote(f"{name}/front/{study.front[0].folder}")
+    yield f"<pre>espalier run {folder} --input images.npz\n{_text(_again(study, name))}</pre>"
+
+
+def _again(study: Shown, name: str) -> str:
+    """The command that goes on with the study and builds its front."""
+    facts, noted = study.facts["facts"], study.facts
+    target = facts.get("target", {})
+    text = f"fpga_hls/{target['device']}" if target.get("kind") == "ext_dev" else target.get("kind", "llvm")
+    words = ["espalier", "search", "--space", facts.get("space", ""), "--target", text]
+    words += ["--objectives", ",".join(noted["objectives"])]
+    for limit in noted["limits"]:
+        words += ["--limit", limit]
+    return shlex.join([*words, "--budget", "10m", "-o", name])
+
+
+def _table(study: Shown) -> str:
+    names = list(study.front[0].measured)
+    labels = {one.name: one for one in study.objectives}
+    head = "".join(f"<th>{_text(one)}</th>" for one in ("", "network", *names))
+    rows = []
+    for one in study.front:
+        cells = [one.folder, f"{one.architecture} {one.remark}".strip()]
+        values = [_value(labels.get(key), value) for key, value in one.measured.items()]
+        rows.append("<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in cells) + "".join(values) + "</tr>")
+    return f'<div class="scroll"><table><tr>{head}</tr>{"".join(rows)}</table></div>'
+
+
+def _value(objective, value) -> str:
+    number = objective.shown(value.number) if objective else f"{value.number:.4g}"
+    return f"<td>{_text(number)}<small>{_text(value.how)}</small></td>"
+
+
+def _compared(pairs: list, objective) -> str:
+    dots = [
+        Dot(
+            one.point.values[objective.name].number * objective.scale,
+            one.measured[objective.name].number * objective.scale,
+            "built",
+            one.architecture,
+        )
+        for one in pairs
+    ]
+    unit = f", {objective.unit}" if objective.unit else ""
+    return f"<figure>{scatter(dots, f'in the search{unit}', f'built{unit}', diagonal=True)}</figure>"
+
+
+def _layers(one) -> str:
+    most = max(layer["macs"] for layer in one.layers) or 1
+    rows = [
+        (layer["name"], layer["macs"] / most, f"{layer['macs'] / 1e6:.2f} M, {layer['weights']}")
+        for layer in one.layers
+    ]
+    return f"<details><summary>{_text(one.folder)}: {_text(one.architecture)}</summary>{bars(rows)}</details>"
+
+
+def _common(best: list) -> str:
+    """How often each value of each dimension is on the front."""
+    rows = []
+    for name in best[0].point if best else ():
+        counts = Counter(str(one.point[name]) for one in best).most_common()
+        shown = ", ".join(f"{value} ({count})" for value, count in counts)
+        rows.append(f"<tr><td>{_text(name)}</td><td>{_text(shown)}</td></tr>")
+    return f'<div class="scroll"><table><tr><th>choice</th><th>value (networks)</th></tr>{"".join(rows)}</table></div>'
+
+
+def _dot(values: Mapping, x, y, kind: str, text: str) -> Dot:
+    a, b = values[x.name], values[y.name]
+    shown = f"{y.shown(b.number)} ({b.how}), {x.shown(a.number)} ({a.how}): {text}"
+    return Dot(a.number * x.scale, b.number * y.scale, kind, shown)
+
+
+def _axis(objective) -> str:
+    return f"{objective.label}, {objective.unit}" if objective.unit else objective.label
+
+
+def _text(value: str) -> str:
+    return html.escape(str(value))

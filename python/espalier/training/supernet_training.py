@@ -1,0 +1,49 @@
+"""Training a supernet: the loop of any training, whose step follows the sandwich rule.
+
+In each step the largest network learns from the labels, and the smallest one and `drawn` others, each with weights in
+one of the recipe's formats, learn from what the largest one answers to the same images.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from ..core.architecture import architecture_space
+from .families import FamilyNetwork
+from .finished import drawn_network
+from .loop import Training
+from .supernet import logits_of, soft_loss
+from .supernet_start import start_from_resnet
+
+
+class SupernetTraining(Training):
+    """A recipe with a space at work; see `Training`. The accuracy of an epoch is that of the largest network."""
+
+    def _model(self, network: nn.Module, state: dict | None) -> nn.Module:
+        self.space = architecture_space(self.recipe.space)
+        if not self.recipe.narrowed_from:
+            return network
+        largest = drawn_network(self.recipe)
+        return largest if state is not None else start_from_resnet(largest, network)
+
+    def _begin(self, number: int) -> None:
+        super()._begin(number)
+        self.random = np.random.default_rng((self.recipe.seed, number))
+
+    def _backward(self, images: torch.Tensor, labels: torch.Tensor) -> float:
+        with self._products():
+            logits = self.model(images).float()
+        loss = functional.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
+        loss.backward()
+        taught, formats = logits.detach(), self.recipe.drawn_formats
+        drawn = [self.space.sample(self.random) for _ in range(self.recipe.drawn)]
+        for architecture in (self.space.smallest, *drawn):
+            network = FamilyNetwork(architecture).to(self.device)
+            with self._products():
+                weights = formats[self.random.integers(len(formats))]
+                answer = logits_of(self.model, network, images, weights).float()
+            soft_loss(answer, taught).backward()
+        return loss.item()

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from espalier.core.architecture import SPACES, Architecture, layer_stages  # noqa: E402
+from espalier.core.errors import InvalidInputError  # noqa: E402
+from espalier.training.data import Images  # noqa: E402
+from espalier.training.families import LARGEST, FamilyNetwork  # noqa: E402
+from espalier.training.finished import drawn_network, load_finished  # noqa: E402
+from espalier.training.loop import WEIGHTS  # noqa: E402
+from espalier.training.networks import CifarResNet  # noqa: E402
+from espalier.training.recipe import recipe  # noqa: E402
+from espalier.training.supernet import extract, logits_of, part_of, recalibrate, rounded, shared_parameters  # noqa: E402
+from espalier.training.supernet_start import start_from_resnet  # noqa: E402
+from espalier.training.supernet_training import SupernetTraining  # noqa: E402
+
+RANDOM = np.random.default_rng(0)
+IMAGES = Images(RANDOM.integers(0, 256, (32, 32, 32, 3), np.uint8), np.arange(32) % 10, torch.device("cpu"))
+RECIPE = dataclasses.replace(recipe("supernet-resnet-cifar"), start=None, narrowed_from=None, epochs=2, batch=16)
+
+
+def drawn(name: str) -> FamilyNetwork:
+    torch.manual_seed(0)
+    return LARGEST[f"{name}-largest"]()
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_layers_are_those_of_the_torch_network(name):
+    for architecture in (SPACES[name].largest, SPACES[name].smallest):
+        network = FamilyNetwork(architecture)
+        weights = [one for one, value in network.named_parameters() if value.ndim in (2, 4)]
+        assert [one.removesuffix(".weight") for one in weights] == list(layer_stages(architecture))
+        assert network.eval()(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_a_part_shares_first_channels_and_the_middle_of_kernels(name):
+    largest = drawn(name)
+    parts = shared_parameters(largest, FamilyNetwork(SPACES[name].smallest))
+    whole = dict(largest.named_parameters())
+    for key, part in parts.items():
+        assert part.untyped_storage().data_ptr() == whole[key].untyped_storage().data_ptr()
+    assert torch.equal(part_of(torch.arange(25).view(1, 1, 5, 5), (1, 1, 3, 3))[0, 0, 1], torch.tensor([11, 12, 13]))
+
+
+def test_the_largest_part_computes_what_the_largest_network_does():
+    largest = drawn("resnet-cifar")
+    images = next(IMAGES.plain_batches(8))[0]
+    found = logits_of(largest, FamilyNetwork(largest.architecture), images)
+    assert torch.equal(found, largest(images))
+
+
+def test_gradients_reach_the_shared_channels_only():
+    largest = drawn("resnet-cifar")
+    smallest = FamilyNetwork(SPACES["resnet-cifar"].smallest)
+    logits_of(largest, smallest, next(IMAGES.plain_batches(8))[0], "uniform<4>").sum().backward()
+    gradient = largest.stem.weight.grad
+    assert gradient[:8].abs().sum() > 0
+    assert gradient[8:].abs().sum() == 0
+
+
+def test_rounded_weights_have_few_levels_and_pass_gradients_through():
+    weight = torch.randn(4, 8, 3, 3, requires_grad=True)
+    found = rounded(weight, 4)
+    assert all(len(channel.unique()) <= 15 for channel in found.detach().reshape(4, -1).round(decimals=5))
+    found.sum().backward()
+    assert torch.equal(weight.grad, torch.ones_like(weight))
+    assert torch.equal(rounded(torch.zeros(1, 1, 1, 1), 4), torch.zeros(1, 1, 1, 1))
+
+
+def test_an_extracted_network_stands_alone_with_statistics_of_its_own():
+    largest = drawn("resnet-cifar")
+    network = extract(largest, SPACES["resnet-cifar"].smallest)
+    with torch.no_grad():
+        largest.stem.weight.zero_()
+    recalibrate(network, IMAGES)
+    assert not network.training
+    x = network.stem(torch.cat([batch for batch, _ in IMAGES.plain_batches(32)]))
+    assert torch.allclose(network.norm.running_mean, x.mean((0, 2, 3)), atol=1e-4)
+    assert network.norm.momentum == 0.1
+
+
+def test_start_from_resnet_keeps_its_function():
+    torch.manual_seed(0)
+    source, images = CifarResNet(20), next(IMAGES.plain_batches(8))[0]
+    source(images)  # statistics that are not 0 and 1
+    largest = start_from_resnet(drawn("resnet-cifar"), source).eval()
+    assert torch.allclose(largest(images), source.eval()(images), atol=1e-4)
+    with pytest.raises(InvalidInputError, match="depth, width"):
+        start_from_resnet(drawn("resnet-cifar"), CifarResNet(8))
+
+
+def test_what_is_no_part_is_refused():
+    largest = drawn("resnet-cifar")
+    for text in (
+        "resnet(4x16k3e1s1;1x32k3e1s2;1x64k3e1s2)",
+        "resnet(1x16k3e1s1)",
+        str(SPACES["mobilenet-cifar"].smallest),
+    ):
+        with pytest.raises(InvalidInputError, match="accepted are parts"):
+            extract(largest, Architecture.parse(text))
+    with pytest.raises(InvalidInputError, match="accepted are parts"):
+        part_of(torch.zeros(2, 2), (3, 2))
+    with pytest.raises(InvalidInputError, match=r"uniform<bits>"):
+        shared_parameters(largest, FamilyNetwork(SPACES["resnet-cifar"].smallest), "shift<4>")
+    with pytest.raises(InvalidInputError, match="supernet's recipe"):
+        dataclasses.replace(RECIPE, distillation=0.5)
+
+
+def test_training_continues_as_if_it_was_never_stopped(tmp_path):
+    def training(folder):
+        return SupernetTraining(RECIPE, IMAGES, IMAGES, tmp_path, tmp_path / folder)
+
+    whole = list(training("whole").run())
+    next(training("parts").run())
+    (rest,) = training("parts").run()
+    assert (rest.loss, rest.top1_percent) == (whole[1].loss, whole[1].top1_percent)
+    network = load_finished(tmp_path / "parts" / WEIGHTS)
+    assert network.architecture == SPACES["resnet-cifar"].largest
+    assert not torch.equal(network.stem.weight, drawn_network(RECIPE).stem.weight)

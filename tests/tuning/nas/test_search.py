@@ -1,0 +1,158 @@
+"""From a command to a front that is built, in miniature: a supernet that was never trained, two networks, one board."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("optuna")
+
+from command_line import assert_refused, call, json_of  # noqa: E402
+from supernets import untrained_supernet  # noqa: E402
+
+import espalier  # noqa: E402
+from espalier.core.architecture import architecture_space  # noqa: E402
+from espalier.tuning.nas.joint_space import JointSpace  # noqa: E402
+
+SMALL = """architectures = resnet-cifar
+stage1.depth = 1
+stage1.width = 8
+stage1.kernel = 1
+stage2.depth = 1
+stage2.width = 16
+stage2.kernel = 1
+stage2.expansion = 0.5
+stage3.depth = 1
+stage3.width = 32
+stage3.kernel = 1
+stage3.expansion = 0.5 | 1.0
+stage1.weights = uniform<8>
+stage2.weights = uniform<8>
+stage3.weights = uniform<8>
+"""
+BOARD = "fpga_hls/pynq-z2"
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory):
+    """A folder with weights of a supernet and the file of a small space."""
+    folder = tmp_path_factory.mktemp("nas")
+    untrained_supernet(folder / "supernet.pt")
+    (folder / "small.txt").write_text(SMALL + "frames_per_s = 0\n")
+    (folder / "cpu.txt").write_text(SMALL.replace("0.5 | 1.0", "0.5"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def searched(here):
+    """A finished study for a board."""
+    words = ("--target", BOARD, "--objectives", "accuracy,cycles", "--budget", "20trials", "--sampler", "random")
+    found = call(
+        "search", "--space", here / "small.txt", "--supernet", here / "supernet.pt", *words, "-o", here / "st", "--json"
+    )
+    assert found.exit_code == 0, found.output
+    return json.loads(found.stdout)["studies"][0]
+
+
+def test_a_front_is_built_and_runs(here, searched):
+    assert searched["evaluated"] == 2
+    assert searched["end"] == "every point of the space is evaluated"
+    for one in searched["front"]:
+        folder = here / "st" / "front" / one["artifact"]
+        artifact = espalier.load(folder)
+        assert artifact(np.zeros((1, 3, 32, 32), np.float32)).shape == (1, 10)
+        assert espalier.Plan.load(folder / "plan.json").layer("stem").weights == "uniform<8>"
+        assert one["values"]["cycles"]["number"] == one["measured"]["cycles"]["number"]
+        assert 0 <= one["measured"]["accuracy"]["number"] <= 1
+        for value in (*one["values"].values(), *one["measured"].values()):
+            assert value["how"]
+
+
+def test_a_finished_study_answers_questions(here, searched):
+    kept = sorted((here / "st").rglob("*"))
+    fewest = min(one["measured"]["cycles"]["number"] for one in searched["front"])
+    found = json_of("search", "-o", here / "st", "--accuracy", ">=0%", "--minimize", "cycles")
+    assert found["measured"]["cycles"]["number"] == fewest
+    assert_refused(
+        ("search", "-o", here / "st", "--accuracy", ">=101%", "--minimize", "cycles"), "nearest", kept=here / "st"
+    )
+    assert_refused(("search", "-o", here / "st", "--minimize", "size"), "was not evaluated", kept=here / "st")
+    assert sorted((here / "st").rglob("*")) == kept
+
+
+def test_a_study_has_a_report(here, searched):
+    found = json_of("report", here / "st", "-o", here / "report.html")
+    text = (here / "report.html").read_text()
+    assert found["bytes"] == len(text.encode())
+    assert "Search of resnet-cifar for pynq-z2" in text
+    assert text.count('class="built"') >= 1
+
+
+def test_a_cpu_is_measured_then_an_unreachable_limit_is_told(here):
+    words = ("--space", here / "cpu.txt", "--supernet", here / "supernet.pt", "--budget", "1trials")
+    found = call("search", *words, "--accuracy", ">=99%", "-o", here / "cpu", "--json")
+    assert found.exit_code == 0, found.output
+    (one,) = json.loads(found.stdout)["studies"][0]["front"]
+    assert one["values"]["latency"]["how"].startswith("measured")
+    assert one["measured"]["latency"]["number"] > 0
+    again = call("search", *words, "--accuracy", ">=99%", "--no-build", "-o", here / "cpu")
+    assert "No network is within accuracy>=99%; this is the nearest one" in again.stdout
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("--space", "vgg"), "accepted are resnet-cifar"),
+        (("--space", "mobilenet-cifar"), "no supernet comes with the package"),
+        (("--objectives", "speed"), "objectives: got speed"),
+        (("--objectives", "accuracy,cycles"), "not known of this target"),
+        (("--limit", "accuracy>90"), "limit: got"),
+        (("--sampler", "tpe"), "accepted are nsga2"),
+        (("--target", "nvidia/nvidia-h100"), "accepted are llvm"),
+        (("--budget", "soon"), "budget"),
+        (("--target", "llvm", "--target", "llvm"), "each once"),
+        (("--data", "nowhere"), "nowhere"),
+    ],
+)
+def test_bad_arguments_are_one_line(here, tmp_path, change, words):
+    supernet = () if "mobilenet-cifar" in change else ("--supernet", here / "supernet.pt")
+    assert_refused(("search", *supernet, *change, "-o", tmp_path / "st"), words, kept=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "no dimensions"),
+        ("stage1.depth = 1\n", "accepted are resnet-cifar"),
+        ("architectures = resnet-cifar\nstage1.depth = 9\n", "accepted are some of"),
+        ("architectures = resnet-cifar\nstage9.depth = 1\n", "got stage9.depth"),
+        ("architectures = resnet-cifar\nstage1.depth =\n", "stage1.depth"),
+    ],
+)
+def test_empty_and_contradictory_spaces_are_one_line(here, tmp_path, text, words):
+    (tmp_path / "space.txt").write_text(text)
+    arguments = ("search", "--space", tmp_path / "space.txt", "--supernet", here / "supernet.pt", "-o", tmp_path / "st")
+    assert_refused(arguments, words, kept=tmp_path)
+
+
+def test_another_supernet_is_refused(here, tmp_path):
+    (tmp_path / "no.pt").write_bytes(b"x")
+    assert_refused(("search", "--supernet", tmp_path / "no.pt", "-o", tmp_path / "st"), "no.pt", kept=tmp_path)
+
+
+def test_a_folder_without_a_study_is_refused(tmp_path):
+    assert_refused(("report", tmp_path, "-o", tmp_path / "r.html"), "study.db", kept=tmp_path)
+    assert_refused(("search", "-o", tmp_path, "--minimize", "latency"), "study.db", kept=tmp_path)
+
+
+def test_points_become_plans_and_targets():
+    space = JointSpace.of("resnet-cifar", BOARD)
+    point = {name: values[-1] for name, values in space.choices.dimensions.items()}
+    candidate = space.candidate(point)
+    assert candidate.architecture == architecture_space("resnet-cifar").largest
+    assert candidate.plan.layer("stage3.2.conv2").weights == "uniform<8>"
+    assert candidate.target["feature.frames_per_s"] == 2000
+    assert "frames_per_s" not in JointSpace.of("resnet-cifar", "llvm").choices.dimensions

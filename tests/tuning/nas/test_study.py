@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("optuna")
+
+from search_problems import SPACE, problem, values_of
+
+from espalier.core.choice_space import ChoiceSpace
+from espalier.core.errors import InvalidInputError
+from espalier.tuning.budget import Budget
+from espalier.tuning.nas.problem import OBJECTIVES, Limit, objectives_of
+from espalier.tuning.nas.samplers import SAMPLERS
+from espalier.tuning.nas.study import FILE, Search, front_of
+
+PROBLEMS = Path(__file__).parents[2] / "search_problems.py"
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler_finds_points_of_the_space(sampler):
+    search = Search(problem(), None, sampler, 0)
+    search.run(Budget(trials=24))
+    found = search.evaluated
+    assert len({one.text for one in found}) == len(found) >= 12
+    for one in found:
+        SPACE.check(one.point)
+        assert dict(one.values) == values_of(one.point)
+
+
+def test_a_small_space_is_searched_to_its_end():
+    space = ChoiceSpace({"width": (0, 1), "depth": (0,), "format": ("small", "large")})
+    search = Search(problem(space=space), None, "random", 0)
+    assert search.run(Budget(trials=100)) == "every point of the space is evaluated"
+    assert [one.point["width"] for one in front_of(search.problem, search.evaluated)] == [1, 0]
+
+
+def test_limits_hold_on_the_front():
+    search = Search(problem("latency<=6ms", "accuracy>=0.6%"), None, "nsga2", 0)
+    search.run(Budget(trials=40))
+    for one in front_of(search.problem, search.evaluated):
+        assert one.values["latency"].number <= 6e-3
+        assert one.violation == 0
+
+
+def test_an_unreachable_limit_ends_with_the_nearest_point():
+    search = Search(problem("accuracy>=99%"), None, "random", 0)
+    search.run(Budget(trials=30))
+    (nearest,) = front_of(search.problem, search.evaluated)
+    assert nearest.violation > 0
+    assert nearest.values["accuracy"].number == max(one.values["accuracy"].number for one in search.evaluated)
+
+
+def test_the_same_call_goes_on(tmp_path):
+    first = Search(problem(), tmp_path, "random", 0)
+    first.run(Budget(trials=5))
+    told = []
+    again = Search(problem(), tmp_path, "random", 1)
+    again.run(Budget(trials=9), told.append)
+    assert len(told) == 4
+    assert [one.text for one in again.evaluated][: len(first.evaluated)] == [one.text for one in first.evaluated]
+
+
+def test_workers_share_a_study_and_one_may_die(tmp_path):
+    Search(problem(), tmp_path, "random", 0)  # which makes the file
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    workers = [
+        subprocess.Popen([sys.executable, str(PROBLEMS), str(tmp_path), str(seed), "14"], env=environment)
+        for seed in (1, 2)
+    ]
+    watched, deadline = Search(problem(), tmp_path, "random", 3), time.monotonic() + 120
+    while not watched.evaluated and time.monotonic() < deadline:
+        time.sleep(0.05)
+    workers[0].send_signal(signal.SIGKILL)
+    assert workers[1].wait(120) == 0
+    workers[0].wait(10)
+    assert len(watched.evaluated) + watched._refused() >= 14
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"space": ChoiceSpace({"width": (1,), "depth": (1,), "format": ("small",)})}, {"limits": ("latency<=1ms",)}],
+)
+def test_a_study_of_another_problem_is_refused(tmp_path, change):
+    Search(problem(), tmp_path, "random", 0)
+    with pytest.raises(InvalidInputError, match=f"begun with {next(iter(change))}"):
+        Search(problem(*change.pop("limits", ()), **change), tmp_path, "random", 0)
+
+
+def test_a_study_of_another_version_is_refused(tmp_path):
+    search = Search(problem(), tmp_path, "random", 0)
+    search.study.set_user_attr("espalier", {"version": 0})
+    with pytest.raises(InvalidInputError, match="another version"):
+        Search(problem(), tmp_path, "random", 0)
+
+
+def test_files_that_are_no_study_are_refused(tmp_path):
+    (tmp_path / FILE).write_bytes(np.random.default_rng(0).bytes(5000))
+    with pytest.raises(InvalidInputError, match="no study"):
+        Search(problem(), tmp_path, "random", 0)
+    (tmp_path / "other").mkdir()
+    with sqlite3.connect(tmp_path / "other" / FILE) as connection:
+        connection.execute("create table version_info (schema_version integer)")
+    with pytest.raises(InvalidInputError, match="no study"):
+        Search(problem(), tmp_path / "other", "random", 0)
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InvalidInputError, match="cannot be written"):
+        Search(problem(), tmp_path / "file", "random", 0)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_limits_are_read_with_units(name):
+    unit, scale = OBJECTIVES[name].unit, OBJECTIVES[name].scale
+    limit = Limit.parse(f"{name} <= 2{unit}")
+    assert (limit.objective.name, limit.number) == (name, 2 / scale)
+    assert limit.violation(1 / scale) < 0 < limit.violation(3 / scale)
+    assert Limit.parse(str(limit)) == limit
+    assert Limit.parse(">=2", name).is_least
+
+
+@pytest.mark.parametrize("text", ["", "accuracy", "accuracy=90", "speed<=1", "latency<=1%", "latency<=fast", ">=90%"])
+def test_other_limits_are_refused(text):
+    with pytest.raises(InvalidInputError, match="limit: got"):
+        Limit.parse(text)
+
+
+@pytest.mark.parametrize("names", [(), ("speed",), ("accuracy", "accuracy")])
+def test_other_objectives_are_refused(names):
+    with pytest.raises(InvalidInputError, match="objectives: got"):
+        objectives_of(names)
+
+
+def test_an_unknown_sampler_is_refused():
+    with pytest.raises(InvalidInputError, match="accepted are nsga2"):
+        Search(problem(), None, "tpe", 0)

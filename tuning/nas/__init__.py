@@ -1,0 +1,1 @@
+"""Architecture, plan and target searched together."""

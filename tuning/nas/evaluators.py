@@ -1,0 +1,178 @@
+"""What a candidate is worth: one interface, an evaluator for each way to find out. Each value says how it was found."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from espalier.build import build, planned
+from espalier.codegen.fpga_hls.folding import fold
+from espalier.codegen.fpga_hls.from_relax import streamed
+from espalier.codegen.fpga_hls.timing import latency_cycles
+from espalier.core.formats import parse_format
+from espalier.frontend import bundled
+from espalier.measure.threads import threads
+from espalier.targets.fpga import board_of, frames_per_s
+from espalier.targets.resolve import resolve_target
+
+from ..latency_predictor import LEAST_NETWORKS, LatencyPredictor, NetworkSample
+from ..network_work import network_work
+from ..placeholder import placeholder_calibration
+from .joint_space import Candidate
+from .problem import Value
+from .supernet_networks import SupernetNetworks
+
+RESOURCES = ("luts", "dsps", "bram_36k")
+
+
+class Evaluator(ABC):
+    """names: of the values that it finds."""
+
+    names: tuple[str, ...]
+
+    @abstractmethod
+    def evaluate(self, candidate: Candidate) -> dict[str, Value]:
+        """The values; EspalierError for a candidate that cannot be built."""
+
+
+class SupernetAccuracy(Evaluator):
+    """With the supernet's weights, rounded as the plan asks for, and statistics of its own, without any training.
+
+    Activations are not rounded: what that changes is seen when the front is built.
+    """
+
+    names = ("accuracy",)
+
+    def __init__(self, networks: SupernetNetworks):
+        self.networks = networks
+
+    def evaluate(self, candidate: Candidate) -> dict[str, Value]:
+        from espalier.training.data import Images
+        from espalier.training.loop import top1_percent
+        from espalier.training.supernet import rounded
+
+        network = self.networks.network(candidate.architecture)
+        formats = {name: parse_format(settings["weights"]) for name, settings in candidate.plan.layers.items()}
+        if any(one.is_quantized for one in formats.values()):
+            network = copy.deepcopy(network)
+            for name, fmt in formats.items():
+                weight = network.get_submodule(name).weight
+                if fmt.is_quantized:
+                    weight.data = rounded(weight.data, fmt.bits)
+        images = Images(*self.networks.split.search, self.networks.calibration_images.images.device)
+        how = f"supernet, {len(images)} {self.networks.split.origin}, not trained further"
+        return {"accuracy": Value(top1_percent(network, images) / 100, how)}
+
+
+class WeightSize(Evaluator):
+    """Bits of weights as their formats count them, biases in 32."""
+
+    names = ("size",)
+
+    def __init__(self, networks: SupernetNetworks):
+        self.networks = networks
+
+    def evaluate(self, candidate: Candidate) -> dict[str, Value]:
+        network, bits = self.networks.network(candidate.architecture), 0
+        for name, settings in candidate.plan.layers.items():
+            weight = network.get_submodule(name).weight
+            bits += weight.numel() * parse_format(settings["weights"]).bits + 32 * len(weight)
+        return {"size": Value(bits / 8, "counted")}
+
+
+class FpgaModel(Evaluator):
+    """Cycles between images, exact for the emitted design, and its resources by the models of synthesized stages."""
+
+    names = ("cycles", "latency", "luts", "dsps", "bram_36k")
+
+    def __init__(self, networks: SupernetNetworks):
+        self.networks = networks
+
+    def evaluate(self, candidate: Candidate) -> dict[str, Value]:
+        mod, plan = self.networks.module(candidate.architecture), candidate.plan
+        target = resolve_target(candidate.target)
+        cut = streamed(planned(mod, plan, placeholder_calibration(mod, plan)))
+        design = fold(cut.network, board_of(target), frames_per_s(target))
+        how, clock_hz = "model of the emitted design, exact in simulation", board_of(target).clock_hz
+        return {
+            "cycles": Value(float(design.interval_cycles), how),
+            "latency": Value(latency_cycles(design.graph) / clock_hz, f"{how}, at {clock_hz / 1e6:g} MHz"),
+            **{name: Value(getattr(design.resources, name), "model, before synthesis") for name in RESOURCES},
+        }
+
+
+class MeasuredLatency(Evaluator):
+    """Compiled and run on this machine, one image at a time, on one thread."""
+
+    names = ("latency",)
+
+    def __init__(self, networks: SupernetNetworks, repeats: int = 20):
+        self.networks, self.repeats = networks, repeats
+        self.image = bundled.normalise(networks.split.calibration[:1])
+
+    def evaluate(self, candidate: Candidate) -> dict[str, Value]:
+        return {"latency": Value(self.sample(candidate).seconds, f"measured, median of {self.repeats} runs, 1 thread")}
+
+    def sample(self, candidate: Candidate) -> NetworkSample:
+        """With the times of its kernels."""
+        mod, plan = self.networks.module(candidate.architecture), candidate.plan
+        calibration = placeholder_calibration(mod, plan)
+        artifact = build(mod, candidate.target, plan, calibration)
+        work = network_work(mod, candidate.target, plan, calibration)
+        with threads(1):
+            return NetworkSample.measured(work, artifact, self.image, repeats=self.repeats)
+
+
+class PredictedLatency(Evaluator):
+    """By the tuner's network predictor, which learns from the first networks: these are compiled and measured.
+
+    path: where what it has learned is kept, so that a search that goes on need not measure again.
+    """
+
+    names = ("latency",)
+
+    def __init__(self, networks: SupernetNetworks, path: Path | None = None):
+        self.networks, self.path = networks, path
+        self.measured, self.samples = MeasuredLatency(networks), []
+        self.predictor = LatencyPredictor.load(path) if path and path.exists() else None
+
+    def evaluate(self, candidate: Candidate) -> dict[str, Value]:
+        if self.predictor is None:
+            self.samples.append(self.measured.sample(candidate))
+            if len(self.samples) == LEAST_NETWORKS:
+                self._learn()
+            how = f"measured, median of {self.measured.repeats} runs, 1 thread"
+            return {"latency": Value(self.samples[-1].seconds, how)}
+        mod, plan = self.networks.module(candidate.architecture), candidate.plan
+        work = network_work(mod, candidate.target, plan, placeholder_calibration(mod, plan))
+        found = self.predictor.predict(work)
+        how = f"predicted from {LEAST_NETWORKS} measured networks, {100 * np.expm1(found.deviation):.0f} % deviation"
+        return {"latency": Value(found.seconds, how)}
+
+    def _learn(self) -> None:
+        self.predictor = LatencyPredictor()
+        self.predictor.fit(self.samples)
+        if self.path:
+            self.predictor.save(self.path)
+
+
+@dataclasses.dataclass(frozen=True)
+class AllOf(Evaluator):
+    """Several evaluators' values together."""
+
+    parts: tuple[Evaluator, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(name for part in self.parts for name in part.names)
+
+    def evaluate(self, candidate: Candidate) -> Mapping[str, Value]:
+        found: dict[str, Value] = {}
+        for part in self.parts:
+            found |= part.evaluate(candidate)
+        return found

@@ -1,0 +1,33 @@
+"""Pareto fronts: which points none other beats, and how much of the space of objectives they dominate."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def front(losses: np.ndarray) -> np.ndarray:
+    """Numbers of the rows of `losses` [N, M] that no other row dominates, less being better; of equals the first."""
+    kept = []
+    for number, row in enumerate(losses):
+        others = np.delete(losses, number, axis=0)
+        dominated = (others <= row).all(1) & (others < row).any(1)
+        equal_before = (losses[:number] == row).all(1).any()
+        if not dominated.any() and not equal_before:
+            kept.append(number)
+    return np.array(kept, dtype=int)
+
+
+def hypervolume(losses: np.ndarray, reference: np.ndarray) -> float:
+    """The volume between the rows [N, M] and the reference point [M] that some row dominates; exact."""
+    inside = losses[(losses < reference).all(1)] if len(losses) else losses
+    if len(inside) == 0:
+        return 0.0
+    if losses.shape[1] == 1:
+        return float(reference[0] - inside.min())
+    order = inside[:, -1].argsort()
+    total, ends = 0.0, np.append(inside[order, -1][1:], reference[-1])
+    for number, end in enumerate(ends):  # slices of the last objective, in which the others are a smaller problem
+        height = end - inside[order[number], -1]
+        if height > 0:
+            total += height * hypervolume(inside[order[: number + 1], :-1], reference[:-1])
+    return float(total)

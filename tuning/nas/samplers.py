@@ -1,0 +1,58 @@
+"""How the next point is chosen, by name. Optuna's own default, TPE, is none of them.
+
+References
+    Deb et al., A Fast and Elitist Multiobjective Genetic Algorithm: NSGA-II, IEEE TEC 2002.
+    Ament et al., Unexpected Improvements to Expected Improvement for Bayesian Optimization, NeurIPS 2023 (qLogNEHVI).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from typing import TYPE_CHECKING
+
+from espalier.core.errors import InvalidInputError, ToolNotFoundError
+
+from .problem import Problem
+
+if TYPE_CHECKING:
+    import optuna
+
+SAMPLERS = {
+    "nsga2": "NSGA-II of Optuna: for hundreds of evaluations",
+    "gp": "Gaussian processes of Optuna (GPSampler): for up to about 50",
+    "qlognehvi": "Gaussian processes and qLogNEHVI of BoTorch over drawn candidates: for up to a few hundred",
+    "random": "every point with the same chance: the control",
+}
+"""Name -> what it is."""
+
+POPULATION = 20
+
+
+def require_optuna():
+    """The optuna package, silenced; ToolNotFoundError with the install command if it is missing."""
+    try:
+        import optuna
+    except ImportError:
+        raise ToolNotFoundError('Optuna is not installed; install it with: pip install "espalier[search]"') from None
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    return optuna
+
+
+def make_sampler(name: str, problem: Problem, seed: int) -> optuna.samplers.BaseSampler:
+    """The sampler of this name; InvalidInputError with the names there are."""
+    optuna = require_optuna()
+    if name == "nsga2":
+        return optuna.samplers.NSGAIISampler(seed=seed, population_size=POPULATION)
+    if name == "random":
+        return optuna.samplers.RandomSampler(seed=seed)
+    if name == "gp":
+        return optuna.samplers.GPSampler(seed=seed, deterministic_objective=True)
+    if name == "qlognehvi":
+        if importlib.util.find_spec("botorch") is None:
+            raise ToolNotFoundError('BoTorch is not installed; install it with: pip install "espalier[search]"')
+        from .bayesian import HypervolumeSampler
+
+        return HypervolumeSampler(problem, seed)
+    raise InvalidInputError(f"sampler: got {name!r}, accepted are {', '.join(SAMPLERS)}")

@@ -1,0 +1,213 @@
+"""A search as an Optuna study: every evaluation is kept as soon as it is known, and any number of workers share it.
+
+A worker that dies leaves a trial that is never finished; the others go on without it, and the same call again goes on
+from what is there.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from espalier.core.choice_space import Point, point_text
+from espalier.core.errors import EspalierError, InvalidInputError
+
+from ..budget import Budget
+from .front import front
+from .problem import Limit, Problem, Value
+from .samplers import make_sampler, require_optuna
+
+VERSION = 1
+"""Of what a study keeps beside Optuna's own; another one is refused."""
+
+FILE, NAME = "study.db", "espalier"
+REPEATS = 200
+"""So many points in a row that are known already end a search: there is hardly anything new to find."""
+
+WAIT_S = 30
+"""For another worker's write."""
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A point with its values. violation: by how much it passes the limits, 0 where it holds them."""
+
+    number: int
+    point: Point
+    values: Mapping[str, Value]
+    violation: float
+
+    @property
+    def text(self) -> str:
+        """Its point's."""
+        return point_text(self.point)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """After an evaluation. refused: why the point could not be built, else empty."""
+
+    evaluated: int
+    share: float
+    last: Evaluated | None
+    refused: str = ""
+
+
+class Search:
+    """A problem at work.
+
+    storage: a folder, an Optuna storage URL such as "postgresql://...", or None to keep all in memory.
+    An existing study of the same problem is continued. Raises InvalidInputError for a study of another problem or
+    version, or a file that is none.
+    """
+
+    def __init__(self, problem: Problem, storage: Path | str | None, sampler: str = "nsga2", seed: int = 0):
+        optuna = require_optuna()
+        self.problem, made = problem, make_sampler(sampler, problem, seed)
+        self.study = optuna.create_study(
+            storage=opened(storage),
+            sampler=made,
+            study_name=NAME,
+            directions=["maximize" if one.is_maximized else "minimize" for one in problem.objectives],
+            load_if_exists=True,
+        )
+        _check_or_note(self.study, description(problem), storage)
+
+    def run(self, budget: Budget, tell: Callable[[Progress], None] | None = None) -> str:
+        """Evaluate until the budget is spent, counting what other workers and earlier calls evaluated as trials.
+
+        Returns why it ended, in words.
+        """
+        budget.start()
+        repeats = 0
+        while True:
+            start, known = time.monotonic(), {one.text: one for one in self.evaluated}
+            budget.spent_trials = len(known) + self._refused()
+            if not budget.batch_of(1):
+                return "the budget is spent"
+            if len(known) == self.problem.space.size:
+                return "every point of the space is evaluated"
+            progress, is_repeated = self._evaluate_next(known)
+            repeats = repeats + 1 if is_repeated else 0
+            if repeats == REPEATS:
+                return f"the sampler proposed {REPEATS} known points in a row"
+            if not is_repeated:
+                budget.spend(1, time.monotonic() - start)
+                (tell or (lambda _: None))(Progress(len(known) + 1, budget.share_spent(), *progress))
+
+    @property
+    def evaluated(self) -> list[Evaluated]:
+        """Each point once, in the order in which they were evaluated."""
+        return evaluated(self.study, self.problem)
+
+    def _refused(self) -> int:
+        """How many points could not be built."""
+        return len(self.study.get_trials(deepcopy=False, states=(require_optuna().trial.TrialState.FAIL,)))
+
+    @property
+    def last_refusal(self) -> str:
+        """Why the last point that could not be built could not."""
+        refused = self.study.get_trials(deepcopy=False, states=(require_optuna().trial.TrialState.FAIL,))
+        return refused[-1].user_attrs.get("refused", "a worker died") if refused else "the budget is too small"
+
+    def _evaluate_next(self, known: Mapping[str, Evaluated]) -> tuple[tuple[Evaluated | None, str], bool]:
+        from .points import distributions, point_of
+
+        state = require_optuna().trial.TrialState
+        trial = self.study.ask(distributions(self.problem.space))
+        point = point_of(self.problem.space, trial)
+        repeated = known.get(point_text(point))
+        try:
+            values = repeated.values if repeated else self.problem.evaluate(point)
+        except EspalierError as error:
+            trial.set_user_attr("refused", str(error))
+            self.study.tell(trial, state=state.FAIL)
+            return (None, str(error)), False
+        trial.set_user_attr("values", {name: [one.number, one.how] for name, one in values.items()})
+        for number, limit in enumerate(self.problem.limits):
+            trial.set_constraint(f"limit{number}", limit.violation(values[limit.objective.name].number))
+        self.study.tell(trial, [values[one.name].number for one in self.problem.objectives])
+        found = Evaluated(trial.number, point, values, violation_of(values, self.problem.limits))
+        return (found, ""), repeated is not None
+
+
+def opened(storage: Path | str | None):
+    """What Optuna takes as a storage: SQLite in a folder, or what a URL names."""
+    optuna = require_optuna()
+    if storage is None:
+        return None
+    if isinstance(storage, str) and "://" in storage:
+        return storage
+    folder = Path(storage)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        url = f"sqlite:///{(folder / FILE).absolute()}"
+        return optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": WAIT_S}})
+    except OSError as error:
+        raise InvalidInputError(f"study {folder}: cannot be written ({error.strerror})") from None
+    except Exception as error:  # SQLAlchemy's and Optuna's, of a file that is no study or of another Optuna
+        reason = str(error).splitlines()[0][:120]
+        raise InvalidInputError(f"study {folder}: its {FILE} is no study of this version ({reason})") from None
+
+
+def description(problem: Problem) -> dict:
+    """All that decides what the values of a study mean, as JSON-able values."""
+    return {
+        "version": VERSION,
+        "space": str(problem.space),
+        "objectives": [one.name for one in problem.objectives],
+        "limits": [str(one) for one in problem.limits],
+        "facts": json.loads(json.dumps(dict(problem.facts))),
+    }
+
+
+def violation_of(values: Mapping[str, Value], limits: tuple[Limit, ...]) -> float:
+    """The largest one; 0 where all limits hold."""
+    return max([0.0, *(one.violation(values[one.objective.name].number) for one in limits)])
+
+
+def evaluated(study, problem: Problem) -> list[Evaluated]:
+    """What a study holds, each point once."""
+    from .points import point_of
+
+    state = require_optuna().trial.TrialState
+    found: dict[str, Evaluated] = {}
+    for trial in study.get_trials(deepcopy=False, states=(state.COMPLETE,)):
+        values = {name: Value(*one) for name, one in trial.user_attrs["values"].items()}
+        point = point_of(problem.space, trial)
+        one = Evaluated(trial.number, point, values, violation_of(values, problem.limits))
+        found.setdefault(one.text, one)
+    return list(found.values())
+
+
+def front_of(problem: Problem, points: list[Evaluated]) -> list[Evaluated]:
+    """The points within the limits that no other one beats, by their first objective; the point nearest to the limits
+    where none is within them."""
+    if not points:
+        return []
+    feasible = [one for one in points if one.violation == 0]
+    if not feasible:
+        return [min(points, key=lambda one: one.violation)]
+    losses = np.array([[obj.loss(one.values[obj.name].number) for obj in problem.objectives] for one in feasible])
+    return [feasible[number] for number in sorted(front(losses), key=lambda number: losses[number, 0])]
+
+
+def _check_or_note(study, expected: dict, storage) -> None:
+    """Note what the study is about, or compare it with what is noted."""
+    noted = study.user_attrs.get("espalier")
+    if noted is None and not study.get_trials(deepcopy=False):
+        study.set_user_attr("espalier", expected)
+        return
+    if (noted or {}).get("version") != VERSION:
+        raise InvalidInputError(f"study {storage}: of another version, accepted is {VERSION}; give another folder")
+    for name, value in expected.items():
+        if noted.get(name) != value:
+            raise InvalidInputError(
+                f"study {storage}: was begun with {name} {str(noted.get(name))[:200]!r}, now {str(value)[:200]!r}; "
+                "give the same or another folder"
+            )

@@ -1,0 +1,124 @@
+"""Networks of a trained supernet, ready to be judged and compiled, and the images for both.
+
+The images of the test set are divided: the search looks at the first half only, final figures are of the second half.
+The recipe of "resnet-cifar" begins with published weights that have seen all training images, so that none of these can
+be held out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from espalier.core.architecture import SPACES, Architecture, ArchitectureSpace
+from espalier.core.calibration import Calibration
+from espalier.core.errors import InvalidInputError
+from espalier.core.plan import Plan
+from espalier.frontend import bundled
+from espalier.frontend.torch import from_torch, require_torch
+
+SUPERNETS = Path(__file__).with_name("supernets")
+"""Folder of the trained supernets that come with the package, each named for its space."""
+
+RECALIBRATION, VALIDATION = 1024, 2000
+"""Images for batch norms and ranges, and images that accuracy is judged by in a search, at most."""
+
+RANGE_IMAGES = 64
+KEPT = 4
+"""Networks that are kept, for the evaluators that ask for the same one in turn."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images uint8 [N, 32, 32, 3] and labels: to search with, for the final figures, and without labels to calibrate.
+
+    origin: what they are, in words.
+    """
+
+    calibration: np.ndarray
+    search: tuple[np.ndarray, np.ndarray]
+    final: tuple[np.ndarray, np.ndarray]
+    origin: str
+
+    @staticmethod
+    def bundled() -> Split:
+        """Of the 1,000 test images in the package, half each."""
+        with np.load(bundled.FOLDER / "cifar10_sample.npz") as stored:
+            images, labels = stored["images"], stored["labels"].astype(np.int64)
+            calibration = stored["calibration_images"]
+        half = len(images) // 2
+        return Split(calibration, (images[:half], labels[:half]), (images[half:], labels[half:]), "bundled test images")
+
+    @staticmethod
+    def of(data: Path) -> Split:
+        """Of CIFAR-10; errors as of `training.cifar10`."""
+        from espalier.training.cifar10 import load_test, load_train
+
+        images, labels = load_test(data)
+        half = len(images) // 2
+        search = images[:half][:VALIDATION], labels[:half][:VALIDATION]
+        calibration = load_train(data, RECALIBRATION)[0]
+        return Split(calibration, search, (images[half:], labels[half:]), "CIFAR-10 test images")
+
+
+class SupernetNetworks:
+    """The networks of a supernet by architecture.
+
+    Raises InvalidInputError for weights of another network, ToolNotFoundError without torch.
+    """
+
+    def __init__(self, space: ArchitectureSpace, weights: Path | None, split: Split):
+        torch = require_torch()
+        from espalier.training.data import Images
+
+        self.space, self.split = space, split
+        self.weights = weights or SUPERNETS / f"{space.name}.pt"
+        if weights is None and not self.weights.is_file():
+            raise InvalidInputError(
+                f"space {space.name}: no supernet comes with the package, give --supernet; train one with "
+                "python -m espalier.training"
+            )
+        self.largest = _loaded(self.weights, space)
+        labels = np.zeros(len(split.calibration), np.int64)
+        self.calibration_images = Images(split.calibration[:RECALIBRATION], labels, torch.device("cpu"))
+        self.network = lru_cache(KEPT)(self._network)
+        self.module = lru_cache(KEPT)(self._module)
+
+    def calibrated(self, architecture: Architecture, plan: Plan):
+        """(mod, calibration) for a plan, fitted on the images to calibrate with."""
+        from espalier import api
+
+        mod = self.module(architecture)
+        if all(plan.layer(name).weights == "float32" and plan.layer(name).density == 1 for name in plan.layers):
+            return mod, Calibration()
+        return mod, api.calibrate(mod, bundled.normalise(self.split.calibration[:RANGE_IMAGES]), plan)
+
+    def _network(self, architecture: Architecture):
+        from espalier.training.supernet import extract, recalibrate
+
+        return recalibrate(extract(self.largest, architecture), self.calibration_images)
+
+    def _module(self, architecture: Architecture):
+        torch = require_torch()
+        return from_torch(self.network(architecture), torch.zeros(1, 3, 32, 32))
+
+
+def top1(run: Callable[[np.ndarray], np.ndarray], images: np.ndarray, labels: np.ndarray) -> float:
+    """Share of images uint8 [N, 32, 32, 3] to which `run`, on one at a time, gives the highest score at their label."""
+    right = sum(int(run(bundled.normalise(one[None])).argmax() == label) for one, label in zip(images, labels))
+    return right / len(labels)
+
+
+def _loaded(path: Path, space: ArchitectureSpace):
+    from espalier.training.finished import load_finished
+
+    network = load_finished(path)
+    architecture = getattr(network, "architecture", None)
+    if architecture != space.largest:
+        of = next((name for name, one in SPACES.items() if one.largest == architecture), "no space")
+        raise InvalidInputError(f"supernet {path}: is of {of}, accepted is one of {space.name}")
+    return network
