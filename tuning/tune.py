@@ -119,7 +119,7 @@ def tune(
     limits = Limits(build_s=BUILD_S) if on_gpu else None
     with _opened(records) as file, TrialRunner(options.where, limits=limits, kernels=kernels) as runner:
         tasks = network_tasks(mod, resolved, plan, calibration)
-        environment = record_environment(options.where.name)
+        environment = record_environment(options.where.name, str(resolved.kind.name))
         tuner = Tuner(tasks, runner, Notebook(file, warn), environment, model, search, options.seed)
         end = tuner.run(budget, tell)
     if options.save_model:

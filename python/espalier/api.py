@@ -18,6 +18,7 @@ from .measure import local
 from .measure.environment import record_environment
 from .measure.fpga.profile import profile as profile_fpga
 from .passes.analysis import gate_sites
+from .targets.resolve import resolve_target
 
 __all__ = ["build", "calibrate", "layer_names", "load"]
 
@@ -29,7 +30,7 @@ def build(
 
     records: the path of tuning records, or another value that answers as `core.choices.KernelTimes` does.
     """
-    artifact = compiler.build(mod, target, plan, calibration, lower, _times(records), compress)
+    artifact = compiler.build(mod, target, plan, calibration, lower, _times(records, target), compress)
     return _with_profiler(artifact)
 
 
@@ -38,10 +39,10 @@ def _with_profiler(artifact: Artifact) -> Artifact:
     return dataclasses.replace(artifact, profiler=profiler)
 
 
-def _times(records) -> KernelTimes | None:
+def _times(records, target) -> KernelTimes | None:
     """What is known of kernels' times; InvalidInputError if a path is no file of records."""
     if isinstance(records, str | os.PathLike):
-        return RecordedTimes.read(records, record_environment())
+        return RecordedTimes.read(records, record_environment(kind=str(resolve_target(target).kind.name)))
     return records
 
 

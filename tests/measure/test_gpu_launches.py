@@ -13,7 +13,9 @@ from oracles.networks import NETWORKS
 from espalier.codegen.cuda.generate import lowered_on
 from espalier.codegen.cuda.launches import KernelLaunch
 from espalier.core.plan import Plan
-from espalier.measure import gpu_launches
+from espalier.core.records import MACHINE
+from espalier.measure import environment, gpu_launches
+from espalier.measure.environment import record_environment
 from espalier.targets.gpu import gpu_of_arch
 
 
@@ -30,3 +32,13 @@ def test_every_launch_gets_a_time(monkeypatch):
         seconds = gpu_launches.launch_seconds(library, launches, tvm.cpu())
         assert len(seconds) == len(launches) > 5
         assert all(1e-7 < one < 10 for one in seconds)
+
+
+def test_records_of_gpu_kernels_are_of_another_environment(monkeypatch):
+    """Not of the CPU beside the GPU, nor of the CPU's kernels."""
+    ours, theirs = record_environment.__wrapped__(kind="cuda"), record_environment.__wrapped__()
+    assert ours["espalier"] != theirs["espalier"]
+    monkeypatch.setattr(environment, "gpu_model", lambda: "some GPU")
+    assert record_environment.__wrapped__(kind="cuda")[MACHINE] == "some GPU"
+    assert record_environment.__wrapped__()[MACHINE] == theirs[MACHINE]
+    assert record_environment.__wrapped__("rpc board", "cuda")[MACHINE] == "rpc board"

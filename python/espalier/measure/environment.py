@@ -10,6 +10,7 @@ from pathlib import Path
 import tvm
 
 from espalier.build_key import sources_digest
+from espalier.codegen import cuda
 from espalier.codegen.cpu import kernels
 from espalier.core.records import MACHINE
 
@@ -17,14 +18,24 @@ CPU_INFO = Path("/proc/cpuinfo")
 
 
 @cache
-def record_environment(machine: str = "") -> dict[str, str]:
-    """The environment of records that are measured here, or on another machine that the user calls `machine`."""
-    sources = sources_digest([Path(kernels.__file__).parent])
+def record_environment(machine: str = "", kind: str = "llvm") -> dict[str, str]:
+    """The environment of records that are measured here, or on another machine that the user calls `machine`.
+
+    kind: of the target. The machine of GPU kernels is the GPU, where there is one.
+    """
+    on_gpu = kind == "cuda"
+    sources = sources_digest([Path((cuda if on_gpu else kernels).__file__).parent])
     return {
-        MACHINE: machine or cpu_model(),
+        MACHINE: machine or (gpu_model() if on_gpu else None) or cpu_model(),
         "compiler": f"TVM {tvm.__version__}, LLVM {tvm.target.codegen.llvm_version_major()}",
         "espalier": f"{metadata.version('espalier')}+{sources[:8]}",
     }
+
+
+def gpu_model() -> str | None:
+    """What the GPU of this machine calls itself; None without one."""
+    device = tvm.cuda(0)
+    return str(device.device_name) if device.exist else None
 
 
 def cpu_model() -> str:
