@@ -18,7 +18,7 @@ import tvm
 from tvm import relax
 from tvm.target import Target
 
-from espalier.build import lowered
+from espalier.build import lowered, prepare
 from espalier.codegen.cpu.choose_kernels import convolutions_of
 from espalier.codegen.cpu.kernels.problem import ConvProblem
 from espalier.codegen.cpu.select import candidates
@@ -29,6 +29,7 @@ from espalier.core.errors import InvalidPlanError
 from espalier.core.layers import ActiveList
 from espalier.core.plan import Plan
 from espalier.ir.dataflow import Dataflow, shape_of
+from espalier.passes.analysis.gate_sites import GateSites
 from espalier.targets.cpu import isa_of
 from espalier.targets.resolve import resolve_target
 
@@ -67,11 +68,12 @@ def align_density(
     Raises InvalidPlanError if there is no such gate, and what `build` raises.
     """
     resolved = resolve_target(target)
-    network = _Network(mod, resolved, plan, model or Analytic())
-    open_ones = {name: gate for name, gate in network.gates.items() if not plan.sets(name, "density")}
+    sites = GateSites.of(prepare(mod), plan).sites  # without gates that came with the model, whose lists are fixed
+    open_ones = [name for name in sites if not plan.sets(name, "density")]
     if not open_ones:
         raise InvalidPlanError("aligned density: the plan leaves no gate open; accepted is a default density below 1")
-    found = tuple(network.align(name, *gate) for name, gate in open_ones.items())
+    network = _Network(mod, resolved, plan, model or Analytic())
+    found = tuple(network.align(name, *gate) for name, gate in network.gates.items() if name in open_ones)
     layers = {name: dict(settings) for name, settings in plan.layers.items()}
     for one in found:
         layers.setdefault(one.name, {})["density"] = one.aligned / one.channels

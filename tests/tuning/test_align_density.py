@@ -9,6 +9,7 @@ from models import ModelBuilder
 import espalier
 from espalier.core.errors import InvalidPlanError
 from espalier.core.plan import Plan
+from espalier.frontend import bundled
 from espalier.tuning.align_density import FREE, align_density
 from espalier.tuning.cost_model.interface import CostModel, Prediction
 from espalier.tuning.network_work import network_work
@@ -81,3 +82,9 @@ def test_without_an_open_gate_there_is_nothing_to_align(mod):
     for plan in (Plan(), Plan(layers={"conv0": {"density": 0.5}})):
         with pytest.raises(InvalidPlanError, match="leaves no gate open"):
             align_density(mod, TARGET, plan)
+
+
+def test_gates_that_came_with_the_model_keep_their_lists():
+    gated = espalier.from_onnx(bundled.gated_model_path())
+    with pytest.raises(InvalidPlanError, match="leaves no gate open"):
+        align_density(gated, TARGET, Plan())
