@@ -39,12 +39,12 @@ from support.onnx_files import INPUT, export
 from support.records import write_record
 
 import espalier
+from espalier.core.cache_folder import OFF, VARIABLE
 from espalier.core.plan import Plan
 from espalier.frontend.bundled import model_path
 from espalier.measure.compare import calm_timings, disturbed
 from espalier.measure.peers import open_peer
 from espalier.measure.threads import set_threads
-from espalier.program_cache import OFF, VARIABLE
 
 PEERS = ("onnxruntime", "openvino")
 ALL = (*NETWORKS, "M-CifarNet")

@@ -32,6 +32,7 @@ def test_inner_loops(isa):
 
 
 BYTES = {
+    "sapphirerapids": r"\btdpbusd\s",
     "cascadelake": r"\bvpdpbusd\s.*%zmm",
     "alderlake": r"\bvpdpbusd\s.*%ymm",
     "skylake-avx512": r"\bvpmaddwd\s.*%zmm",
