@@ -54,7 +54,7 @@ def test_inner_loops_of_bytes(mcpu):
 
 
 def test_products_of_tiles():
-    """A convolution of bytes configures tiles, multiplies and releases them, and the program says that it needs them."""
+    """A convolution of bytes configures tiles, multiplies and releases them, and the program says it needs them."""
     g = IntegerNetwork(1, 64, 16, 16)
     mod = g.module(g.dequantize(g.conv(g.quantize(g.x), 64)))
     target = cpu_target({"kind": "llvm", "mtriple": "x86_64-linux-gnu", "mcpu": "sapphirerapids"})
