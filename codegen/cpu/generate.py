@@ -77,7 +77,7 @@ def _required(mod: tvm.IRModule, isa: Isa) -> str:
     formats = {getattr(spec, "format", "") for _, spec, _ in layers}
     if any(spec.integer is not None for _, spec, _ in layers):
         formats.add("int8")
-    extensions = {"bfloat16": (isa.bfloat16,), "int8": (isa.int8, isa.permute)}
+    extensions = {"bfloat16": (isa.bfloat16,), "int8": (isa.int8, isa.permute, isa.tiles)}
     needed = [name for one in sorted(formats & extensions.keys()) for name in extensions[one] if name]
     return "+".join(needed) or isa.name
 

@@ -9,6 +9,7 @@ import numpy as np
 from espalier.targets.cpu import Isa
 
 from .family import Family
+from .kernels import conv2d_amx as amx
 from .kernels import conv2d_blocked as blocked
 from .kernels import conv2d_int8 as quads
 from .kernels import conv2d_planar as planar
@@ -23,7 +24,12 @@ def candidates(problem: ConvProblem, isa: Isa) -> list[Family]:
     """As `select.candidates`, for a problem with the spec of `as_kernels_take_it`."""
     if problem.is_depthwise and problem.channels_in >= isa.lanes:
         return [depthwise_family(problem, isa), planar_family(problem, isa)]
-    return [planar_family(problem, isa)] if problem.spec.groups > 1 else [quads_family(problem, isa)]
+    if problem.spec.groups > 1:
+        return [planar_family(problem, isa)]
+    families = [quads_family(problem, isa)]
+    if amx.can_multiply_tiles(problem, isa):
+        families.append(amx_family(problem, isa))
+    return sorted(families, key=lambda family: family.cycles)
 
 
 def quads_family(problem: ConvProblem, isa: Isa, tile: blocked.Tile | None = None) -> Family:
@@ -38,6 +44,21 @@ def quads_family(problem: ConvProblem, isa: Isa, tile: blocked.Tile | None = Non
         _packing(problem, lambda weight, block: quads.pack_quads(weight, isa.lanes, block), isa.lanes),
         problem.spec,
         lambda *layouts: quads.conv2d_int8(problem, isa, *layouts, tile),
+    )
+
+
+def amx_family(problem: ConvProblem, isa: Isa, band: amx.Band | None = None) -> Family:
+    """Products of tiles, of which the rows are pixels and output channels."""
+    band = band or amx.choose_band(problem, isa)
+    return Family(
+        "amx_int8",
+        band,
+        amx.predicted_cycles(problem, isa, band),
+        (isa.lanes,),
+        isa.lanes,
+        _packing(problem, lambda weight, _block: amx.pack_tiles(weight, problem), isa.lanes),
+        problem.spec,
+        lambda *layouts: amx.conv2d_amx(problem, isa, *layouts, band),
     )
 
 

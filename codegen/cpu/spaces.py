@@ -25,6 +25,7 @@ from espalier.targets.resolve import as_dict, resolve_target
 
 from . import select, select_int8
 from .choose_kernels import convolutions_of
+from .kernels.conv2d_amx import Band, legal_bands
 from .kernels.conv2d_blocked import Tile, legal_tiles
 from .kernels.conv2d_planar import PlanarTile, legal_planar_tiles
 from .kernels.depthwise_blocked import DepthwiseTile, legal_depthwise_tiles
@@ -58,6 +59,7 @@ TILINGS = {
     "planar": _Tiling(PlanarTile, select.planar_family, legal_planar_tiles),
     "depthwise": _Tiling(DepthwiseTile, select.depthwise_family, legal_depthwise_tiles),
     "int8": _Tiling(Tile, select_int8.quads_family, legal_tiles),
+    "amx_int8": _Tiling(Band, select_int8.amx_family, legal_bands),
     "planar_int8": _Tiling(PlanarTile, select_int8.planar_family, legal_planar_tiles),
     "depthwise_int8": _Tiling(lambda: None, select_int8.depthwise_family, lambda problem, isa: ()),
 }

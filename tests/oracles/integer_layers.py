@@ -8,6 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from espalier.codegen.cpu.kernels import conv2d_int8
+from espalier.codegen.cpu.kernels.conv2d_amx import Band, conv2d_amx, pack_tiles
 from espalier.codegen.cpu.kernels.conv2d_planar import choose_planar_tile, pack_planar_weight, weight_unit
 from espalier.codegen.cpu.kernels.depthwise_blocked import pack_depthwise_weight
 from espalier.codegen.cpu.kernels.depthwise_int8 import can_permute, depthwise_int8, pack_taps
@@ -104,8 +105,13 @@ def random_arrays(spec: LayerSpec, x_shape, weight_shape, out_shape, seed: int =
     return {role: arrays[role].astype(types.get(role, "int32")) for role in spec.roles}
 
 
-def check_convolution(problem: ConvProblem, isa, family: str, extra, clear_losers: bool = True, seed: int = 0) -> None:
-    """Compare a kernel with the integers, and the margin of its output with the layout's fill."""
+def check_convolution(
+    problem: ConvProblem, isa, family: str, extra, clear_losers: bool = True, seed: int = 0, band: Band | None = None,
+) -> None:  # fmt: skip
+    """Compare a kernel with the integers, and the margin of its output with the layout's fill.
+
+    band: of the family "amx", by default its own.
+    """
     arrays = random_arrays(problem.spec, problem.x_shape, problem.weight_shape, problem.out_shape, seed)
     expected = integers.layer(problem.spec, arrays)
     rounding = rounding_of(problem.spec, arrays, isa)
@@ -132,6 +138,9 @@ def check_convolution(problem: ConvProblem, isa, family: str, extra, clear_loser
     elif family == "planar":
         arrays["weight"] = pack_planar_weight(arrays["weight"], weight_unit(one, choose_planar_tile(one, isa)))
         kernel = conv2d_int8.conv2d_planar_int8(one, isa, *layouts, clear_losers)
+    elif family == "amx":
+        arrays["weight"] = pack_tiles(arrays["weight"], one)
+        kernel = conv2d_amx(one, isa, *layouts, clear_losers, band)
     else:
         arrays["weight"] = conv2d_int8.pack_quads(arrays["weight"], lanes, x_block)
         kernel = conv2d_int8.conv2d_int8(one, isa, *layouts, clear_losers)

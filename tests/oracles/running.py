@@ -11,9 +11,10 @@ from hypothesis import HealthCheck, Phase, settings
 from tvm import relax
 from tvm.target import Target
 
-from espalier.targets.cpu import BFLOAT16, INT8, ISAS, PERMUTE, Isa, cpu_features, cpu_target
+from espalier.targets.cpu import BFLOAT16, INT8, ISAS, PERMUTE, TILES, Isa, cpu_features, cpu_target
 
 CPUS = {
+    "amx-int8": {"mcpu": "sapphirerapids"},
     "avx512bf16": {"mcpu": "cooperlake"},
     "avx512vbmi": {"mcpu": "icelake-server"},
     "avx512vnni": {"mcpu": "cascadelake"},
@@ -34,8 +35,12 @@ BYTES = tuple(
 PAIRS = dataclasses.replace(ISAS[0], bfloat16=BFLOAT16[ISAS[0].name])
 """The instruction set that multiplies pairs of bfloat16."""
 
+TILED = dataclasses.replace(BYTES[0], tiles=TILES[ISAS[0].name])
+"""The instruction set that multiplies tiles of bytes."""
+
 HERE = cpu_features(cpu_target({"kind": "llvm"}))
 needs_pairs = pytest.mark.skipif(PAIRS.bfloat16 not in HERE, reason=f"this CPU has no {PAIRS.bfloat16}")
+needs_tiles = pytest.mark.skipif(TILED.tiles not in HERE, reason=f"this CPU has no {TILED.tiles}")
 
 
 def drawn(examples: int):
@@ -86,7 +91,7 @@ def run_stock(mod, *inputs: np.ndarray) -> list[np.ndarray]:
 def run_kernel(kernel, isa: Isa, *inputs: np.ndarray) -> list[np.ndarray]:
     """A kernel's output buffers after a call: the arguments that follow its inputs, filled with NaN before."""
     module = tvm.IRModule({"main": kernel.with_attr("global_symbol", "main")})
-    extension = next(filter(CPUS.get, (isa.bfloat16, isa.permute, isa.int8, isa.name)), "")
+    extension = next(filter(CPUS.get, (isa.tiles, isa.bfloat16, isa.permute, isa.int8, isa.name)), "")
     program = tvm.compile(module, Target({"kind": "llvm", "num-cores": 2, **CPUS.get(extension, {})}))
     buffers = kernel.params[len(inputs) :]
     outputs = [tvm.runtime.tensor(_poisoned([int(dim) for dim in one.shape], str(one.dtype))) for one in buffers]

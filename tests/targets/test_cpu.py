@@ -7,6 +7,7 @@ import platform
 import pytest
 
 from espalier.core.errors import UnsupportedTargetError
+from espalier.targets import cpu
 from espalier.targets.cpu import ISAS, check_runs_here, cpu_features, cpu_target, isa_of
 
 X86, ARM = "x86_64-linux-gnu", "aarch64-linux-gnu"
@@ -53,6 +54,19 @@ def test_the_extensions_for_bytes(options, int8, permute):
     isa = isa_of(cpu_target({"kind": "llvm", "mtriple": X86, **options}))
     assert (isa.int8, isa.permute) == (int8, permute)
     assert isa.has_vnni == (int8 in ("avx512vnni", "avxvnni"))
+
+
+@pytest.mark.parametrize(("mcpu", "tiles"), [("sapphirerapids", "amx-int8"), ("icelake-server", ""), ("haswell", "")])
+def test_the_extension_for_tiles(mcpu, tiles):
+    assert isa_of(cpu_target({"kind": "llvm", "mtriple": X86, "mcpu": mcpu})).tiles == tiles
+
+
+def test_tiles_that_linux_refuses_are_not_used(monkeypatch):
+    monkeypatch.setattr(cpu, "may_use_tiles", lambda: False)
+    monkeypatch.setattr(cpu, "host_cpu", lambda: "sapphirerapids")
+    assert isa_of(cpu_target({"kind": "llvm"})).tiles == ""
+    with pytest.raises(UnsupportedTargetError, match="the artifact needs amx-int8 and this machine .* has none"):
+        check_runs_here("amx-int8")
 
 
 def test_isas_are_listed_from_wide_to_narrow():

@@ -10,6 +10,8 @@ import numpy as np
 import tvm
 from tvm import rpc
 
+from espalier.targets.tiles import may_use_tiles
+
 from .threads import set_threads
 
 _BIG_CORES = 1  # kBig in TVM's threading_backend.h; RPC passes no lists, so cores cannot be named
@@ -48,6 +50,7 @@ class Local:
 class _LocalSession(Session):
     def __init__(self, threads: int, device: str):
         self.device = tvm.device(device, 0)
+        may_use_tiles()  # kernels for this machine may need it
         set_threads(threads)
 
     def load(self, library: Path) -> tvm.runtime.Module:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tvm.target import Target, codegen
 
 from espalier.core.errors import UnsupportedTargetError
+
+from .tiles import may_use_tiles
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,7 @@ class Isa:
     bfloat16: the feature that brings products of bfloat16 pairs summed in float32, "" if the target has none.
     int8: the feature that brings sums of products of bytes or of 16-bit numbers, the best one of `INT8`, or "".
     permute: the feature that brings permutations of the bytes of a vector, or "".
+    tiles: the feature that brings products of tiles of bytes, or "".
     """
 
     name: str
@@ -30,6 +34,7 @@ class Isa:
     bfloat16: str = ""
     int8: str = ""
     permute: str = ""
+    tiles: str = ""
 
     @property
     def has_vnni(self) -> bool:
@@ -56,6 +61,12 @@ INT8 = {"avx512": ("avx512vnni", "avx512bw"), "avx2": ("avxvnni", "avx2")}
 PERMUTE = {"avx512": "avx512vbmi"}  # Intel SDM volume 2, VPERMB
 """What brings permutations of single bytes, by the instruction set."""
 
+AMX = ("amx-tile", "amx-int8", "amx-bf16")
+"""Tiles, and products of them."""
+
+TILES = {"avx512": "amx-int8"}  # Intel SDM volume 1, chapter 18
+"""What brings products of tiles of bytes, by the instruction set."""
+
 
 def host_cpu() -> str:
     """LLVM's name of this machine's CPU."""
@@ -69,7 +80,7 @@ def cpu_target(options: dict) -> Target:
     """
     options = {"num-cores": os.cpu_count() or 1, **options}
     if "mcpu" not in options and "mtriple" not in options:
-        options["mcpu"] = host_cpu()
+        options |= {"mcpu": host_cpu(), **_refused(options.get("mattr", ()))}
     _check_triple(str(options.get("mtriple", "")))
     try:
         target = Target(options)
@@ -79,6 +90,12 @@ def cpu_target(options: dict) -> Target:
     if mcpu and not codegen.llvm_is_valid_cpu(mcpu, str(target.attrs.get("mtriple", ""))):
         raise UnsupportedTargetError(f"target llvm: mcpu {mcpu!r} is not known to LLVM, this machine is {host_cpu()!r}")
     return target
+
+
+def _refused(mattr: Sequence[str]) -> dict[str, list[str]]:
+    """What this machine's processor may have by its name and this process may not use, besides the given "mattr"."""
+    has_tiles = AMX[0] in cpu_features(Target({"kind": "llvm", "mcpu": host_cpu()}))
+    return {"mattr": [*mattr, *(f"-{name}" for name in reversed(AMX))]} if has_tiles and not may_use_tiles() else {}
 
 
 def _check_triple(mtriple: str) -> None:
@@ -100,7 +117,7 @@ def isa_of(target: Target) -> Isa:
 def extensions(isa: Isa, features: frozenset[str]) -> dict[str, str]:
     """The fields of an instruction set that say which of its extensions are among these features."""
     wanted = {"bfloat16": (BFLOAT16.get(isa.name, ""),), "permute": (PERMUTE.get(isa.name, ""),)}
-    wanted["int8"] = INT8.get(isa.name, ())
+    wanted |= {"int8": INT8.get(isa.name, ()), "tiles": (TILES.get(isa.name, ""),)}
     return {key: next((name for name in names if name in features), "") for key, names in wanted.items()}
 
 
@@ -110,7 +127,7 @@ def cpu_features(target: Target) -> frozenset[str]:
 
 
 def check_runs_here(required: str) -> None:
-    """Raise UnsupportedTargetError unless this machine has the instruction sets in `required`, joined by "+"."""
+    """Raise UnsupportedTargetError unless this process may use the instruction sets in `required`, joined by "+"."""
     present = cpu_features(cpu_target({"kind": "llvm"}))
     for name in required.split("+"):
         feature = {isa.name: isa.feature for isa in ISAS}.get(name, name)

@@ -53,6 +53,19 @@ def test_inner_loops_of_bytes(mcpu):
     assert not re.search(r"\bfmaf?\b", text)
 
 
+def test_products_of_tiles():
+    """A convolution of bytes configures tiles, multiplies and releases them, and the program says it needs them."""
+    g = IntegerNetwork(1, 64, 16, 16)
+    mod = g.module(g.dequantize(g.conv(g.quantize(g.x), 64)))
+    target = cpu_target({"kind": "llvm", "mtriple": "x86_64-linux-gnu", "mcpu": "sapphirerapids"})
+    program = generate(mod, target)
+    (module,) = program.executable.mod._collect_dso_modules()
+    text = module.inspect_source("asm")
+    assert "amx-int8" in program.isa.split("+")
+    for instruction in ("ldtilecfg", "tileloadd", "tdpbusd", "tilestored", "tilerelease"):
+        assert re.search(rf"\b{instruction}\b", text), instruction
+
+
 def inner_loops(text: str, layer: str) -> list[str]:
     """The blocks that jump back to their own beginning, of a layer's kernel and of its parallel loop, which follows."""
     kernels = re.findall(rf"^\w*_{layer}_compute_:\n((?:.*?\.Lfunc_end\d+:){{2}})", text, re.DOTALL | re.MULTILINE)
