@@ -1,6 +1,6 @@
 """Do gates win against plain networks that are as fast because they are narrower?
 
-Every finished training under benchmarks/checkpoints, gated or dense and narrower, and the bundled dense M-CifarNet:
+Every finished float32 training under benchmarks/checkpoints, gated or narrower, and the bundled dense M-CifarNet:
 top-1 on all 10,000 test images and the latency at batch 1 on one thread, both of the same compiled program. Latencies
 are medians of turns in one process. Also counts the images on which torch and the compiled program disagree.
 Writes control.json and docs/accuracy_over_latency.svg; only a run on all images is recorded.
@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=ALL_IMAGES, help="test images, the first of them")
     options = parser.parse_args()
     try:
-        trained = all_finished(options.checkpoints)
+        trained = [one for one in all_finished(options.checkpoints) if not one.recipe.is_quantized]
     except espalier.EspalierError as error:
         raise SystemExit(f"error: {error}") from None
     set_threads(1)
