@@ -87,7 +87,7 @@ class ClockedGates:
 
     def run(self) -> None:
         """One inference."""
-        self.clock.seconds = {}
+        self.clock.reset()
         self.machine["main"](self.x)
         self.runs.append(self.clock.seconds)
 

@@ -20,176 +20,92 @@ from pathlib import Path
 import numpy as np
 import tvm
 from support import REPOSITORY
+from support.gpu_cases import GRANULARITY, codebook_case, conv_cases, gate_cases, variants
 
 import espalier
-from espalier.codegen.cuda.kernel_launches import launch_of
 from espalier.codegen.cuda.kernel_objects import link, object_of
-from espalier.codegen.cuda.kernels import channel_gate, dense_codebook
-from espalier.codegen.cuda.kernels.choose_schedule import choose_schedule, schedules
-from espalier.codegen.cuda.kernels.conv2d import (
-    NUMBERS,
-    TILES,
-    Problem,
-    Schedule,
-    call_numbers,
-    scratch_shapes,
-)
-from espalier.codegen.cuda.layout import Layout, whole_groups
-from espalier.core.integer import LayerArithmetic
-from espalier.core.layers import Activation, ActiveList, ChannelGateSpec, Conv2dSpec, DenseSpec
+from espalier.codegen.cuda.prediction import predict
 from espalier.core.plan import Plan
 from espalier.targets.gpu import Gpu, gpu_of_arch
 
-LAYERS = {
-    "3x3 64-64 56x56": (64, 64, 56, 3, 1),
-    "3x3 128-128 28x28": (128, 128, 28, 3, 1),
-    "3x3 256-256 14x14": (256, 256, 14, 3, 1),
-    "3x3 512-512 7x7": (512, 512, 7, 3, 1),
-    "3x3 64-128 56x56 stride 2": (64, 128, 56, 3, 2),
-    "1x1 256-64 56x56": (256, 64, 56, 1, 1),
-    "1x1 1024-256 14x14": (1024, 256, 14, 1, 1),
-    "7x7 3-64 224x224 stride 2": (3, 64, 224, 7, 2),
-}
-"""Convolutions of ResNet-18 and ResNet-50: channels in and out, image, kernel, stride."""
-DENSITIES, BATCHES, GRANULARITY = (1.0, 0.5, 0.25), (32, 1), 16
+HALF = {"weights": "float16"}
+GATED = {**HALF, "density": 0.5, "placement": "sum", "granularity": GRANULARITY}
 NETWORKS = {
-    "resnet18": (1, Plan(weights="float16")),
-    "resnet18 d=0.5": (1, Plan(weights="float16", density=0.5, placement="sum", granularity=GRANULARITY)),
-    "resnet18 batch 32": (32, Plan(weights="float16")),
-    "resnet18 batch 32 d=0.5": (32, Plan(weights="float16", density=0.5, placement="sum", granularity=GRANULARITY)),
+    f"{network}{batch}{gates}": (network, size, Plan(**plan))
+    for network in ("resnet18", "resnet50")
+    for batch, size in (("", 1), (" batch 32", 32))
+    for gates, plan in (("", HALF), (" d=0.5", GATED))
 }
+NETWORKS["resnet18 int8"] = ("resnet18", 1, Plan(weights="uniform<8>", activations="uniform<8>"))
+IMAGE, IMAGES = (3, 224, 224), 16
+"""Of an input; and how many of them ranges of activations are observed on."""
 SLIM = ("include", "3rdparty", "src", "cmake", "web", "lib64", "__pycache__", "libtvm_compiler.so")
 """Of TVM's package: what running a compiled library does not need."""
 
 
-def conv_cases(gpu: Gpu) -> list[dict]:
-    """Every layer at every density and batch, under the schedule that is chosen and, dense, under all others."""
-    cases = []
-    for batch in BATCHES:
-        for name in LAYERS:
-            for density in DENSITIES if LAYERS[name][0] >= 4 * GRANULARITY else DENSITIES[:1]:
-                cases.append(conv_case(name, batch, density, "float16", gpu))
-    cases += [conv_case(name, 1, 1.0, number_format, gpu) for name in list(LAYERS)[:3] for number_format in NUMBERS]
-    return cases
-
-
-def conv_case(name: str, batch: int, density: float, number_format: str, gpu: Gpu) -> dict:
-    """One layer as numbers and shapes, for `measure.py`."""
-    c_in, c_out, image, kernel, stride = LAYERS[name]
-    pad, out = kernel // 2, -(-image // stride)
-    gated = density < 1
-    lists = [ActiveList(int(density * channels) // GRANULARITY, GRANULARITY) for channels in (c_in, c_out)]
-    spec = Conv2dSpec(
-        name,
-        ("x", "weight", "bias", *(("pi", "winners", "active") if gated else ())),
-        Activation("relu"),
-        "output" if gated else "none",
-        lists[1] if gated else None,
-        lists[0] if gated else None,
-        (stride, stride),
-        (pad,) * 4,
-        format=number_format,
-    )
-    x_shape, out_shape = (batch, c_in, image, image), (batch, c_out, out, out)
-    problem = Problem.of(spec, x_shape, (c_out, c_in, kernel, kernel), out_shape)
-    y_dtype = NUMBERS[number_format].element
-    chosen = choose_schedule(problem, gpu)
-    others = [one for one in schedules(problem) if one != chosen and one.splits in (1, 4, 8)] if not gated else []
-    given = [role for role in spec.roles if role not in ("x", "weight")]
-    launch = launch_of(spec, problem, chosen, y_dtype, gpu)
-    return {
-        "name": name,
-        "batch": batch,
-        "density": density,
-        "format": number_format,
-        "x": Layout(y_dtype).physical(x_shape),
-        "weight": (whole_groups(c_out), kernel, kernel, whole_groups(c_in)),
-        "y": Layout(y_dtype).physical(out_shape),
-        "dtype": y_dtype,
-        "stride": stride,
-        "padding": pad,
-        "channels_in": c_in,
-        "granularity": GRANULARITY,
-        "kept": [one.count for one in lists] if gated else None,
-        "macs": launch.macs,
-        "bytes": launch.bytes,
-        "schedules": [_schedule(spec, problem, one, given, y_dtype, gpu) for one in (chosen, *others)],
-    }
-
-
-def _schedule(spec, problem: Problem, schedule: Schedule, given, y_dtype: str, gpu: Gpu) -> dict:
-    counters, partial = scratch_shapes(problem, schedule)
-    return {
-        "function": schedule.tile.variant(problem.number_format).name,
-        "splits": schedule.splits,
-        "numbers": call_numbers(spec, problem, schedule, given, y_dtype),
-        "counters": counters,
-        "partial": partial,
-        "launch": launch_of(spec, problem, schedule, y_dtype, gpu).to_dict(),
-    }
-
-
-def gate_cases(gpu: Gpu) -> list[dict]:
-    """The gates of ResNet-18's stages."""
-    cases = []
-    for batch in BATCHES:
-        for channels, image in ((64, 56), (128, 28), (256, 14), (512, 7)):
-            spec = ChannelGateSpec("gate", "boost", GRANULARITY, channels // GRANULARITY // 2)
-            parts = channel_gate.gate_parts(gpu, batch, image * image)
-            numbers = channel_gate.gate_numbers(spec, (batch, channels, image, image), channels, "float16", parts)
-            outputs = channel_gate.output_shapes(batch, channels, channels, spec.kept, parts)
-            case = {"batch": batch, "channels": channels, "image": image, "granularity": GRANULARITY, "kept": spec.kept}
-            cases.append({**case, "function": channel_gate.VARIANT.name, "numbers": numbers, "outputs": outputs})
-    return cases
-
-
-def codebook_case(size: int = 16384) -> dict:
-    """A square dense layer of 4-bit codes at batch 1."""
-    spec = DenseSpec("fc", ("x", "weight", "bias", "scale"), format="int8", integer=LayerArithmetic(0))
-    numbers = dense_codebook.codebook_numbers(spec, 1, np.zeros((size, size), np.int8))
-    return {"size": size, "function": dense_codebook.VARIANT.name, "numbers": numbers}
-
-
 def write_kernels(folder: Path, gpu: Gpu) -> None:
     """One library with every variant that a case names."""
-    variants = [tile.variant("float16") for tile in TILES]
-    variants += [tile.variant(number_format) for tile in TILES for number_format in ("float32", "tfloat32")]
-    variants += [channel_gate.VARIANT, dense_codebook.VARIANT]
-    link(str(folder / "kernels.so"), [str(object_of(one, gpu.arch)) for one in variants])
+    link(str(folder / "kernels.so"), [str(object_of(one, gpu.arch)) for one in variants(gpu)])
     cases = {"convolutions": conv_cases(gpu), "gates": gate_cases(gpu), "codebook": codebook_case()}
     (folder / "cases.json").write_text(json.dumps(cases))
 
 
 def write_network(folder: Path, name: str, arch: str) -> dict:
-    """A compiled network with an input and what it gives on this CPU; returns its entry in networks.json."""
+    """A compiled network with an input and what it gives on this CPU; returns its entry in bundle.json."""
     from support.gates import random_gates  # torch is imported only where networks are wanted
 
-    batch, plan = NETWORKS[name]
-    mod = _network(batch)
+    network, batch, plan = NETWORKS[name]
+    mod = read_network(network, batch)
     gates = random_gates(mod, plan)
+    if plan.activations:
+        images = np.random.default_rng(2).standard_normal((IMAGES, *IMAGE), np.float32)
+        gates = espalier.calibrate(mod, images, plan)
     artifact = espalier.build(mod, {"kind": "cuda", "arch": arch}, plan, gates)
     file = name.replace(" ", "-").replace("=", "") + ".so"
     artifact.program.link(folder / file)
     x = np.random.default_rng(1).standard_normal(artifact.inputs[0].shape, np.float32)
-    reference = espalier.build(_network(1), "llvm", plan, gates, lower=False)
+    reference = espalier.build(read_network(network, 1), "llvm", plan, gates, lower=False)
     samples = sorted({0, batch - 1})  # one by one: the reference is slow
     y = np.concatenate([reference(x[one : one + 1]) for one in samples])
     np.savez(folder / f"{file}.npz", x=x, y=y, samples=samples)
     launches = [launch.to_dict() for launch in artifact.program.launches]
-    return {"name": name, "file": file, "batch": batch, "launches": launches, "report": list(artifact.report)}
+    stored = {"name": name, "file": file, "network": network, "batch": batch, "launches": launches}
+    return {**stored, "predictions": predictions(artifact, arch), "report": list(artifact.report)}
 
 
-def _network(batch: int) -> tvm.IRModule:
+def predictions(artifact: espalier.Artifact, arch: str) -> list[dict]:
+    """What `espalier profile` predicts of each launch, without the launch itself."""
+    found = [one.to_dict() for one in predict(artifact.program.launches, gpu_of_arch(arch))]
+    return [{key: value for key, value in one.items() if key != "launch"} for one in found]
+
+
+def read_network(name: str, batch: int) -> tvm.IRModule:
+    """A network of ImageNet's shapes whose weights have 16 levels."""
     import torch
+    from support.imagenet import resnet50
     from support.networks import resnet18
 
-    module = resnet18()
+    module = resnet18() if name == "resnet18" else _with_statistics(resnet50)
     with torch.no_grad():
         for one in module.modules():
             if isinstance(one, torch.nn.Conv2d | torch.nn.Linear):
                 step = one.weight.std() / 4
                 one.weight.copy_((one.weight / step).round().clamp(-8, 7) * step)
-    return espalier.from_torch(module, np.zeros((batch, 3, 224, 224), np.float32))
+    return espalier.from_torch(module, np.zeros((batch, *IMAGE), np.float32))
+
+
+def _with_statistics(make):
+    """A module in evaluation mode whose batch norms have seen its activations, so that these stay near unit scale."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        module = make().train()
+        for one in module.modules():
+            if isinstance(one, torch.nn.BatchNorm2d):
+                one.momentum = None
+        module(torch.randn(4, 3, 128, 128))
+    return module.eval()
 
 
 def write_runtime(folder: Path, python: str) -> None:

@@ -18,10 +18,10 @@ from .fpga_hls import generate as fpga
 def generate(
     mod: tvm.IRModule, target: Target, lower: bool = True, times: KernelTimes | None = None, compress: bool = False
 ) -> Program:
-    """A module compiled for a target; see the generators of each kind. times: of kernels, for CPUs only."""
+    """A module compiled for a target; see the generators of each kind. times: of kernels, as the tuner records them."""
     kind = str(target.kind.name)
     if kind == "cuda":
-        return cuda.generate(mod, target, lower, compress)
+        return cuda.generate(mod, target, lower, times, compress)
     if kind == FPGA:
         if compress:
             raise InvalidInputError("compress: got an FPGA, whose design has its weights in it; accepted are CPUs")

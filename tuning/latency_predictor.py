@@ -20,7 +20,7 @@ from espalier.core.artifact import Artifact
 from espalier.core.choices import Option, Task
 from espalier.core.errors import InvalidInputError
 from espalier.core.files import read_arrays
-from espalier.measure.local import kernel_seconds, profile
+from espalier.measure.kernel_times import kernel_seconds
 
 from .cost_model.gaussian_process import ResidualProcess
 from .cost_model.interface import FORMAT, Sample, check_header
@@ -43,15 +43,14 @@ class NetworkSample:
     kernel_seconds: tuple[float, ...]
 
     @staticmethod
-    def measured(work: NetworkWork, artifact: Artifact, *args, repeats: int = 20) -> NetworkSample:
-        """Time an artifact of this work on the given inputs; errors as of `Artifact.profile`."""
-        latency_s = profile(artifact, *args, repeats=repeats).latency_s
-        by_layer: dict[str, float] = {}
-        for name, seconds in kernel_seconds(artifact, *args, repeats=repeats).items():
+    def measured(work: NetworkWork, artifact: Artifact, *args, blocks: int = 12) -> NetworkSample:
+        """Time an artifact of this work on the given inputs; see `kernel_seconds`."""
+        found, by_layer = kernel_seconds(artifact, *args, blocks=blocks), {}
+        for name, seconds in found.kernels.items():
             if not name.startswith(GATE):
                 layer = artifact.program.kernel_layers[name]
                 by_layer[layer] = by_layer.get(layer, 0.0) + seconds
-        return NetworkSample(work, latency_s, tuple(by_layer.get(one.layer, 0.0) for one in work.kernels))
+        return NetworkSample(work, found.run_s, tuple(by_layer.get(one.layer, 0.0) for one in work.kernels))
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ class LatencyPredictor:
         self._known = {}
         self.kernels.fit(_distinct_kernels(samples))
         measured = np.array([one.seconds for one in samples])
-        kernels = np.array([self._kernels_s(one.work) for one in samples])
+        kernels = np.array([sum(one.kernel_seconds) for one in samples])
         amounts = np.array([_amounts(one.work) for one in samples])
         units = amounts.max(axis=0) + 1e-30
         rates, _ = nnls(amounts / units / measured[:, None], np.maximum(measured - kernels, 0) / measured)
@@ -104,6 +103,10 @@ class LatencyPredictor:
             mean, covariance = self.correction.predict(row[None])
             answers.append(PredictedLatency(float(np.exp(row[0] + mean[0])), math.sqrt(max(0.0, covariance[0, 0]))))
         return answers
+
+    def sum_of(self, sample: NetworkSample) -> float:
+        """Seconds of a network by the measured times of its kernels, and of all else at the rates that were learned."""
+        return sum(sample.kernel_seconds) + float(_amounts(sample.work) @ self.rates)
 
     def save(self, path: Path) -> None:
         """Write arrays (.npz)."""

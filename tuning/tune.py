@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import tvm
 
+from espalier.codegen.cuda.device import require_device
 from espalier.core.calibration import Calibration
 from espalier.core.errors import InvalidInputError
 from espalier.core.plan import Plan
@@ -15,14 +16,18 @@ from espalier.core.records import RecordFile
 from espalier.measure.devices import Local, Remote
 from espalier.measure.environment import record_environment
 from espalier.measure.threads import cores
-from espalier.measure.trial_runner import TrialRunner
+from espalier.measure.trial_runner import Limits, TrialRunner
+from espalier.measure.trials import CPU_KERNELS, CUDA_KERNELS
 from espalier.targets.cpu import isa_of
+from espalier.targets.gpu import gpu_of
 from espalier.targets.resolve import resolve_target
 
 from .budget import Budget
 from .cost_model.choose import load_model, new_model
+from .cost_model.features import CONVOLUTIONS
 from .cost_model.gaussian_process import ResidualProcess
-from .cost_model.interface import CostModel
+from .cost_model.gpu_features import GPU_CONVOLUTIONS
+from .cost_model.interface import CostModel, Features
 from .network_tasks import network_tasks
 from .records import Notebook
 from .search.exhaustive import Exhaustive
@@ -30,6 +35,9 @@ from .search.guided import Guided
 from .search.interface import Search
 from .search.random_search import RandomSearch
 from .tuner import Progress, TaskState, Tuner
+
+BUILD_S = 600.0
+"""For a library of GPU kernels: nvcc takes about 20 s for each tile that it has not compiled before."""
 
 SEARCHES = {search.name: search for search in (Guided, Exhaustive, RandomSearch)}
 
@@ -93,14 +101,23 @@ def tune(
     Ctrl-C (KeyboardInterrupt) ends it in the middle of a batch; all batches before are in the file, and a later call
     goes on from there.
 
-    Raises InvalidInputError, ToolNotFoundError, and what `build` raises.
+    For a target cuda the kernels run on this machine's GPU, or on that of a device that waits at a tracker.
+
+    Raises InvalidInputError, ToolNotFoundError, UnsupportedTargetError without a GPU, and what `build` raises.
     """
     options = options or TuningOptions()
     budget = Budget.parse(budget) if isinstance(budget, str) else budget
     budget.start()
-    resolved, model, search = resolve_target(target), _model(options.model), _search(options.search)
-    _check_threads(isa_of(resolved).cores, options.where)
-    with _opened(records) as file, TrialRunner(options.where) as runner:
+    resolved, search = resolve_target(target), _search(options.search)
+    on_gpu = str(resolved.kind.name) == "cuda"
+    model = _model(options.model, GPU_CONVOLUTIONS if on_gpu else CONVOLUTIONS)
+    if not on_gpu:
+        _check_threads(isa_of(resolved).cores, options.where)
+    elif isinstance(options.where, Local):
+        require_device(gpu_of(resolved).arch)
+    kernels = CUDA_KERNELS if on_gpu else CPU_KERNELS
+    limits = Limits(build_s=BUILD_S) if on_gpu else None
+    with _opened(records) as file, TrialRunner(options.where, limits=limits, kernels=kernels) as runner:
         tasks = network_tasks(mod, resolved, plan, calibration)
         environment = record_environment(options.where.name)
         tuner = Tuner(tasks, runner, Notebook(file, warn), environment, model, search, options.seed)
@@ -119,8 +136,8 @@ def _opened(records) -> Iterator[RecordFile | None]:
         yield file
 
 
-def _model(name: str) -> CostModel:
-    return load_model(name) if "." in name else new_model(name)
+def _model(name: str, features: Features) -> CostModel:
+    return load_model(name, features) if "." in name else new_model(name, features)
 
 
 def _search(name: str) -> Search:

@@ -14,7 +14,7 @@ from espalier.measure.trial_runner import Outcome, TrialRunner
 
 from .budget import Budget
 from .cost_model.interface import CostModel, Sample
-from .network_tasks import NetworkTask
+from .network_tasks import NetworkTask, space_of
 from .records import Notebook, now
 from .search.interface import Proposal, Search
 
@@ -157,14 +157,8 @@ class Tuner:
     def _option(self, record: Record) -> Option | None:
         """The choice with the cycles that the rule predicts today; None if it is no longer one."""
         if record.task not in self._spaces:
-            self._spaces[record.task] = {option.choice: option for option in _space(record.task)}
+            self._spaces[record.task] = {option.choice: option for option in space_of(record.task)}
         return self._spaces[record.task].get(record.choice)
-
-
-def _space(task: Task) -> Sequence[Option]:
-    from espalier.codegen.cpu.spaces import options, problem_of_task
-
-    return options(*problem_of_task(task))
 
 
 def record_of(task: Task, outcome: Outcome, environment: Mapping[str, str]) -> Record:

@@ -11,67 +11,25 @@ import datetime
 import json
 import math
 import platform
-import statistics
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch  # before TVM: it brings the CUDA runtime that TVM's library asks for
 import tvm_ffi
 
-DEVICE = "cuda"
-"""Where tensors lie; the tests check this program itself on a CPU, with emulated kernels."""
-REPLAYS, WARM_UP = 21, 3
-LAUNCHES = 20
-"""Of one kernel in a graph, each on the next set of buffers; their number over the graph's time is a launch's."""
+from .network_kernels import kernel_times, matched
+from .operands import DTYPES, check, launcher, mask_of, operands
+from .timing import DEVICE, LAUNCHES, REPLAYS, Record, graph_of, median_s
+
 ROTATED_BYTES = 150 << 20
 MOST_SETS = 16
-TOLERANCE = {"float16": 5e-3, "tfloat32": 5e-3, "float32": 2e-5}
-"""Of the norm of the error over that of the reference."""
-DTYPES = {"float16": torch.float16, "float32": torch.float32}
-
-
-class Record:
-    """The results so far, on disk after every step; `left_s` says how long there is."""
-
-    def __init__(self, path: Path, seconds: float, facts: dict):
-        self.path, self.end = path, time.monotonic() + seconds
-        self.results: dict = {"facts": facts, "checks": [], "kernels": [], "networks": [], "torch": [], "skipped": []}
-
-    def left_s(self) -> float:
-        return self.end - time.monotonic()
-
-    def add(self, kind: str, value) -> None:
-        self.results[kind].append(value)
-        self.path.write_text(json.dumps(self.results, indent=1) + "\n")
-
-
-def graph_of(run) -> torch.cuda.CUDAGraph:
-    """A graph of what `run` launches, after a warm-up."""
-    stream = torch.cuda.Stream()
-    with tvm_ffi.use_torch_stream(torch.cuda.stream(stream)):
-        for _ in range(2):
-            run()
-    _synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with tvm_ffi.use_torch_stream(torch.cuda.graph(graph)):
-        run()
-    return graph
-
-
-def median_s(replay, launches: int = 1) -> dict:
-    """Seconds of one launch: the median and the quartiles over replays."""
-    samples = []
-    for number in range(WARM_UP + REPLAYS):
-        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        start.record()
-        replay()
-        end.record()
-        end.synchronize()
-        if number >= WARM_UP:
-            samples.append(start.elapsed_time(end) / 1e3 / launches)
-    low, middle, high = statistics.quantiles(samples, n=4)
-    return {"median_s": middle, "quartile1_s": low, "quartile3_s": high, "repeats": REPLAYS}
+BYTES = {"uint8": 1, "float16": 2, "float32": 4}
+KERNELS_LEFT_S, COMPILE_LEFT_S = 240, 75
+"""Seconds that are kept for networks when single kernels are timed, and that torch may take to compile one."""
+TORCH_FORMATS = ("float16", "tfloat32", "float32")
+"""In which cuDNN is timed, too; torch has no convolution of bytes."""
 
 
 def ceilings() -> dict:
@@ -92,78 +50,9 @@ def ceilings() -> dict:
     return found
 
 
-def _synchronize() -> None:
-    if DEVICE == "cuda":
-        torch.cuda.synchronize()
-
-
-def random_lists(batch: int, groups: int, count: int) -> torch.Tensor:
-    return torch.rand(batch, groups, device=DEVICE).argsort(1)[:, :count].sort(1).values.int().contiguous()
-
-
-def mask_of(lists: torch.Tensor, groups: int, granularity: int) -> torch.Tensor:
-    """float32 [N, channels], 1 for listed channels."""
-    mask = torch.zeros(len(lists), groups, device=DEVICE).scatter_(1, lists.long(), 1.0)
-    return mask.repeat_interleave(granularity, 1)
-
-
-def operands(case: dict) -> dict[str, torch.Tensor]:
-    """Fresh random tensors for a case, in the order of the kernel's arguments."""
-    dtype, batch, g = DTYPES[case["dtype"]], case["batch"], case["granularity"]
-    fan_in = math.prod(case["weight"][1:])
-    made = {
-        "x": torch.randn(case["x"], device=DEVICE),
-        "weight": torch.randn(case["weight"], device=DEVICE) / fan_in**0.5,
-        "bias": torch.randn(case["y"][3], device=DEVICE),
-    }
-    made["x"][..., case["channels_in"] :] = 0
-    if case["kept"]:
-        active = random_lists(batch, case["channels_in"] // g, case["kept"][0])
-        winners = random_lists(batch, case["y"][3] // g, case["kept"][1])
-        made["x"] *= mask_of(active, case["channels_in"] // g, g)[:, None, None]
-        made["pi"] = mask_of(winners, case["y"][3] // g, g) * (torch.rand(batch, case["y"][3], device=DEVICE) + 0.5)
-        made |= {"winners": winners, "active": active}
-    return made | {role: made[role].to(dtype).contiguous() for role in ("x", "weight")}
-
-
-def reference(case: dict, made: dict[str, torch.Tensor]) -> torch.Tensor:
-    """The same layer by torch in float32, as [N, H, W, C]."""
-    x, weight = (made[role].float().permute(0, 3, 1, 2) for role in ("x", "weight"))
-    y = torch.nn.functional.conv2d(x, weight, made["bias"], case["stride"], case["padding"]).relu()
-    y = y * made["pi"][..., None, None] if "pi" in made else y
-    return y.permute(0, 2, 3, 1)
-
-
-def launcher(library, case: dict, schedule: dict, made: dict, y: torch.Tensor):
-    """A function that launches the kernel once."""
-    scratch = []
-    if schedule["counters"]:
-        scratch = [torch.zeros(schedule["counters"], dtype=torch.int32, device=DEVICE)]
-    partial = [torch.empty(schedule["partial"], device=DEVICE)] if schedule["counters"] else []
-    function = library[schedule["function"]]
-    arguments = [*schedule["numbers"], *made.values(), *scratch, y, *partial]
-    return lambda: function(*arguments)
-
-
-def check(library, case: dict, schedule: dict) -> dict:
-    """The error of a kernel on fresh data; listed channels only, where only those are written."""
-    made = operands(case)
-    y = torch.full(case["y"], float("nan"), dtype=DTYPES[case["dtype"]], device=DEVICE)
-    launcher(library, case, schedule, made, y)()
-    _synchronize()
-    expected, actual = reference(case, made), y.float()
-    if "pi" in made:
-        listed = (made["pi"] > 0)[:, None, None].expand_as(expected)
-        expected, actual = expected[listed], actual[listed]
-    error = float((actual - expected).norm() / expected.norm())
-    return {"error": error, "ok": error < TOLERANCE[case["format"]]}  # NaN is not ok
-
-
 def timed(library, case: dict, schedule: dict) -> dict:
     """A launch's time, dense or over lists, on rotating buffers."""
-    size = (math.prod(case["x"]) + math.prod(case["weight"]) + math.prod(case["y"])) * (
-        2 if "16" in case["dtype"] else 4
-    )
+    size = sum(math.prod(case[role]) for role in ("x", "weight", "y")) * BYTES[case["dtype"]]
     sets = min(MOST_SETS, max(2, ROTATED_BYTES // size))
     dtype = DTYPES[case["dtype"]]
     runs = [
@@ -202,12 +91,11 @@ def measure_kernels(folder: Path, record: Record) -> None:
             if not found["ok"]:
                 print("WRONG:", _named(case, schedule), found["error"])
     for case in cases:
-        if record.left_s() < 200:
+        if record.left_s() < KERNELS_LEFT_S:
             record.add("skipped", _named(case, case["schedules"][0]))
             continue
-        _record_time(
-            library, record, case, case["schedules"][0], torch=torch_timed(case) if case["density"] == 1 else None
-        )
+        has_peer = case["density"] == 1 and case["format"] in TORCH_FORMATS
+        _record_time(library, record, case, case["schedules"][0], torch=torch_timed(case) if has_peer else None)
 
 
 def measure_other_schedules(folder: Path, record: Record) -> None:
@@ -311,28 +199,36 @@ def measure_network(folder: Path, entry: dict, record: Record) -> None:
         machine["main"](x)
     device.sync()
     wall = (time.perf_counter() - start) / REPLAYS
-    record.add("networks", {"name": entry["name"], "error": error, **timing, "wall_s": wall, "batch": entry["batch"]})
-    print(f"{entry['name']}: {timing['median_s'] * 1e6:.0f} us (wall {wall * 1e6:.0f} us), error {error:.1e}")
+    kernels = matched(entry["launches"], entry["predictions"], kernel_times(lambda: machine["main"](x)))
+    summed = sum(one["measured_s"] for one in kernels if one["measured_s"])
+    found = {"name": entry["name"], "error": error, **timing, "wall_s": wall, "batch": entry["batch"]}
+    record.add("networks", {**found, "kernels_s": summed, "kernels": kernels})
+    print(
+        f"{entry['name']}: {timing['median_s'] * 1e6:.0f} us (wall {wall * 1e6:.0f} us, our kernels "
+        f"{summed * 1e6:.0f} us), error {error:.1e}"
+    )
 
 
-def measure_torch(batch: int, record: Record) -> None:
-    """torchvision's ResNet-18, float16, channels_last: as it is, in a CUDA graph, and compiled."""
+def measure_torch(network: str, batch: int, record: Record, compiles: bool) -> None:
+    """torchvision's network, float16, channels_last: as it is and in a CUDA graph, or compiled and in a graph."""
     import torchvision
 
-    model = torchvision.models.resnet18().cuda().eval().half().to(memory_format=torch.channels_last)
+    if compiles and record.left_s() < COMPILE_LEFT_S:
+        raise TimeoutError(f"{record.left_s():.0f} s are left, compiling may take {COMPILE_LEFT_S}")
+    model = getattr(torchvision.models, network)().cuda().eval().half().to(memory_format=torch.channels_last)
     x = torch.randn(batch, 3, 224, 224, device=DEVICE).half().to(memory_format=torch.channels_last)
     torch.backends.cudnn.benchmark = True
     with torch.inference_mode():
-        graph = graph_of(lambda: model(x))
-        variants = {"eager": lambda: model(x), "graph": graph.replay}
-        if record.left_s() > 90:
+        if compiles:
             compiled = torch.compile(model, mode="max-autotune-no-cudagraphs", fullgraph=True)
             compiled(x)
-            variants["compiled graph"] = graph_of(lambda: compiled(x)).replay
+            variants = {"compiled graph": graph_of(lambda: compiled(x)).replay}
+        else:
+            variants = {"eager": lambda: model(x), "graph": graph_of(lambda: model(x)).replay}
         for name, run in variants.items():
             timing = median_s(run)
-            record.add("torch", {"network": "resnet18", "batch": batch, "variant": name, **timing})
-            print(f"torch {name}, batch {batch}: {timing['median_s'] * 1e6:.0f} us")
+            record.add("torch", {"network": network, "batch": batch, "variant": name, **timing})
+            print(f"torch {network} {name}, batch {batch}: {timing['median_s'] * 1e6:.0f} us")
 
 
 def attempt(record: Record, what: str, action) -> None:
@@ -371,8 +267,11 @@ def main() -> None:
     attempt(record, "packed dense", lambda: measure_codebook(options.folder, record))
     for entry in bundle["networks"]:
         attempt(record, entry["name"], lambda entry=entry: measure_network(options.folder, entry, record))
-    for batch in (1, 32):
-        attempt(record, f"torch {batch}", lambda batch=batch: measure_torch(batch, record))
+    networks = sorted({(entry["batch"], entry["network"]) for entry in bundle["networks"]})
+    for compiles in (False, True):
+        for batch, network in networks:
+            step = f"torch {network} {batch}{' compiled' if compiles else ''}"
+            attempt(record, step, partial(measure_torch, network, batch, record, compiles))
     attempt(record, "other schedules", lambda: measure_other_schedules(options.folder, record))
     wrong = [one for one in record.results["checks"] if not one["ok"]]
     print(f"{len(record.results['checks'])} checks, {len(wrong)} wrong; {len(record.results['skipped'])} steps skipped")

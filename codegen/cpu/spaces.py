@@ -106,6 +106,11 @@ def tasks_of(mod: tvm.IRModule, target: Target) -> dict[Task, list[str]]:
 
 def problem_of_task(task: Task) -> tuple[ConvProblem, Isa]:
     """The convolution and the instruction set behind a task; InvalidInputError if it is no convolution."""
+    return convolution_of(task), isa_of(resolve_target(task.device))
+
+
+def convolution_of(task: Task) -> ConvProblem:
+    """The convolution behind a task of any target; InvalidInputError if it is none."""
     if task.operator != ir_names.CONV2D:
         raise InvalidInputError(f"task: got the operator {task.operator!r}, accepted is {ir_names.CONV2D!r}")
     facts = dict(task.facts)
@@ -117,8 +122,7 @@ def problem_of_task(task: Task) -> tuple[ConvProblem, Isa]:
             given[name] = kind(**given[name])
     given["integer"] = LayerArithmetic.from_dict(given.get("integer"))
     spec = Conv2dSpec(ANY_NAME, **given)
-    problem = ConvProblem(spec, shapes["x"], shapes["weight"], shapes["out"], rounding)
-    return problem, isa_of(resolve_target(task.device))
+    return ConvProblem(spec, shapes["x"], shapes["weight"], shapes["out"], rounding)
 
 
 def choice_of(family: Family) -> Choice:

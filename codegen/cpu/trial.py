@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 import tvm
 from tvm import relax, tirx
+from tvm.target import Target
 
 from espalier.core.choices import Choice, Task
 from espalier.core.layers import ActiveList
@@ -24,7 +25,7 @@ from .kernels.peak import peak_kernel, peak_shapes
 from .kernels.problem import ConvProblem
 from .layout import Layout
 from .select import Family
-from .spaces import family_of, problem_of_task
+from .spaces import convolution_of, family_of, problem_of_task
 
 REFERENCE = "reference"
 """The function beside the choices' whose time never changes on a machine that does nothing else."""
@@ -32,6 +33,9 @@ REFERENCE = "reference"
 TOLERANCE = {"float32": 1e-3, "bfloat16": 2.0**-7}
 """Of the largest value, by the format of the output: sums in another order, Winograd's coarser rounding included.
 Bytes are exact."""
+
+DEVICE = "cpu"
+"""TVM's name of what the kernels run on."""
 
 CONSTANTS = ("weight", "bias", "multiplier", "scale")
 NO_BYTE = 201
@@ -99,7 +103,7 @@ class Trial:
     def difference(self, stored: np.ndarray, arrays: Mapping[str, np.ndarray], expected: np.ndarray) -> float:
         """How far off the written channels are, as a multiple of what rounding explains; infinite for NaN."""
         got = self.out_layout.unpack(stored, self.problem.channels_out)
-        written = _written(self.problem, arrays)
+        written = written_channels(self.problem, arrays)
         if self.out_layout.dtype == "uint8":
             return float("inf") if np.any((got != expected)[written]) else 0.0
         limit = TOLERANCE[self.problem.spec.out_format] * max(1.0, float(np.abs(expected).max(initial=0)))
@@ -134,7 +138,11 @@ def cores_of(task: Task) -> int:
 
 def arrays_of(task: Task) -> dict[str, np.ndarray]:
     """Random arrays by role, as the operator takes them: x is zero outside its list, pi outside the winners'."""
-    problem, _ = problem_of_task(task)
+    return random_arrays(convolution_of(task))
+
+
+def random_arrays(problem: ConvProblem) -> dict[str, np.ndarray]:
+    """As `arrays_of`."""
     random, spec, batch = np.random.default_rng(0), problem.spec, problem.x_shape[0]
     if spec.integer:
         return _bytes_of(problem, random)
@@ -183,7 +191,11 @@ def _bytes_of(problem: ConvProblem, random: np.random.Generator) -> dict[str, np
 
 def expected_of(task: Task, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
     """float32 [N, C_out, P, Q]: what the operator's body gives."""
-    problem, _ = problem_of_task(task)
+    return body_of(convolution_of(task), arrays, resolve_target(task.device))
+
+
+def body_of(problem: ConvProblem, arrays: Mapping[str, np.ndarray], target: Target) -> np.ndarray:
+    """As `expected_of`; target: a CPU."""
     types = [relax.TensorType(arrays[role].shape, str(arrays[role].dtype)) for role in problem.spec.roles]
     params = [relax.Var(role, one) for role, one in zip(problem.spec.roles, types)]
     builder = relax.BlockBuilder()
@@ -192,7 +204,7 @@ def expected_of(task: Task, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
         with builder.dataflow():
             result = builder.emit_output(relax.Call(function, params))
         builder.emit_func_output(result)
-    program = generate(builder.get(), resolve_target(task.device), lower=False)
+    program = generate(builder.get(), target, lower=False)
     return program.run([arrays[role] for role in problem.spec.roles])[0]
 
 
@@ -209,7 +221,7 @@ def _mask(listed: ActiveList, numbers: np.ndarray, channels: int) -> np.ndarray:
     return mask.repeat(listed.granularity, axis=1)
 
 
-def _written(problem: ConvProblem, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+def written_channels(problem: ConvProblem, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
     """bool [N, C_out]: the channels that the kernel writes."""
     spec = problem.spec
     if spec.winners is None or (spec.gate == "branch" and "residual" in spec.roles):

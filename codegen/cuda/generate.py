@@ -11,6 +11,7 @@ import tvm_ffi
 from tvm.s_tir import dlight
 from tvm.target import Target
 
+from espalier.core.choices import KernelTimes
 from espalier.core.errors import UnsupportedTargetError
 from espalier.ir.dataflow import Dataflow
 from espalier.ir.rewriting import remarks_of
@@ -18,6 +19,7 @@ from espalier.targets.gpu import Gpu, gpu_of
 
 from ..phases import loops_phase, machine_phase
 from .kernel_objects import fatbin_of, main_usage, static_libraries
+from .known_schedules import KnownSchedules
 from .launches import KernelLaunch
 from .lower import LowerOnCuda
 from .lower_layers import Emitted
@@ -32,8 +34,10 @@ GRAPHS = "relax.backend.use_cuda_graph"
 """TVM's key, without which RewriteCUDAGraph does nothing."""
 
 
-def generate(mod: tvm.IRModule, target: Target, lower: bool = True, compress: bool = False) -> CudaProgram:
-    """Compile `mod`; without `lower` every operator runs as its reference body.
+def generate(
+    mod: tvm.IRModule, target: Target, lower: bool = True, times: KernelTimes | None = None, compress: bool = False
+) -> CudaProgram:
+    """Compile `mod`; without `lower` every operator runs as its reference body. times: what is known of kernels.
 
     Raises ToolNotFoundError if nvcc is missing or fails, UnsupportedTargetError for a compressed program.
     """
@@ -41,10 +45,9 @@ def generate(mod: tvm.IRModule, target: Target, lower: bool = True, compress: bo
         raise UnsupportedTargetError("compress: weights are kept in a container for llvm only, not for cuda")
     find_tool("nvcc")
     gpu, before = gpu_of(target), remarks_of(mod)
-    mod, emitted = lowered_on(mod, gpu, lower and gpu.has_kernels)
+    known = KnownSchedules(times, target) if times else None
+    mod, emitted = lowered_on(mod, gpu, lower, known)
     remarks = tuple(remarks_of(mod)[len(before) :])
-    if lower and not gpu.has_kernels:
-        remarks += (f"{gpu.arch}: no kernels of ours, all layers run as TVM schedules them",)
     mod = scheduled(mod, target)
     stock = stock_calls(mod)
     libraries = static_libraries(list(emitted.variants.values()), gpu.arch)
@@ -55,10 +58,12 @@ def generate(mod: tvm.IRModule, target: Target, lower: bool = True, compress: bo
     return CudaProgram(gpu.arch, executable, _with_usage(emitted, gpu), remarks, stock)
 
 
-def lowered_on(mod: tvm.IRModule, gpu: Gpu, lower: bool = True) -> tuple[tvm.IRModule, Emitted]:
+def lowered_on(
+    mod: tvm.IRModule, gpu: Gpu, lower: bool = True, known: KnownSchedules | None = None
+) -> tuple[tvm.IRModule, Emitted]:
     """The module with calls of our kernels, and what they are."""
     emitted = Emitted()
-    return (LowerOnCuda(gpu, emitted)(mod) if lower else mod), emitted
+    return (LowerOnCuda(gpu, emitted, known)(mod) if lower else mod), emitted
 
 
 def scheduled(mod: tvm.IRModule, target: Target) -> tvm.IRModule:

@@ -20,7 +20,7 @@ def launch_of(
     across, down = problem.tiles(tile)
     batch, _, rows, columns = problem.out_shape
     pixels, (height, width) = batch * rows * columns, problem.x_shape[2:]
-    read = problem.read_chunks * numbers.chunk
+    read = problem.active.channels if problem.active else problem.x_chunks * numbers.chunk
     macs = pixels * problem.columns * problem.taps[0] * problem.taps[1] * read
     issued = across * down * tile.rows * tile.columns * problem.depth * conv2d.DEPTH_CHUNKS * numbers.chunk
     size = np.dtype(numbers.element).itemsize
@@ -44,10 +44,11 @@ def launch_of(
 def launch_of_gate(spec: ChannelGateSpec, shape, channels: int, x_dtype: str, parts: int, gpu: Gpu) -> KernelLaunch:
     """The launch of a gate's kernel."""
     batch, c_in, rows, columns = shape
-    active, variant = channel_gate.followed_list(spec), channel_gate.VARIANT
+    active, variant = channel_gate.followed_list(spec), channel_gate.variant_of(spec)
     macs = batch * c_in * channels
     read = batch * rows * columns * (active.channels if active else c_in) * np.dtype(x_dtype).itemsize
-    written = 4 * batch * (channels + spec.kept)
+    size = 4 if spec.integer is None else 1
+    written = batch * (size * channels + 4 * spec.kept)
     shared = channel_gate.shared_bytes(c_in, channels, spec.granularity)
     return KernelLaunch(
         f"{spec.name}.gate",
@@ -58,8 +59,8 @@ def launch_of_gate(spec: ChannelGateSpec, shape, channels: int, x_dtype: str, pa
         "float32",
         macs,
         macs,
-        read + 4 * c_in * channels + written,
-        predicted_gate_s(read // batch + 4 * c_in * channels, parts, gpu),
+        read + size * c_in * channels + written,
+        predicted_gate_s(read // batch + size * c_in * channels, parts, gpu),
     )
 
 
@@ -84,7 +85,7 @@ def launch_of_codebook(spec: DenseSpec, x_shape, channels: int, gpu: Gpu) -> Ker
 
 def launch_of_depthwise(spec: Conv2dSpec, x_shape, taps: int, out_shape, y_dtype: str, gpu: Gpu) -> KernelLaunch:
     """The launch of a depthwise convolution, on the ordinary cores."""
-    listed, variant = conv2d.followed(spec.winners, depthwise.GROUP), depthwise.VARIANT
+    listed, variant = conv2d.followed(spec.winners, depthwise.GROUP), depthwise.variant_of(spec)
     channels = listed.channels if listed else out_shape[1]
     pixels, macs = x_shape[0] * x_shape[2] * x_shape[3], taps * channels * out_shape[0] * out_shape[2] * out_shape[3]
     size, written = np.dtype(depthwise.ELEMENTS[spec.format]).itemsize, out_shape[0] * out_shape[2] * out_shape[3]

@@ -13,6 +13,7 @@ class KernelLaunch:
     layer: on whose behalf. variant: the function. grid: blocks in x, y, z. threads, shared_bytes: of a block.
     number_format: of the tensor instruction. macs: useful multiply-accumulates; issued_macs: those that tiles do, with
     what sticks out of the problem. bytes: the least that it reads and writes. predicted_s: by the analytic rule.
+    numbers, tensors: what a call takes, tensors as (shape, element type), so that it can be timed alone.
     """
 
     layer: str
@@ -28,6 +29,8 @@ class KernelLaunch:
     registers: int = 0
     spill_bytes: int = 0
     static_shared_bytes: int = 0
+    numbers: tuple[int | float, ...] = ()
+    tensors: tuple[tuple[tuple[int, ...], str], ...] = ()
 
     @property
     def blocks(self) -> int:
@@ -41,4 +44,7 @@ class KernelLaunch:
     @staticmethod
     def from_dict(data: dict) -> KernelLaunch:
         """The value behind a dict of `to_dict`."""
-        return KernelLaunch(**{**data, "grid": tuple(data["grid"])})
+        tensors = tuple((tuple(shape), dtype) for shape, dtype in data["tensors"])
+        return KernelLaunch(
+            **{**data, "grid": tuple(data["grid"]), "numbers": tuple(data["numbers"]), "tensors": tensors}
+        )

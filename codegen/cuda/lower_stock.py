@@ -6,7 +6,7 @@ from tvm import relax
 
 from espalier.ir.dataflow import shape_of
 
-from .layout import GROUP, Layout
+from .layout import Layout
 
 
 class StockOperators:
@@ -51,7 +51,7 @@ class StockOperators:
         return sorted(int(axis) % 4 for axis in axes) == [2, 3] and self._spatial_mean(var, call)
 
     def _spatial_mean(self, var: relax.Var, call: relax.Call) -> bool:
-        found = self.lowering.stored_as(call.args[0])
+        found = self._real(call.args[0])
         if not found:
             return False
         mean = relax.op.mean(self._as_float32(*found), axis=[1, 2], keepdims=True)
@@ -59,14 +59,14 @@ class StockOperators:
         return True
 
     def _add(self, var: relax.Var, call: relax.Call) -> bool:
-        left, right = (self.lowering.stored_as(one) for one in call.args)
+        left, right = (self._real(one) for one in call.args)
         if not (left and right) or shape_of(call.args[0]) != shape_of(call.args[1]):
             return False
         self.lowering.store(var, Layout("float32"), relax.op.add(self._as_float32(*left), self._as_float32(*right)))
         return True
 
     def _relu(self, var: relax.Var, call: relax.Call) -> bool:
-        found = self.lowering.stored_as(call.args[0])
+        found = self._real(call.args[0])
         if found:
             self.lowering.store(var, Layout(found[1]), relax.op.nn.relu(found[0]))
         return bool(found)
@@ -74,12 +74,19 @@ class StockOperators:
     def _concat(self, var: relax.Var, call: relax.Call) -> bool:
         parts = list(call.args[0].fields) if isinstance(call.args[0], relax.Tuple) else []
         found = [self.lowering.stored_as(one) for one in parts]
-        if int(call.attrs.axis) != 1 or not parts or not all(found) or any(shape_of(one)[1] % GROUP for one in parts):
+        if int(call.attrs.axis) != 1 or not parts or not all(found):
+            return False
+        if any(Layout(dtype).channels(shape_of(one)[1]) != shape_of(one)[1] for one, (_, dtype) in zip(parts, found)):
             return False
         same = len({dtype for _, dtype in found}) == 1
         values = [value if same else self._as_float32(value, dtype) for value, dtype in found]
         self.lowering.store(var, Layout(found[0][1] if same else "float32"), relax.op.concat(values, axis=3))
         return True
+
+    def _real(self, expr: relax.Expr) -> tuple[relax.Expr, str] | None:
+        """A stored tensor of real numbers and its element type; None for others."""
+        found = self.lowering.stored_as(expr)
+        return found if found and found[1] != "uint8" else None
 
     @staticmethod
     def _as_float32(value: relax.Expr, dtype: str) -> relax.Expr:

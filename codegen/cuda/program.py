@@ -41,11 +41,16 @@ class CudaProgram:
     library: np.ndarray | None = field(default=None, compare=False, repr=False)
 
     @cached_property
+    def functions(self) -> tvm.runtime.Module:
+        """The linked library, in which every launch's variant is a function."""
+        return self._loadable()
+
+    @cached_property
     def machine(self) -> relax.VirtualMachine:
         """The virtual machine that runs it; UnsupportedTargetError if this machine has no GPU that can."""
         device = require_device(self.arch)
         try:
-            return relax.VirtualMachine(self._loadable(), device)
+            return relax.VirtualMachine(self.functions, device)
         except RuntimeError as error:
             raise UnsupportedTargetError(f"the artifact does not run on this GPU: {_first_line(error)}") from None
 

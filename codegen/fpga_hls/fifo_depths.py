@@ -19,6 +19,10 @@ def with_fifo_depths(graph: StreamGraph) -> StreamGraph:
     Raises InfeasibleDesignError if a stream would need more than `DEEPEST` beats.
     """
     depths = {name: most + SLACK for name, most in schedule(graph).high_water.items()}
+    for stage in graph.convolutions():
+        if stage.winners:  # the map waits for the winners, whatever part of it a line buffer may hold
+            waiting = graph.into(stage)[0]
+            depths[waiting.name] = max(depths[waiting.name], waiting.beats)
     name = max(depths, key=depths.get)
     if depths[name] > DEEPEST:
         raise InfeasibleDesignError(

@@ -188,9 +188,11 @@ def _weight(cost: Resources, board: Board) -> float:
 
 def _foldings(stage: Convolution) -> Iterator[Folding]:
     kernel = math.prod(stage.kernel)
+    outputs = stage.winners.granularity if stage.winners else stage.out_shape[2]
+    inputs = stage.active.granularity if stage.active else stage.in_shape[2]
     for taps in sorted({1, stage.kernel[1], kernel}):
-        for pe in _divisors(stage.out_shape[2]):
-            for simd in (pe,) if stage.is_depthwise else _divisors(stage.in_shape[2]):
+        for pe in _divisors(outputs):
+            for simd in (pe,) if stage.is_depthwise else _divisors(inputs):
                 if taps * pe * (1 if stage.is_depthwise else simd) * 8 <= LARGEST_WORD_BITS:
                     yield Folding(simd, pe, taps)
 

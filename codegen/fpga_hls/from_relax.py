@@ -14,12 +14,12 @@ from espalier.core import ir_names
 from espalier.core.errors import InvalidPlanError, UnsupportedOpError
 from espalier.core.formats import Binary, Codebook, Focused, Shift, parse_format
 from espalier.core.integer import MULTIPLIER_BITS, LayerArithmetic, QuantizeSpec
-from espalier.core.layers import Conv2dSpec, LayerSpec
+from espalier.core.layers import ChannelGateSpec, Conv2dSpec, LayerSpec
 from espalier.ir.dataflow import Dataflow, constant, dtype_of, shape_of
 
 from .components import components_of
-from .graph import HOST, Add, Convolution, MaxPool, MeanPool, Products, Shape, Stage
-from .network import StageNetwork
+from .graph import Add, ChannelList, Convolution, Gate, MaxPool, MeanPool, Products, Shape, Stage
+from .network import INPUT, Port, StageNetwork
 
 KEEPS_ORDER = ("relax.reshape", "relax.flatten", "relax.nn.batch_flatten", "relax.squeeze", "relax.expand_dims")
 """Stock operators that only give a tensor another shape."""
@@ -57,15 +57,16 @@ class _Reader:
     def __init__(self, flow: Dataflow):
         self.flow = flow
         self.stages: list[Stage] = []
-        self.sources: dict[tuple[str, str], str] = {}
+        self.sources: dict[Port, Port] = {}
         self.layers: dict[str, str] = {}
-        self.made: dict[relax.Var, str] = {}
-        self.shapes: dict[relax.Var, Shape] = {}
+        self.made: dict[relax.Var, Port] = {}
+        self.shapes: dict[relax.Var, Shape] = {}  # of whole tensors, also where streams carry a part of the channels
+        self.lists: dict[relax.Var, tuple[relax.Var, ChannelList]] = {}  # the list behind a tensor's stream
 
     def read(self) -> Streamed:
         self._refuse_floats()
         first = self._first()
-        self.made[first], self.shapes[first] = HOST, self._shape(first)
+        self.made[first], self.shapes[first] = INPUT, self._shape(first)
         for var in self.flow.values:
             if var not in self.made and any(one in self.made for one in self._reads(var)):
                 self._stage(var)
@@ -97,8 +98,11 @@ class _Reader:
         found, call = self.flow.operator_of(var), self.flow.call_of(var)
         if found and found[0] in (ir_names.CONV2D, ir_names.DENSE):
             self._layer(var, found[1], found[2])
+        elif found and found[0] == ir_names.CHANNEL_GATE:
+            self._gate(var, found[1], found[2])
         elif found and found[0] == ir_names.MEAN_POOL:
-            self._add_stage(var, found[1].name, found[2].args, lambda name, x, y: MeanPool(name, x, y, found[1]))
+            self._keep_list(var, found[2].args[0])
+            self._add_stage(var, found[1].name, found[2].args, lambda name, x, y: MeanPool(name, x, y, found[1]), True)
         elif found and found[0] == ir_names.ADD:
             self._add_stage(var, found[1].name, found[2].args, lambda name, x, y: Add(name, x, y, found[1]))
         elif found and found[0] == ir_names.DEQUANTIZE:
@@ -109,6 +113,8 @@ class _Reader:
             self._alias(var, call.args[0])
         elif isinstance(self.flow.values[var], relax.Var):
             self._alias(var, self.flow.values[var])
+        elif isinstance(self.flow.values[var], relax.TupleGetItem):
+            self._list_of_a_gate(var, self.flow.values[var])
         else:
             name = found[0] if found else call.op.name if call is not None else str(self.flow.values[var])
             raise UnsupportedOpError(
@@ -118,13 +124,9 @@ class _Reader:
 
     def _layer(self, var: relax.Var, spec: LayerSpec, call: relax.Call) -> None:
         given = dict(zip(spec.roles, call.args))
-        extra = sorted({"pi", "winners", "active"} & set(given))
-        if extra:
-            raise UnsupportedOpError(
-                f"fpga_hls, layer {spec.name!r}: has a channel gate ({', '.join(extra)}), accepted are layers without; "
-                "use density 1.0"
-            )
+        self._refuse_gated_sums(spec)
         weights, shape = self._weights(spec, constant(given["weight"]), given["x"])
+        winners = spec.winners and ChannelList(len(weights), spec.winners.count, spec.winners.granularity)
         if weights.shape[0] != shape_of(var)[1]:
             raise UnsupportedOpError(f"fpga_hls, layer {spec.name!r}: its weights are no constant of its own")
         kind = self._kind(spec, weights, shape)
@@ -132,15 +134,59 @@ class _Reader:
         multiplier = constant(given["multiplier"]) if "multiplier" in given else None
         bias = constant(given["bias"]) if "bias" in given else np.zeros(channels, np.int32)
         self._check_numbers(spec.name, arithmetic, multiplier)
+        active = self._active(spec, given)
 
         def stage(name: str, x: Shape, y: Shape) -> Stage:
             options = {} if not isinstance(spec, Conv2dSpec) else {"stride": spec.strides, "padding": spec.padding}
-            return Convolution(
-                name, x, y, kind, weights, bias, multiplier, arithmetic, **options, products=_products(spec, weights)
+            options |= {"active": active, "winners": winners, "has_pi": "pi" in given}
+            products = _products(spec, weights, active is not None or winners is not None)
+            return Convolution(name, x, y, kind, weights, bias, multiplier, arithmetic, **options, products=products)
+
+        ports = [role for role in ("x", "residual", "active", "winners", "pi") if role in given]
+        if winners:
+            self.lists[var] = given["winners"], winners
+        self._add_stage(var, spec.name, [given[port] for port in ports], stage, active is not None)
+
+    def _refuse_gated_sums(self, spec: LayerSpec) -> None:
+        if spec.winners and "residual" in spec.roles:
+            raise UnsupportedOpError(
+                f"fpga_hls, layer {spec.name!r}: has a channel gate on a residual sum, accepted are gates inside of "
+                "branches; use placement inner"
             )
 
-        arguments = [given[role] for role in ("x", "residual") if role in given]
-        self._add_stage(var, spec.name, arguments, stage, shape)
+    def _active(self, spec: LayerSpec | ChannelGateSpec, given: dict) -> ChannelList | None:
+        """The list of a layer's or a gate's input, which is the one behind its stream."""
+        if "active" not in given:
+            return None
+        source, known = self.lists.get(given["x"], (None, None))
+        if source is None or not source.same_as(given["active"]):
+            raise UnsupportedOpError(
+                f"fpga_hls, layer {spec.name!r}: reads its input by a list that joins others, accepted are lists of "
+                "one gate"
+            )
+        return known
+
+    def _gate(self, var: relax.Var, spec: ChannelGateSpec, call: relax.Call) -> None:
+        """A gate's stage; its two results are the lists that layers read."""
+        given = dict(zip(spec.roles, call.args))
+        phi, rho, active = constant(given["phi"]), constant(given["rho"]), self._active(spec, given)
+        winners = ChannelList(phi.shape[1], spec.kept, spec.granularity)
+        results = [one for one in self.flow.users[var] if isinstance(self.flow.values[one], relax.TupleGetItem)]
+        has_pi = any(self.flow.values[one].index == 0 and self.flow.users[one] for one in results)
+
+        def stage(name: str, x: Shape, _y: Shape) -> Stage:
+            return Gate(
+                *(name, x, (1, 1, winners.count), phi, rho, spec.integer, winners, active),
+                has_pi=has_pi,
+                boosts=spec.mode == "boost",
+            )
+
+        arguments = [given[role] for role in ("x", "active") if role in given]
+        self._add_stage(var, f"{spec.name}.gate", arguments, stage, active is not None)
+
+    def _list_of_a_gate(self, var: relax.Var, value: relax.TupleGetItem) -> None:
+        name, _ = self.made[value.tuple_value]
+        self.made[var] = name, ("pi", "winners")[value.index]
 
     def _weights(self, spec: LayerSpec, weights: np.ndarray, x: relax.Expr) -> tuple[np.ndarray, Shape]:
         """[C_out, C_in, KH, KW], and the shape of the input. A dense layer behind a flattened image reads it whole."""
@@ -190,22 +236,47 @@ class _Reader:
                 raise UnsupportedOpError(
                     f"fpga_hls, {var.name}: got max_pool2d with ceil_mode, accepted are windows inside of the image"
                 )
-        self._add_stage(var, var.name, call.args[:1], lambda name, x, y: MaxPool(name, x, y, kernel, stride, padding))
+        self._keep_list(var, call.args[0])
+        options = (kernel, stride, padding)
+        self._add_stage(var, var.name, call.args[:1], lambda name, x, y: MaxPool(name, x, y, *options), True)
 
-    def _add_stage(self, var: relax.Var, layer: str, arguments, stage, shape: Shape | None = None) -> None:
+    def _keep_list(self, var: relax.Var, source: relax.Var) -> None:
+        """What an operator on single channels gives has the list of what it reads."""
+        if source in self.lists:
+            self.lists[var] = self.lists[source]
+
+    def _add_stage(self, var: relax.Var, layer: str, arguments, stage, takes_list: bool = False) -> None:
+        """Make a stage of the first argument; takes_list: whether that one's stream may be part of its channels."""
         missing = next((one for one in arguments if one not in self.made), None)
         if missing is not None:
             raise UnsupportedOpError(
                 f"fpga_hls, layer {layer!r}: reads {getattr(missing, 'name', missing)}, which is no stream of the "
                 "network's input; accepted are streams"
             )
+        for one in arguments[1:] if takes_list else arguments:
+            self._refuse_part(layer, one)
         name = self._name(layer)
-        made = stage(name, shape or self.shapes[arguments[0]], self._shape(var))
+        whole = self.shapes[arguments[0]] if isinstance(var.ty, relax.TupleType) else self._shape(var)
+        made = stage(name, self._streamed(arguments[0]), self._part(var, whole))
         self.stages.append(made)
         self.layers[name] = layer
-        self.made[var], self.shapes[var] = name, made.out_shape
+        self.made[var], self.shapes[var] = (name, made.out_ports[0]), whole
         for port, source in zip(made.in_ports, arguments, strict=True):
             self.sources[name, port] = self.made[source]
+
+    def _refuse_part(self, layer: str, var: relax.Var) -> None:
+        if var in self.lists:
+            raise UnsupportedOpError(
+                f"fpga_hls, layer {layer!r}: reads all channels of a tensor of which a gate keeps a part, accepted are "
+                'readers that skip the others; use density 1.0 for the layer before, or placement "inner"'
+            )
+
+    def _streamed(self, var: relax.Var) -> Shape:
+        return self._part(var, self.shapes[var])
+
+    def _part(self, var: relax.Var, whole: Shape) -> Shape:
+        """Of the stream of a tensor of this shape."""
+        return (*whole[:2], self.lists[var][1].kept) if var in self.lists else whole
 
     def _alias(self, var: relax.Var, source: relax.Var) -> None:
         shape, before = shape_of(var), self.shapes[source]
@@ -215,6 +286,7 @@ class _Reader:
                 "flattening an image, and other forms of one pixel"
             )
         self.made[var], self.shapes[var] = self.made[source], before
+        self._keep_list(var, source)
 
     def _last(self, first: relax.Var) -> relax.Var:
         """The variable that the host reads."""
@@ -224,13 +296,15 @@ class _Reader:
             is_result = any(one.same_as(var) for one in relax.analysis.free_vars(self.flow.result))
             if (readers or is_result) and var not in ends:
                 ends.append(var)
-        names = {self.made[var] for var in ends}
-        if len(names) != 1 or first in ends:
+        ports = {self.made[var] for var in ends}
+        if len(ports) != 1 or first in ends:
+            names = sorted(name for name, _ in ports)
             raise UnsupportedOpError(
-                f"fpga_hls: the host reads {sorted(names) or 'nothing'} of the network, accepted is one stream behind "
+                f"fpga_hls: the host reads {names or 'nothing'} of the network, accepted is one stream behind "
                 "the last layer"
             )
         last = ends[0]
+        self._refuse_part("the host", last)
         if len(shape_of(last)) == 2 and self.shapes[last][:2] != (1, 1):
             raise UnsupportedOpError("fpga_hls: the output is a flattened image, accepted are images and single pixels")
         return last
@@ -275,10 +349,13 @@ class _Reader:
         return name if name not in self.layers else f"{name}_{len(self.stages)}"
 
 
-def _products(spec: LayerSpec, weights: np.ndarray) -> Products:
-    """How the weights of a number format multiply; multipliers are in DSPs unless folding has them in fabric."""
+def _products(spec: LayerSpec, weights: np.ndarray, is_listed: bool) -> Products:
+    """How the weights of a number format multiply; multipliers are in DSPs unless folding has them in fabric.
+
+    Recentralised shifts of a layer that reads its weights by lists are multiplied as the s8 levels that they are.
+    """
     fmt = parse_format(spec.weight_format)
-    if isinstance(fmt, Focused):
+    if isinstance(fmt, Focused) and not is_listed:
         components = components_of(weights)
         if components:
             return Products("focused", fmt.bits, components)

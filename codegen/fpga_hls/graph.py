@@ -10,6 +10,10 @@ A convolution makes its output pixels in raster order and, for each, `pe` channe
 
 cycles, in each of which simd * taps * pe products are added. In cycle t * (C_in / simd) + c the products of the taps
 t * folding.taps ... (numbered row after row over the kernel) and of the channels c * simd ... are added.
+
+Of a tensor behind a channel gate the stream carries the winners alone, in the order of their numbers: how many they are
+is known, so that its shape and every stage's cycles are static. Which ones they are comes, once for each frame, by a
+stream of group numbers from the gate to each stage that reads weights by them.
 """
 
 from __future__ import annotations
@@ -23,13 +27,30 @@ from functools import cached_property
 import numpy as np
 
 from espalier.core.errors import InvalidInputError
-from espalier.core.integer import AddSpec, LayerArithmetic, MeanPoolSpec
+from espalier.core.integer import AddSpec, GateArithmetic, LayerArithmetic, MeanPoolSpec
 
 HOST = ""
 """In an edge, the place of a stage's name: the host writes the graph's input and reads its output."""
 
 Shape = tuple[int, int, int]
 """Height, width, channels."""
+
+NUMBER_BITS = 16
+"""Of the number of a group of channels in a list."""
+
+
+@dataclass(frozen=True)
+class ChannelList:
+    """The channels of a tensor that a frame has: `count` groups of `granularity` neighbours, of `channels` in all."""
+
+    channels: int
+    count: int
+    granularity: int
+
+    @property
+    def kept(self) -> int:
+        """Channels that the stream carries."""
+        return self.count * self.granularity
 
 
 @dataclass(frozen=True)
@@ -92,6 +113,10 @@ class Convolution(Stage):
         while a row is computed. A 1x1 convolution of stride 1 sees its image as H * W rows of one pixel.
     out_lanes: channels that are requantized in a cycle, a divisor of folding.pe; the lanes of the output.
     A residual comes by the port "residual", in the order and the lanes of the output.
+    active, winners: of the input and of the output where their streams carry a part of the channels; weights, bias and
+        multiplier are of all of them. The lists come by the ports of these names. simd and pe divide the granularity,
+        and x_zero is 0 where there is a list of the input.
+    has_pi: whether each winner has a factor of the requantization, uint8, by the port "pi", pe in a beat.
     """
 
     kind: str
@@ -103,11 +128,35 @@ class Convolution(Stage):
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
     products: Products = Products()
     folding: Folding = Folding()
+    active: ChannelList | None = None
+    winners: ChannelList | None = None
+    has_pi: bool = False
 
     @property
     def in_ports(self) -> tuple[str, ...]:
-        """A residual has a port of its own."""
-        return ("x", "residual") if self.arithmetic.residual else ("x",)
+        """A residual and each list have ports of their own."""
+        more = {
+            "residual": self.arithmetic.residual,
+            "active": self.active,
+            "winners": self.winners,
+            "pi": self.has_pi,
+        }
+        return ("x", *(port for port, wanted in more.items() if wanted))
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether its weights are read by lists."""
+        return self.active is not None or self.winners is not None
+
+    @property
+    def channels_in(self) -> int:
+        """Of the whole input."""
+        return self.active.channels if self.active else self.in_shape[2]
+
+    @property
+    def channels_out(self) -> int:
+        """Of the whole output."""
+        return self.winners.channels if self.winners else self.out_shape[2]
 
     @property
     def is_depthwise(self) -> bool:
@@ -137,8 +186,14 @@ class Convolution(Stage):
 
     @property
     def groups(self) -> int:
-        """Groups of `folding.pe` output channels."""
+        """Groups of `folding.pe` output channels of a frame."""
         return self.out_shape[2] // self.folding.pe
+
+    @property
+    def weight_words(self) -> tuple[int, int]:
+        """(groups of the whole output, cycles of a group over the whole input): how its weights are stored."""
+        cycles = self.cycles_per_group * self.channels_in // self.in_shape[2]
+        return self.channels_out // self.folding.pe, cycles
 
     @property
     def out_lanes(self) -> int:
@@ -159,7 +214,8 @@ class Convolution(Stage):
     @property
     def macs(self) -> int:
         """Products of a frame."""
-        return self.out_shape[0] * self.out_shape[1] * self.weights.size
+        kept = self.out_shape[2] * (1 if self.is_depthwise else self.in_shape[2])
+        return self.out_shape[0] * self.out_shape[1] * kept * math.prod(self.kernel)
 
     @property
     def products_per_cycle(self) -> int:
@@ -222,6 +278,41 @@ class Add(Stage):
     def in_ports(self) -> tuple[str, ...]:
         """Both have the same lanes."""
         return ("x", "other")
+
+
+@dataclass(frozen=True, eq=False)
+class Gate(Stage):
+    """The channel gate of a layer, see `core.layers.ChannelGateSpec`: it reads the layer's input and gives two lists.
+
+    phi: int8 [C_in, C_out], rho: int32 [C_out], over all channels. winners: what it keeps of the layer's output.
+    active: of its input, by the port "active". has_pi: whether it gives the factors of the winners by the port "pi",
+    one in a beat; boosts: whether they are their saliencies, or 1.
+    out_shape: of the list of group numbers that leaves by the port "winners", (1, 1, winners.count).
+    """
+
+    phi: np.ndarray
+    rho: np.ndarray
+    arithmetic: GateArithmetic
+    winners: ChannelList
+    active: ChannelList | None = None
+    has_pi: bool = False
+    boosts: bool = True
+    lanes: int = 1
+
+    @property
+    def in_ports(self) -> tuple[str, ...]:
+        """The list of its input has a port of its own."""
+        return ("x", "active") if self.active else ("x",)
+
+    @property
+    def out_ports(self) -> tuple[str, ...]:
+        """See above."""
+        return ("winners", "pi") if self.has_pi else ("winners",)
+
+    @property
+    def groups(self) -> int:
+        """Groups that compete."""
+        return self.winners.channels // self.winners.granularity
 
 
 @dataclass(frozen=True, eq=False)
@@ -356,39 +447,56 @@ class StreamGraph:
 
     def _ends(self, edge: Edge) -> Iterator[tuple[Shape, int, int]]:
         if edge.source:
-            stage = self.stage(edge.source)
-            yield stage.out_shape, lanes_out(stage), bits_out(stage)
+            stage, port = self.stage(edge.source), edge.source_port
+            yield out_shape(stage, port), lanes_out(stage, port), bits_out(stage, port)
         if edge.sink:
-            stage = self.stage(edge.sink)
-            yield in_shape(stage, edge.sink_port), lanes_in(stage, edge.sink_port), bits_in(stage)
+            stage, port = self.stage(edge.sink), edge.sink_port
+            yield in_shape(stage, port), lanes_in(stage, port), bits_in(stage, port)
 
 
 def in_shape(stage: Stage, port: str) -> Shape:
     """Of the tensor that comes by a port."""
+    if port in ("active", "winners"):
+        return (1, 1, getattr(stage, port).count)
+    if port == "pi":
+        return (1, 1, stage.winners.kept)
     return stage.out_shape if port == "residual" else stage.in_shape
+
+
+def out_shape(stage: Stage, port: str) -> Shape:
+    """Of the tensor that leaves by a port."""
+    return (1, 1, stage.winners.kept) if port == "pi" else stage.out_shape
 
 
 def lanes_in(stage: Stage, port: str) -> int:
     """Channels of a beat of the stream that comes by a port."""
+    if port in ("active", "winners"):
+        return 1
     if isinstance(stage, Convolution):
-        return stage.out_lanes if port == "residual" else stage.in_lanes
+        return {"residual": stage.out_lanes, "pi": stage.folding.pe}.get(port, stage.in_lanes)
     return stage.in_lanes if isinstance(stage, Adapter) else stage.lanes
 
 
-def lanes_out(stage: Stage) -> int:
-    """Channels of a beat of what a stage writes."""
+def lanes_out(stage: Stage, port: str = "y") -> int:
+    """Channels of a beat of what leaves by a port."""
+    if isinstance(stage, Gate):
+        return 1
     return stage.out_lanes if isinstance(stage, Convolution | Adapter) else stage.lanes
 
 
-def bits_in(stage: Stage) -> int:
-    """Of a number that a stage reads."""
+def bits_in(stage: Stage, port: str = "x") -> int:
+    """Of a number that comes by a port."""
+    if port in ("active", "winners"):
+        return NUMBER_BITS
     return stage.bits if isinstance(stage, Fork | Adapter) else 8
 
 
-def bits_out(stage: Stage) -> int:
-    """Of a number that a stage writes."""
+def bits_out(stage: Stage, port: str = "y") -> int:
+    """Of a number that leaves by a port."""
     if isinstance(stage, Convolution):
         return stage.out_bits
+    if isinstance(stage, Gate):
+        return NUMBER_BITS if port == "winners" else 8
     return bits_in(stage)
 
 
@@ -396,26 +504,60 @@ def check_stage(stage: Stage) -> None:
     """Raise InvalidInputError if the fields of a stage do not fit together."""
     if isinstance(stage, Convolution):
         _check_convolution(stage)
+    elif isinstance(stage, Gate):
+        _check_gate(stage)
     elif isinstance(stage, Adapter):
         few, many = sorted((stage.in_lanes, stage.out_lanes))
         _require(stage, many % few == 0, f"lanes {stage.in_lanes} to {stage.out_lanes}", "are multiples of each other")
     if isinstance(stage, MaxPool):
         _require(stage, stage.out_shape == _pooled(stage), f"an output {stage.out_shape}", f"is {_pooled(stage)}")
-    for shape, lanes in ((stage.in_shape, lanes_in(stage, "x")), (stage.out_shape, lanes_out(stage))):
+    first = stage.out_ports[0]
+    for shape, lanes in ((stage.in_shape, lanes_in(stage, "x")), (stage.out_shape, lanes_out(stage, first))):
         _require(stage, shape[2] % lanes == 0, f"{lanes} lanes for {shape[2]} channels", "are divisors of these")
 
 
 def _check_convolution(stage: Convolution) -> None:
     fold, channels = stage.folding, stage.weights.shape[1]
-    expected = (*(_windows(stage)), len(stage.weights))
+    expected = (*(_windows(stage)), stage.winners.kept if stage.winners else len(stage.weights))
     _require(stage, stage.out_shape == expected, f"an output {stage.out_shape}", f"is {expected}")
-    reads = 1 if stage.is_depthwise else stage.in_shape[2]
+    reads = 1 if stage.is_depthwise else stage.channels_in
     _require(stage, channels == reads, f"weights of {channels} input channels", f"is {reads}")
     _require(stage, stage.out_shape[2] % fold.pe == 0, f"pe {fold.pe}", f"are divisors of {stage.out_shape[2]}")
     if not stage.is_depthwise:
-        _require(stage, channels % fold.simd == 0, f"simd {fold.simd}", f"are divisors of {channels}")
+        read = stage.in_shape[2]
+        _require(stage, read % fold.simd == 0, f"simd {fold.simd}", f"are divisors of {read}")
     possible = {1, stage.kernel[1], math.prod(stage.kernel)}
     _require(stage, fold.taps in possible, f"taps {fold.taps}", f"are {sorted(possible)}")
+    _check_lists(stage)
+
+
+def _check_lists(stage: Convolution) -> None:
+    plain = (
+        not stage.is_depthwise
+        and stage.products.kind != "focused"
+        and not (stage.winners and "residual" in stage.in_ports)
+    )
+    _require(stage, plain or not stage.is_listed, "lists of channels", "are dense inputs and outputs")
+    _require(stage, stage.winners is not None or not stage.has_pi, "a pi without a list", "are both")
+    for one, parts, name in ((stage.winners, stage.folding.pe, "pe"), (stage.active, stage.folding.simd, "simd")):
+        if one is not None:
+            grain = one.granularity
+            _require(stage, grain % parts == 0, f"{name} {parts} for groups of {grain}", "are divisors of these")
+    if stage.active is not None:
+        zero = stage.arithmetic.x_zero
+        _require(stage, zero == 0, f"a zero point {zero} of an input that is listed", "is 0")
+        kept = stage.active.kept
+        _require(stage, stage.in_shape[2] == kept, f"{stage.in_shape[2]} channels of a list of {kept}", "are as many")
+
+
+def _check_gate(stage: Gate) -> None:
+    channels = stage.active.channels if stage.active else stage.in_shape[2]
+    wanted = (channels, stage.winners.channels)
+    _require(stage, stage.phi.shape == wanted, f"phi {stage.phi.shape}", f"is {wanted}")
+    given, count = stage.out_shape, (1, 1, stage.winners.count)
+    _require(stage, given == count, f"an output {given}", f"is {count}")
+    fits = stage.groups < 1 << NUMBER_BITS
+    _require(stage, fits, f"{stage.groups} groups of channels", f"are fewer than 2^{NUMBER_BITS}")
 
 
 def _windows(stage: Convolution | MaxPool) -> tuple[int, int]:

@@ -23,27 +23,34 @@ from .graph import (
     in_shape,
     lanes_in,
     lanes_out,
+    out_shape,
 )
+
+Port = tuple[str, str]
+"""(stage, port)."""
+
+INPUT: Port = (HOST, "")
+"""What the host writes."""
 
 
 @dataclass(frozen=True, eq=False)
 class StageNetwork:
-    """Stages in program order, and which stage each port reads.
+    """Stages in program order, and which port each port reads.
 
-    sources: (stage, port) -> the name of the stage that it reads, HOST for the input. result: what the host reads.
+    sources: the port that is read, by the port that reads it. result: what the host reads.
     shape: of the input. layers: stage -> the layer of the model that it computes.
     """
 
     shape: Shape
     stages: tuple[Stage, ...]
-    sources: Mapping[tuple[str, str], str]
-    result: str
+    sources: Mapping[Port, Port]
+    result: Port
     layers: Mapping[str, str]
 
-    def readers(self, name: str) -> list[tuple[str, str]]:
-        """(stage, port) of all that read a stage, or the input; the host last."""
-        found = [at for at, source in self.sources.items() if source == name]
-        return [*found, (HOST, "")] if name == self.result else found
+    def readers(self, source: Port) -> list[Port]:
+        """All that read a port; the host last."""
+        found = [at for at, read in self.sources.items() if read == source]
+        return [*found, (HOST, "")] if source == self.result else found
 
 
 @dataclass(frozen=True)
@@ -66,42 +73,44 @@ class _Assembly:
         self.folded = {stage.name: _chosen(stage, choices[stage.name]) for stage in network.stages}
         self.stages: list[Stage] = []
         self.edges: list[Edge] = []
-        self.origins: dict[tuple[str, str, str], tuple[str, str]] = {}
+        self.origins: dict[Port, Port] = {}
 
     def graph(self) -> StreamGraph:
-        self._fork(HOST, self.network.shape, self._first_lanes(), 8)
+        self._fork(INPUT, self.network.shape, self._first_lanes(), 8)
         for stage in self.folded.values():
             for port in stage.in_ports:
                 self._feed(stage, port)
             self.stages.append(stage)
-            self._fork(stage.name, stage.out_shape, lanes_out(stage), bits_out(stage))
+            for port in stage.out_ports:
+                sizes = out_shape(stage, port), lanes_out(stage, port), bits_out(stage, port)
+                self._fork((stage.name, port), *sizes)
         return StreamGraph(tuple(self.stages), tuple(self.edges))
 
     def _first_lanes(self) -> int:
         """Of the input: what its readers take, or its greatest common divisor where they differ."""
-        return math.gcd(*(lanes_in(self.folded[name], port) for name, port in self.network.readers(HOST)))
+        return math.gcd(*(lanes_in(self.folded[name], port) for name, port in self.network.readers(INPUT)))
 
-    def _fork(self, name: str, shape: Shape, lanes: int, bits: int) -> None:
-        """Give each reader of a stage a stream of its own; the host's is made at once."""
-        readers = self.network.readers(name)
+    def _fork(self, source: Port, shape: Shape, lanes: int, bits: int) -> None:
+        """Give each reader of a port a stream of its own; the host's is made at once."""
+        readers, (name, port) = self.network.readers(source), source
         if len(readers) > 1:
-            fork = Fork(f"{name or 'input'}_fork", shape, shape, len(readers), lanes, bits)
-            self.edges.append(Edge(name, "y" if name else "", fork.name, "x", shape, lanes, bits))
+            fork = Fork(f"{name or 'input'}{'' if port in ('', 'y') else f'_{port}'}_fork", shape, shape)
+            fork = dataclasses.replace(fork, copies=len(readers), lanes=lanes, bits=bits)
+            self.edges.append(Edge(name, port, fork.name, "x", shape, lanes, bits))
             self.stages.append(fork)
-            ends = [(fork.name, port) for port in fork.out_ports]
+            ends = [(fork.name, copy) for copy in fork.out_ports]
         else:
-            ends = [(name, "y" if name else "")]
+            ends = [source]
         for reader, end in zip(readers, ends, strict=True):
-            self.origins[(name, *reader)] = end
+            self.origins[reader] = end
             if reader[0] == HOST:
                 self.edges.append(Edge(*end, HOST, "", shape, lanes, bits))
 
     def _feed(self, stage: Stage, port: str) -> None:
-        source = self.network.sources[stage.name, port]
-        name, out_port = self.origins[source, stage.name, port]
-        shape = in_shape(stage, port)
+        source, out_port = self.network.sources[stage.name, port]
         made = self.folded.get(source)
-        lanes, bits = (lanes_out(made), bits_out(made)) if made else (self._first_lanes(), 8)
+        lanes, bits = (lanes_out(made, out_port), bits_out(made, out_port)) if made else (self._first_lanes(), 8)
+        (name, out_port), shape = self.origins[stage.name, port], in_shape(stage, port)
         for after in _steps(lanes, lanes_in(stage, port)):
             adapter = Adapter(f"{stage.name}_{port}_{lanes}to{after}", shape, shape, lanes, after, bits)
             self.edges.append(Edge(name, out_port, adapter.name, "x", shape, lanes, bits))

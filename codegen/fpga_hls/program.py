@@ -57,7 +57,7 @@ class FpgaProgram:
         if self.graph.output.bits == 8:
             return given, _stream_order(last, self.graph.output.shape)
         stage = self.graph.stage(self.graph.output.source)
-        return given, sums(stage, _stream_order(last, stage.in_shape))
+        return given, sums(stage, _stream_order(last, (*stage.in_shape[:2], stage.channels_in)))
 
     @cached_property
     def schedule(self) -> Schedule:

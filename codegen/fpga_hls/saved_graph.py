@@ -9,13 +9,28 @@ from collections.abc import Mapping
 import numpy as np
 
 from espalier.core.errors import CorruptArtifactError, EspalierError
-from espalier.core.integer import AddSpec, LayerArithmetic, MeanPoolSpec
+from espalier.core.integer import AddSpec, GateArithmetic, LayerArithmetic, MeanPoolSpec
 
-from .graph import Adapter, Add, Convolution, Edge, Folding, Fork, MaxPool, MeanPool, Products, Stage, StreamGraph
+from .graph import (
+    Adapter,
+    Add,
+    ChannelList,
+    Convolution,
+    Edge,
+    Folding,
+    Fork,
+    Gate,
+    MaxPool,
+    MeanPool,
+    Products,
+    Stage,
+    StreamGraph,
+)
 
 VERSION = 1
-KINDS = {kind.__name__: kind for kind in (Convolution, MaxPool, MeanPool, Add, Fork, Adapter)}
-ARRAYS = ("weights", "bias", "multiplier")
+KINDS = {kind.__name__: kind for kind in (Convolution, MaxPool, MeanPool, Add, Gate, Fork, Adapter)}
+ARRAYS = ("weights", "bias", "multiplier", "phi", "rho")
+LISTS = ("active", "winners")
 SPECS = {"Add": AddSpec, "MeanPool": MeanPoolSpec}
 
 
@@ -58,8 +73,12 @@ def _stage(data: dict, arrays: Mapping[str, np.ndarray]) -> Stage:
     kind = data["kind_of_stage"]
     given = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
     del given["kind_of_stage"]
+    given |= {name: ChannelList(**data[name]) for name in LISTS if data.get(name)}
+    if kind == "Gate":
+        given |= {name: arrays[f"{data['name']}.{name}"] for name in ("phi", "rho")}
+        given["arithmetic"] = GateArithmetic(**data["arithmetic"])
     if kind == "Convolution":
-        given |= {name: arrays.get(f"{data['name']}.{name}") for name in ARRAYS}
+        given |= {name: arrays.get(f"{data['name']}.{name}") for name in ("weights", "bias", "multiplier")}
         components = tuple(map(tuple, data["products"]["components"]))
         given["products"] = Products(**{**data["products"], "components": components})
         given["folding"] = Folding(**data["folding"])

@@ -1,9 +1,10 @@
 """When each beat of a graph is written and read if no FIFO is ever full: cycle for cycle, frame after frame.
 
 The model is of the emitted SystemVerilog. A convolution starts a group when the last pixel of its window is in the line
-buffer (and, with a residual, the group's beats are there), and then takes `cycles_per_group` cycles; a row of the line
-buffer is free for the next image rows once no window needs it any more. Images come from the host at the interval of
-the slowest stage, their beats spread evenly.
+buffer (and, with a residual, the group's beats are there; with lists of channels, those of the frame), and then takes
+`cycles_per_group` cycles; a row of the line buffer is free for the next image rows once no window needs it any more.
+How long a gate takes does not depend on what it chooses. Images come from the host at the interval of the slowest
+stage, their beats spread evenly.
 
 What is computed so is an admissible schedule of the graph with FIFOs of `high_water` beats. Stages of fixed rates run
 no later than in any admissible schedule (Sriram and Bhattacharyya, Embedded Multiprocessors, section 4), so FIFOs of
@@ -12,13 +13,21 @@ these depths neither slow the graph down nor stop it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from .cost.cycles import graph_interval_cycles
-from .graph import Adapter, Convolution, Edge, Fork, MaxPool, MeanPool, Stage, StreamGraph
-from .rtl.timing import latency, line_buffer_rows
+from .graph import Adapter, Convolution, Edge, Fork, Gate, MaxPool, MeanPool, Stage, StreamGraph
+from .rtl.timing import (
+    PI_LATENCY,
+    WINNERS_LATENCY,
+    cycles_after_scores,
+    cycles_of_giving,
+    cycles_to_give,
+    latency,
+    line_buffer_rows,
+)
 
 FRAMES = 3
 SHALLOW = 64
@@ -52,7 +61,7 @@ def schedule(graph: StreamGraph, interval: int | None = None) -> Schedule:
         inputs = graph.into(stage)
         taken, made = _stage(stage, [written[edge.name] + _fifo_latency(edge) for edge in inputs])
         read |= {edge.name: times for edge, times in zip(inputs, taken, strict=True)}
-        written |= {edge.name: made for edge in graph.out_of(stage)}
+        written |= {edge.name: made[edge.source_port] for edge in graph.out_of(stage)}
     last = graph.output
     read[last.name] = written[last.name] + _fifo_latency(last)
     ends = read[last.name].reshape(FRAMES, -1)[:, -1]
@@ -75,12 +84,20 @@ def _most(written: np.ndarray, read: np.ndarray) -> int:
     return int((np.arange(1, len(written) + 1) - np.searchsorted(read, written, "left")).max())
 
 
-def _stage(stage: Stage, there: list[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
-    """(times at which the beats of each input are read, times at which those of the output are written)."""
+def _stage(stage: Stage, there: list[np.ndarray]) -> tuple[list[np.ndarray], dict[str, np.ndarray]]:
+    """(times at which the beats of each input are read, those at which the beats of each output are written)."""
+    if isinstance(stage, Gate):
+        return _gate(stage, *there)
+    taken, made = _single(stage, there)
+    return taken, dict.fromkeys(stage.out_ports, made)
+
+
+def _single(stage: Stage, there: list[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
+    """As `_stage`, for stages with one output, or equal ones."""
     if isinstance(stage, Convolution):
-        return _convolution(stage, *there)
+        return _convolution(stage, there)
     if isinstance(stage, MaxPool):
-        taken, starts = _windows(_Walk.of_pool(stage), there[0], None)
+        taken, starts = _windows(_Walk.of_pool(stage), there[0], None, [])
         return [taken], starts + latency(stage)
     if isinstance(stage, Adapter):
         return _adapter(stage, there[0])
@@ -106,16 +123,69 @@ def _adapter(stage: Adapter, there: np.ndarray) -> tuple[list[np.ndarray], np.nd
     return [taken], (taken[:, None] + 1 + np.arange(ratio)).ravel()
 
 
-def _convolution(stage: Convolution, there: np.ndarray, residual: np.ndarray | None = None):
+def _convolution(stage: Convolution, there: list[np.ndarray]):
     """Groups start in order; a residual's beats must be there when its group starts, and are read then."""
+    given = dict(zip(stage.in_ports, there, strict=True))
     per_group = stage.folding.pe // stage.out_lanes
-    lower = None if residual is None else residual[per_group - 1 :: per_group]
-    taken, starts = _windows(_Walk.of_convolution(stage), there, lower)
+    lower = given["residual"][per_group - 1 :: per_group] if "residual" in given else None
+    splits = {
+        "active": stage.active and stage.active.granularity // stage.folding.simd,
+        "winners": stage.winners and stage.winners.granularity // stage.folding.pe,
+        "pi": 1,
+    }
+    lists = [_List(given[port], split) for port, split in splits.items() if port in given]
+    taken, starts = _windows(_Walk.of_convolution(stage), given["x"], lower, lists)
     beats = np.arange(per_group)
     made = starts[:, None] + stage.cycles_per_group - 1 + latency(stage) + beats
-    if residual is None:
-        return [taken], made.ravel()
-    return [taken, (starts[:, None] + beats * 0).ravel()], made.ravel()
+    residual = [] if lower is None else [(starts[:, None] + beats * 0).ravel()]
+    return [taken, *residual, *(one.taken for one in lists)], made.ravel()
+
+
+@dataclass
+class _List:
+    """A list that is read for each frame, see channel_list.sv: two fit.
+
+    there: when its beats can be read; split: cycles that each takes. ended: the cycles in which frames ended.
+    """
+
+    there: np.ndarray
+    split: int
+    ended: list[int] = field(default_factory=list)
+
+    def __post_init__(self):
+        self.taken = np.empty_like(self.there)
+
+    def here(self, frame: int) -> int:
+        """The cycle from which the frame's list is complete; its place is free once the last but one has ended."""
+        count = len(self.there) // FRAMES
+        at = slice(frame * count, (frame + 1) * count)
+        lower = self.there[at].copy()
+        before = self.taken[at.start - 1] if frame else -1
+        lower[0] = max(lower[0], before + 1, self.ended[frame - 2] + 1 if frame >= 2 else 0)
+        self.taken[at] = _serial(lower, self.split) + self.split - 1
+        return int(self.taken[at.stop - 1]) + 1
+
+
+def _gate(stage: Gate, there: np.ndarray, active: np.ndarray | None = None):
+    """It reads a frame, then predicts, then gives, and reads the next one only after that."""
+    beats = len(there) // FRAMES
+    lists = [] if active is None else [_List(active, stage.active.granularity)]
+    taken, free, gives = np.empty_like(there), 0, []
+    for frame in range(FRAMES):
+        at = slice(frame * beats, (frame + 1) * beats)
+        lower = there[at].copy()
+        lower[0] = max(lower[0], free)
+        taken[at] = _serial(lower)
+        begins = max([int(taken[at.stop - 1]) + 1, *(one.here(frame) for one in lists)])
+        gives.append(begins + cycles_to_give(stage))
+        free = gives[-1] + cycles_of_giving(stage)
+        for one in lists:
+            one.ended.append(gives[-1] - cycles_after_scores(stage))
+    starts, each = np.array(gives)[:, None], stage.winners.granularity if stage.has_pi else 1
+    made = {"winners": (starts + np.arange(stage.winners.count) * each + WINNERS_LATENCY).ravel()}
+    if stage.has_pi:
+        made["pi"] = (starts + np.arange(stage.winners.kept) + PI_LATENCY).ravel()
+    return [taken, *(one.taken for one in lists)], made
 
 
 @dataclass(frozen=True)
@@ -167,8 +237,13 @@ class _Walk:
         return np.clip(np.arange(self.columns) * self.stride[1] - self.left + self.kernel[1], 1, self.width) - 1
 
 
-def _windows(walk: _Walk, there: np.ndarray, lower: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """(times of the input's beats, starts of the groups); lower: what each group waits for besides."""
+def _windows(
+    walk: _Walk, there: np.ndarray, lower: np.ndarray | None, lists: list[_List]
+) -> tuple[np.ndarray, np.ndarray]:
+    """(times of the input's beats, starts of the groups).
+
+    lower: what each group waits for besides; lists: what each frame does.
+    """
     per_row = walk.width * walk.words
     taken = np.empty(FRAMES * walk.height * per_row, np.int64)
     starts = np.empty(FRAMES * walk.rows * walk.columns * walk.groups, np.int64)
@@ -188,9 +263,11 @@ def _windows(walk: _Walk, there: np.ndarray, lower: np.ndarray | None) -> tuple[
         at = slice(number * per_out_row, (number + 1) * per_out_row)
         if lower is not None:
             wait = np.maximum(wait, lower[at])
-        wait[0] = max(wait[0], started_until)
+        wait[0] = max([wait[0], started_until, *(one.here(frame) for one in lists if row == 0)])
         starts[at] = np.maximum.accumulate(wait - places) + places
         started_until = starts[at.stop - 1] + walk.cycles
+        for one in lists if row == walk.rows - 1 else []:
+            one.ended.append(int(started_until) - 1)
         before = walk.oldest_after(row - 1) if row else 0
         freed[frame * walk.height + before : frame * walk.height + walk.oldest_after(row)] = (
             started_until + FREED_LATENCY

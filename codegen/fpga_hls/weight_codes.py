@@ -17,13 +17,14 @@ SIGN, COMPONENT = 8, 16
 def ordered(stage: Convolution, weights: np.ndarray) -> np.ndarray:
     """[C_out, C_in, KH, KW] to [group, cycle, output channel, input]: the inputs of a cycle are tap * simd + channel.
 
-    A depthwise stage has one input for each tap.
+    A depthwise stage has one input for each tap. Groups and cycles are those over all channels.
     """
     fold, (kh, kw) = stage.folding, stage.kernel
     simd = 1 if stage.is_depthwise else fold.simd
     steps, channels = kh * kw // fold.taps, weights.shape[1] // simd
-    split = weights.reshape(stage.groups, fold.pe, channels, simd, steps, fold.taps)
-    return split.transpose(0, 4, 2, 1, 5, 3).reshape(stage.groups, steps * channels, fold.pe, fold.taps * simd)
+    groups = stage.weight_words[0]
+    split = weights.reshape(groups, fold.pe, channels, simd, steps, fold.taps)
+    return split.transpose(0, 4, 2, 1, 5, 3).reshape(groups, steps * channels, fold.pe, fold.taps * simd)
 
 
 def codes(stage: Convolution) -> np.ndarray:

@@ -25,16 +25,18 @@ FOLDER = Path(tempfile.gettempdir()) / f"espalier-emulated-{os.getuid()}"
 
 
 @functools.cache
-def library_of(variant: Variant) -> Path:
-    """The variant's shared library, emulated."""
+def library_of(*variants: Variant) -> Path:
+    """The shared library of variants, emulated."""
     sources = b"".join(path.read_bytes() for path in sorted(TEMPLATES.iterdir()))
-    key = hashlib.sha256(variant.source.encode() + sources).hexdigest()
+    key = hashlib.sha256("".join(one.source for one in variants).encode() + sources).hexdigest()
     library = FOLDER / f"{key}.so"
     if not library.exists():
         FOLDER.mkdir(mode=0o700, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
-            source, fresh = Path(folder) / "kernels.cc", Path(folder) / "fresh.so"
-            source.write_text(variant.source)
+            fresh, files = Path(folder) / "fresh.so", []
+            for number, one in enumerate(variants):
+                files.append(str(Path(folder) / f"kernels{number}.cc"))
+                Path(files[-1]).write_text(one.source)
             includes = [text for one in include_folders() for text in ("-I", one)]
             options = [
                 "-std=c++17",
@@ -45,7 +47,7 @@ def library_of(variant: Variant) -> Path:
                 "-fPIC",
                 "-shared",
             ]
-            subprocess.run(["g++", *options, *includes, str(source), "-o", str(fresh)], check=True)
+            subprocess.run(["g++", *options, *includes, *files, "-o", str(fresh)], check=True)
             os.replace(fresh, library)
     return library
 
@@ -54,6 +56,11 @@ def library_of(variant: Variant) -> Path:
 def function_of(variant: Variant):
     """The variant's function, for numbers and CPU tensors."""
     return tvm.runtime.load_module(str(library_of(variant)))[variant.name]
+
+
+def linked(*variants: Variant) -> tvm.runtime.Module:
+    """A library whose variants call each other."""
+    return tvm.runtime.load_module(str(library_of(*variants)))
 
 
 def call(variant: Variant, numbers, inputs, outputs) -> list[np.ndarray]:

@@ -9,6 +9,7 @@ from tvm.script.ir_builder import tirx as T
 from espalier.codegen.cpu import trial as sound
 from espalier.codegen.cpu.kernels.emit import build_kernel
 from espalier.codegen.cpu.trial import (  # noqa: F401  the interface of a module of kernels
+    DEVICE,
     REFERENCE,
     arrays_of,
     cores_of,

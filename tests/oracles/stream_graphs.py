@@ -8,10 +8,12 @@ from espalier.codegen.fpga_hls.graph import (
     HOST,
     Adapter,
     Add,
+    ChannelList,
     Convolution,
     Edge,
     Folding,
     Fork,
+    Gate,
     MaxPool,
     MeanPool,
     Products,
@@ -20,8 +22,16 @@ from espalier.codegen.fpga_hls.graph import (
     in_shape,
     lanes_in,
     lanes_out,
+    out_shape,
 )
-from espalier.core.integer import AddSpec, LayerArithmetic, MeanPoolSpec, ResidualArithmetic, multipliers
+from espalier.core.integer import (
+    AddSpec,
+    GateArithmetic,
+    LayerArithmetic,
+    MeanPoolSpec,
+    ResidualArithmetic,
+    multipliers,
+)
 
 from . import nn
 from .integers import rounded_quotient
@@ -39,23 +49,30 @@ class GraphBuilder:
 
     def __init__(self, *shape: int, seed: int = 0):
         self.random, self.shape = np.random.default_rng(seed), shape
-        self.stages, self.edges = [], []
+        self.stages, self.edges, self.lists = [], [], {}
 
     def conv(self, source, channels, kernel=(3, 3), stride=(1, 1), padding=None, residual=None, **options):
-        """The name of a new convolution. options: kind, folding, products, x_zero, is_raw, arithmetic."""
-        shape = self._shape_of(source)
+        """The name of a new convolution. options: kind, folding, products, x_zero, is_raw, arithmetic, gate, active.
+
+        gate, active: the names of gates, of its output and of its input; the zeros are then 0.
+        """
+        shape, gate, active = self._shape_of(source), options.get("gate"), options.get("active")
+        winners, listed = (self._stage(one).winners if one else None for one in (gate, active))
+        has_pi = bool(gate) and self._stage(gate).has_pi
         kind = options.get("kind") or ("dense" if shape[:2] == (1, 1) and kernel == (1, 1) else "window_conv")
         products, folding = options.get("products", Products()), options.get("folding", Folding())
         if padding is None:
             padding = (kernel[0] // 2, kernel[1] // 2, (kernel[0] - 1) // 2, (kernel[1] - 1) // 2)
-        weights = self._weights((channels, 1 if kind == "depthwise" else shape[2], *kernel), products)
+        reads = 1 if kind == "depthwise" else listed.channels if listed else shape[2]
+        weights = self._weights((channels, reads, *kernel), products)
         scales = 40 / (74 * np.sqrt(np.mean(weights.astype(float) ** 2) + 1) * np.sqrt(weights[0].size))
-        multiplier, shift = multipliers(scales * self.random.uniform(0.3, 1.5, channels))
+        scales = scales * self.random.uniform(0.3, 1.5, channels) / (60 if has_pi else 1)
+        multiplier, shift = multipliers(scales, 16 if has_pi else 24)
         arithmetic = options.get("arithmetic") or LayerArithmetic(
-            x_zero=options.get("x_zero", 3),
+            x_zero=0 if listed else options.get("x_zero", 3),
             shift=shift,
-            zero=17,
-            low=17,
+            zero=0 if winners else 17,
+            low=0 if winners else 17,
             residual=residual and ResidualArithmetic(3, 700_001, 400_000, 20, -150, 140),
         )
         rows = (shape[0] + padding[0] + padding[2] - kernel[0]) // stride[0] + 1
@@ -63,7 +80,7 @@ class GraphBuilder:
         stage = Convolution(
             f"conv{len(self.stages)}",
             shape,
-            (rows, columns, channels),
+            (rows, columns, winners.kept if winners else channels),
             kind,
             weights,
             self.random.integers(-3000, 3000, channels).astype(np.int32),
@@ -73,8 +90,40 @@ class GraphBuilder:
             padding,
             products,
             folding,
+            listed,
+            winners,
+            has_pi,
         )
-        return self.add_stage(stage, source, *([residual] if residual else []))
+        lists = [*([residual] if residual else []), *([self._list(active)] if active else [])]
+        lists += [self._list(gate)] if gate else []
+        return self.add_stage(stage, source, *lists, *([(gate, "pi")] if has_pi else []))
+
+    def gate(self, source, channels, kept, granularity, active=None, readers=1, **options):
+        """The name of a gate of a layer with so many outputs; kept: groups. options: has_pi, boosts, lanes, x_zero.
+
+        active: the gate of its input; readers: how many stages read its winners.
+        """
+        shape, listed = self._shape_of(source), self._stage(active).winners if active else None
+        inputs, pixels = listed.channels if listed else shape[2], shape[0] * shape[1]
+        phi = self.random.integers(-128, 128, (inputs, channels)).astype(np.int8)
+        rho = self.random.integers(-20_000, 90_000, channels).astype(np.int32)
+        mean, mean_shift = multipliers(np.array([1.6 / pixels]))
+        pi, pi_shift = multipliers(np.array([1 / 500]))
+        zero = 0 if listed else options.pop("x_zero", 3)
+        arithmetic = GateArithmetic(zero, int(mean[0]), mean_shift, int(pi[0]), pi_shift)
+        winners, name = ChannelList(channels, kept, granularity), f"gate{len(self.stages)}"
+        stage = Gate(name, shape, (1, 1, kept), phi, rho, arithmetic, winners, listed, **options)
+        self.add_stage(stage, source, *([self._list(active)] if active else []))
+        self.lists[name] = [(name, "winners")]
+        if readers > 1:
+            fork = f"fork{len(self.stages)}"
+            self.add_stage(Fork(fork, (1, 1, kept), (1, 1, kept), readers, 1, 16), (name, "winners"))
+            self.lists[name] = [(fork, f"y{number}") for number in range(readers)]
+        return name
+
+    def _list(self, gate):
+        """A port of the gate's winners that nobody has read yet."""
+        return self.lists[gate].pop(0)
 
     def max_pool(self, source, kernel=(2, 2), stride=(2, 2), padding=(0, 0, 0, 0), lanes=1):
         height, width, channels = self._shape_of(source)
@@ -137,13 +186,13 @@ class GraphBuilder:
         return next((stage for stage in self.stages if stage.name == name), None)
 
     def _shape_of(self, source):
-        return self._stage(source).out_shape if self._stage(source) else self.shape
+        return out_shape(self._stage(source), self._port(source)[1]) if self._stage(source) else self.shape
 
     def _lanes(self, source):
-        return lanes_out(self._stage(source)) if self._stage(source) else None
+        return lanes_out(self._stage(source), self._port(source)[1]) if self._stage(source) else None
 
     def _bits(self, source):
-        return bits_out(self._stage(source)) if self._stage(source) else 8
+        return bits_out(self._stage(source), self._port(source)[1]) if self._stage(source) else 8
 
     def _weights(self, shape, products):
         if products.kind == "focused":
@@ -192,20 +241,38 @@ def every_kind() -> StreamGraph:
     return builder.graph(builder.conv(builder.mean_pool(joined), 6, kernel=(1, 1), is_raw=True))
 
 
+def gated_network(has_pi: bool = True, boosts: bool = True) -> StreamGraph:
+    """A dense layer, two gated ones that skip on both sides, pooling, and a residual sum of layers that read a part."""
+    builder = GraphBuilder(6, 7, 4)
+    first, watched = builder.fork(builder.conv(HOST, 6, folding=Folding(2, 3, 3)))
+    options = {"has_pi": has_pi, "boosts": boosts}
+    one = builder.gate(watched, 16, 2, 4, readers=3, x_zero=17, lanes=2, **options)
+    y = builder.conv(first, 16, gate=one, x_zero=17, folding=Folding(3, 4, 9))
+    y, watched = builder.fork(builder.max_pool(y, lanes=2))
+    two = builder.gate(watched, 12, 3, 2, active=one, readers=3, **options)
+    y = builder.conv(y, 12, gate=two, active=one, folding=Folding(2, 2, 3))
+    y, beside = builder.fork(y)
+    beside = builder.conv(beside, 8, kernel=(1, 1), active=two, folding=Folding(2, 4))
+    y = builder.conv(y, 8, active=two, residual=beside, folding=Folding(2, 2))
+    return builder.graph(builder.conv(builder.mean_pool(y), 10, kernel=(1, 1), is_raw=True))
+
+
 def meaning(graph: StreamGraph, x: np.ndarray) -> np.ndarray:
     """What a graph computes of x uint8 [N, H, W, C]: uint8, or int32 sums, [N, H, W, C]."""
     values = {graph.input.name: x}
     for stage in graph.stages:
-        given = [values[edge.name] for edge in graph.into(stage)]
-        y = _stage(stage, *given)
-        assert y.shape[1:] == stage.out_shape, stage.name
-        values |= {edge.name: y for edge in graph.out_of(stage)}
+        given = {edge.sink_port: values[edge.name] for edge in graph.into(stage)}
+        made = _gate(stage, **given) if isinstance(stage, Gate) else _stage(stage, **given)
+        for edge in graph.out_of(stage):
+            y = made[edge.source_port] if isinstance(made, dict) else made
+            assert y.shape[1:] == edge.shape, stage.name
+            values[edge.name] = y
     return values[graph.output.name]
 
 
-def _stage(stage, x, other=None):
+def _stage(stage, x, other=None, **lists):
     if isinstance(stage, Convolution):
-        return _convolution(stage, x, other)
+        return _convolution(stage, x, **lists)
     if isinstance(stage, MaxPool):
         return _max_pool(stage, x)
     one = getattr(stage, "arithmetic", None)
@@ -218,16 +285,56 @@ def _stage(stage, x, other=None):
     return np.clip(rounded_quotient(total, one.shift) + one.zero, one.low, one.high).astype(np.uint8)
 
 
-def _convolution(stage, x, residual):
+def _gate(stage, x, active=None):
+    """The lists of each image."""
+    one, wins = stage.arithmetic, stage.winners
+    found = {"winners": [], "pi": []}
+    for number, image in enumerate(x.astype(np.int64)):
+        phi = stage.phi if active is None else stage.phi[_channels(active[number], stage.active.granularity)]
+        sums = np.abs(image - one.x_zero).sum((0, 1))
+        mean = np.minimum(rounded_quotient(sums * one.mean_multiplier, one.mean_shift), 255)
+        saliency = np.maximum(mean @ phi.astype(np.int64) + stage.rho, 0)
+        scores = saliency.reshape(-1, wins.granularity).sum(1)
+        winners = np.sort(np.argsort(-scores, kind="stable")[: wins.count])
+        pi = np.minimum(rounded_quotient(saliency * one.pi_multiplier, one.pi_shift), 255)
+        pi = (pi if stage.boosts else np.ones_like(pi))[_channels(winners, wins.granularity)]
+        found["winners"].append(winners.astype(np.uint16))
+        found["pi"].append(pi.astype(np.uint8))
+    return {port: np.stack(values)[:, None, None] for port, values in found.items()}
+
+
+def _channels(groups, granularity):
+    """The numbers of the channels of a list of groups."""
+    return (np.asarray(groups, np.int64).reshape(-1, 1) * granularity + np.arange(granularity)).ravel()
+
+
+def _convolution(stage, x, residual=None, active=None, winners=None, pi=None):
+    """With lists image by image: the weights that they name."""
+    if active is None and winners is None:
+        return _products(stage, x, residual, stage.weights, stage.bias, stage.multiplier)
+    images = []
+    for number in range(len(x)):
+        out = slice(None) if winners is None else _channels(winners[number], stage.winners.granularity)
+        read = slice(None) if active is None else _channels(active[number], stage.active.granularity)
+        multiplier = None if stage.multiplier is None else stage.multiplier[out].astype(np.int64)
+        if pi is not None:
+            multiplier = multiplier * pi[number].ravel()
+        weights, bias = stage.weights[out][:, read], stage.bias[out]
+        one, own = (given if given is None else given[number : number + 1] for given in (x, residual))
+        images.append(_products(stage, one, own, weights, bias, multiplier))
+    return np.concatenate(images)
+
+
+def _products(stage, x, residual, weights, bias, multiplier):
     one = stage.arithmetic
-    groups = len(stage.weights) if stage.is_depthwise else 1
+    groups = len(weights) if stage.is_depthwise else 1
     centred = x.astype(np.int64).transpose(0, 3, 1, 2) - one.x_zero
-    y = nn.conv2d(centred, stage.weights.astype(np.int64), stage.stride, stage.padding, (1, 1), groups)
-    y = y.astype(np.int64).transpose(0, 2, 3, 1) + stage.bias
+    y = nn.conv2d(centred, weights.astype(np.int64), stage.stride, stage.padding, (1, 1), groups)
+    y = y.astype(np.int64).transpose(0, 2, 3, 1) + bias
     assert np.abs(y).max() < 2 ** (stage.sum_bits - 1) + 1
-    if stage.multiplier is None:
+    if multiplier is None:
         return y.astype(np.int32)
-    y = rounded_quotient(y * stage.multiplier, one.shift)
+    y = rounded_quotient(y * multiplier, one.shift)
     if residual is not None:
         own, limits = y, one.residual
         if limits.low is not None:

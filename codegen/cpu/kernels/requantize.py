@@ -47,26 +47,42 @@ def rounding_of(spec: LayerSpec, constants: dict[str, np.ndarray], isa: Isa) -> 
 
     Raises InvalidModelError if a sum may exceed 32 bits.
     """
-    low, high = sum_range(spec, constants)
-    worst = int(max(-low.min(), high.max()))
+    check_sums(spec, constants)
+    if "scale" in spec.roles:
+        return REAL
+    if not isa.feature or not rounds_in_float32(spec, constants):
+        return WIDE
+    largest = _largest_sums(spec, constants)
+    factor = constants["multiplier"].astype(np.int64) * (255 if _boosts_inside(spec) else 1)
+    rescaled = largest.astype(float) * factor / 2.0**spec.integer.shift
+    return NARROW if narrow.suits(spec, isa) and rescaled.max() <= narrow.LIMIT else FUSED
+
+
+def check_sums(spec: LayerSpec, constants: dict[str, np.ndarray]) -> None:
+    """Raise InvalidModelError if a sum may exceed 32 bits."""
+    worst = int(_largest_sums(spec, constants).max())
     if worst >= 1 << 31:
         raise InvalidModelError(
             f"layer {spec.name}: its sums of products can reach {worst}, accepted are those below 2^31 = {1 << 31}; "
             "quantize its weights to fewer bits"
         )
-    if "scale" in spec.roles:
-        return REAL
+
+
+def rounds_in_float32(spec: LayerSpec, constants: dict[str, np.ndarray]) -> bool:
+    """Whether one fused multiply-add in float32 rescales every sum to the same integer, or to one that is clipped."""
     limit, factor = _limit(spec), 255 if _boosts_inside(spec) else 1
     multiplier = constants["multiplier"].astype(np.int64)
-    if limit is None or not isa.feature or int(multiplier.max()) * factor >= _EXACT:
-        return WIDE
-    largest = np.maximum(-low, high)
-    is_exact = largest <= _EXACT
+    if limit is None or int(multiplier.max()) * factor >= _EXACT:
+        return False
+    is_exact = _largest_sums(spec, constants) <= _EXACT
     is_clipped = multiplier * _EXACT >= max(2 * _BEYOND, 2 * limit) << min(spec.integer.shift, 50)
-    if not np.all(is_exact | is_clipped | (multiplier == 0)):
-        return WIDE
-    rescaled = largest.astype(float) * multiplier * factor / 2.0**spec.integer.shift
-    return NARROW if narrow.suits(spec, isa) and rescaled.max() <= narrow.LIMIT else FUSED
+    return bool(np.all(is_exact | is_clipped | (multiplier == 0)))
+
+
+def _largest_sums(spec: LayerSpec, constants: dict[str, np.ndarray]) -> np.ndarray:
+    """int64 [C_out]: magnitudes that no sum exceeds."""
+    low, high = sum_range(spec, constants)
+    return np.maximum(-low, high)
 
 
 def sum_range(spec: LayerSpec, constants: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

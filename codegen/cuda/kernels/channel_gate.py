@@ -7,20 +7,27 @@ from __future__ import annotations
 
 import numpy as np
 
+from espalier.core.integer import GateArithmetic
 from espalier.core.layers import ActiveList, ChannelGateSpec
 from espalier.targets.gpu import Gpu
 
 from ..kernel_objects import Variant
-from ..layout import GROUP, whole_groups
+from ..layout import GROUP, Layout
 from .conv2d import followed
 
 THREADS = 256
 """GATE_THREADS of the template."""
 MOST_PARTS = 16
 """Blocks of a sample: more of them wait for each other longer than they save."""
-VARIANT = Variant("channel_gate.cu", "espalier_channel_gate", kernel="channel_gate", threads=THREADS)
 COUNTERS = 3
 """Numbers of a sample that the blocks count in."""
+
+
+def variant_of(spec: ChannelGateSpec) -> Variant:
+    """The compiled function for a gate."""
+    gate, name = ("RealGate", "real") if spec.integer is None else ("ByteGate", "bytes")
+    macros = (("ESPALIER_GATE", gate),)
+    return Variant("channel_gate.cu", f"espalier_channel_gate_{name}", macros, kernel="channel_gate", threads=THREADS)
 
 
 def gate_parts(gpu: Gpu, batch: int, pixels: int) -> int:
@@ -39,9 +46,10 @@ def gate_numbers(spec: ChannelGateSpec, x_shape, channels: int, x_dtype: str, pa
     active = followed_list(spec)
     listed = [active.count, active.granularity, c_in // active.granularity] if active else [0, GROUP, 1]
     return [
-        *(batch, height * width, whole_groups(c_in), c_in, channels, spec.granularity, spec.kept),
+        *(batch, height * width, Layout(x_dtype).channels(c_in), c_in, channels, spec.granularity, spec.kept),
         *(int(spec.mode == "select"), int(x_dtype == "float16"), parts),
         *listed,
+        *_integers(spec.integer),
         shared_bytes(c_in, channels, spec.granularity),
     ]
 
@@ -51,12 +59,19 @@ def followed_list(spec: ChannelGateSpec) -> ActiveList | None:
     return followed(spec.active, GROUP)
 
 
-def output_shapes(batch: int, c_in: int, channels: int, kept: int, parts: int) -> list[tuple[tuple[int, ...], str]]:
+def _integers(one: GateArithmetic | None) -> list[int]:
+    return [one.x_zero, one.mean_multiplier, one.mean_shift, one.pi_multiplier, one.pi_shift] if one else [0] * 5
+
+
+def output_shapes(
+    spec: ChannelGateSpec, batch: int, c_in: int, channels: int, parts: int
+) -> list[tuple[tuple[int, ...], str]]:
     """pi, winners and scratch space, each with its element type."""
     scratch = (batch, parts * c_in + channels)
-    return [((batch, channels), "float32"), ((batch, kept), "int32"), (scratch, "float32")]
+    pi, sums = ("float32", "float32") if spec.integer is None else ("uint8", "int32")
+    return [((batch, channels), pi), ((batch, spec.kept), "int32"), (scratch, sums)]
 
 
 def pack_phi(phi: np.ndarray) -> np.ndarray:
     """[C_in, C_out] as the kernel reads it."""
-    return np.ascontiguousarray(phi.T.astype(np.float32))
+    return np.ascontiguousarray(phi.T)

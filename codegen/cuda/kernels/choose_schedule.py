@@ -9,11 +9,13 @@ Elimination, 2020.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from espalier.targets.gpu import Gpu
 
-from .conv2d import CHUNK_BYTES, DEPTH_CHUNKS, TILES, Problem, Schedule
+from .conv2d import CHUNK_BYTES, DEPTH_CHUNKS, TILES, Problem, Schedule, Tile, tiles_of
+from .legal_tiles import registers_of
 
 MMA_SYNC_SHARE = {(9, 0): 0.62}
 """Of the tensor cores' rate that mma.sync reaches; Hopper's full rate takes wgmma. 0.9 elsewhere."""
@@ -25,8 +27,6 @@ BLOCK_CLOCKS = 2500
 """Of a block before and after its steps."""
 SPLIT_CLOCKS = 1500
 """More of them where parts are added up."""
-REGISTERS = 144
-"""Of a thread, about; the compiled kernel's own number is in its artifact's prediction."""
 SPLITS = (1, 2, 3, 4, 6, 8, 12, 16)
 
 
@@ -66,7 +66,7 @@ def predicted_s(problem: Problem, schedule: Schedule, gpu: Gpu) -> float:
     tile, numbers = schedule.tile, problem.numbers
     across, down = problem.tiles(tile)
     blocks = across * down * schedule.splits
-    resident = resident_blocks(gpu, tile.threads, REGISTERS, tile.shared_bytes)
+    resident = resident_blocks(gpu, tile.threads, registers_of(tile, numbers, gpu), tile.shared_bytes)
     if not resident:
         return float("inf")
     held = min(resident, -(-blocks // gpu.sms))
@@ -85,11 +85,11 @@ def predicted_gate_s(sample_bytes: int, parts: int, gpu: Gpu) -> float:
     return (BLOCK_CLOCKS + 2 * SPLIT_CLOCKS + sample_bytes / parts / L2_BYTES_PER_CLOCK) / gpu.clock_hz
 
 
-def schedules(problem: Problem) -> list[Schedule]:
-    """Every legal schedule."""
-    return [Schedule(tile, splits) for tile in TILES for splits in SPLITS if splits <= problem.depth]
+def schedules(problem: Problem, tiles: Iterable[Tile] = TILES) -> list[Schedule]:
+    """Every schedule with one of these tiles; the rule itself has few, so that networks share compiled functions."""
+    return [Schedule(tile, splits) for tile in tiles for splits in SPLITS if splits <= problem.depth]
 
 
 def choose_schedule(problem: Problem, gpu: Gpu) -> Schedule:
     """The schedule that is predicted to be the fastest; a tie goes to fewer splits."""
-    return min(schedules(problem), key=lambda one: (predicted_s(problem, one, gpu), one.splits))
+    return min(schedules(problem, tiles_of(gpu)), key=lambda one: (predicted_s(problem, one, gpu), one.splits))

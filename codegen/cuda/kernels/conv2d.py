@@ -15,42 +15,58 @@ from dataclasses import dataclass
 import numpy as np
 
 from espalier.core.layers import ActiveList, Conv2dSpec, LayerSpec
+from espalier.targets.gpu import Gpu
 
 from ..kernel_objects import Variant
-from ..layout import GROUP, whole_groups
+from ..layout import GROUP, Layout, whole_groups
+from .epilogue import flags_of
 
-CHUNK_BYTES, DEPTH_CHUNKS, MOST_CHUNKS = 16, 8, 1024
-"""CHUNK, DEPTH_CHUNKS and MOST_CHUNKS of the template."""
-FLAGS = {"bias": 1, "residual": 2, "pi": 4, "winners": 8, "active": 16}
-FILL_RESTING = 32
-GATES = {"none": 0, "listed": 0, "branch": 1, "output": 2}
-ACTIVATIONS = {"none": 0, "relu": 1, "clip": 2}
+CHUNK_BYTES, DEPTH_CHUNKS, MOST_PIECES = 16, 8, 1024
+"""CHUNK, DEPTH_CHUNKS and MOST_PIECES of the template."""
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """How products are computed. cpp: the policy in the template. element: of x and the weight as stored.
+    """How products are computed. cpp: the policy in the template. element: of x as stored; weight: of the weight.
 
-    instruction: the format of the tensor instruction; products: instructions for one product.
+    instruction: the format of the tensor instruction; products: instructions for one product. piece_bytes: what is
+    copied at a time.
     """
 
     cpp: str
     element: str
     instruction: str
     products: int = 1
+    piece_bytes: int = CHUNK_BYTES
 
     @property
     def chunk(self) -> int:
         """Channels in a chunk."""
         return CHUNK_BYTES // np.dtype(self.element).itemsize
 
+    @property
+    def piece(self) -> int:
+        """Channels that are copied at a time: lists of input channels are followed in whole pieces."""
+        return self.piece_bytes // np.dtype(self.element).itemsize
+
+    @property
+    def weight(self) -> str:
+        return "int8" if self.element == "uint8" else self.element
+
+    @property
+    def sum(self) -> str:
+        return "int32" if self.element == "uint8" else "float32"
+
 
 NUMBERS = {
     "float16": Numbers("Half", "float16", "float16"),
     "tfloat32": Numbers("RoundedFloat", "float32", "tfloat32"),
     "float32": Numbers("SplitFloat", "float32", "tfloat32", 3),
+    "int8": Numbers("Bytes<16>", "uint8", "int8"),
+    "int8_pieces": Numbers("Bytes<8>", "uint8", "int8", piece_bytes=8),
 }
-"""By the format of a layer."""
+"""By the format of a layer; "int8_pieces" for a layer of bytes whose input's list is of 8 channels at a time."""
+PIECES = {"int8": "int8_pieces"}
 
 
 @dataclass(frozen=True)
@@ -71,10 +87,10 @@ class Tile:
     def shared_bytes(self) -> int:
         """Dynamic shared memory; Tile::SHARED_BYTES of the template."""
         pipeline = self.stages * (self.rows + self.columns) * DEPTH_CHUNKS * CHUNK_BYTES
-        return max(pipeline, self.rows * (self.columns + 4) * 4) + MOST_CHUNKS * 2
+        return max(pipeline, self.rows * (self.columns + 4) * 4) + MOST_PIECES * 2
 
     def __str__(self) -> str:
-        return f"{self.rows}x{self.columns}"
+        return f"{self.rows}x{self.columns}_{self.warps_down}x{self.warps_across}_{self.stages}"
 
     def variant(self, number_format: str) -> Variant:
         """The compiled function for this tile."""
@@ -90,6 +106,13 @@ class Tile:
 
 
 TILES = (Tile(128, 128, 2, 4, 3), Tile(128, 64, 2, 2, 3), Tile(64, 64, 2, 2, 4), Tile(64, 32, 2, 2, 4))
+WAITING_TILES = (Tile(128, 64, 4, 2, 2), Tile(64, 64, 2, 2, 2), Tile(64, 32, 2, 2, 2))
+"""Of GPUs that copy through registers: two stages are all that is under way, in 64 KiB of shared memory."""
+
+
+def tiles_of(gpu: Gpu) -> tuple[Tile, ...]:
+    """The tiles among which the analytic rule chooses."""
+    return TILES if gpu.copies_async else WAITING_TILES
 
 
 @dataclass(frozen=True)
@@ -112,12 +135,14 @@ class Problem:
     @staticmethod
     def of(spec: LayerSpec, x_shape: Sequence[int], weight_shape: Sequence[int], out_shape: Sequence[int]) -> Problem:
         """The problem of a layer; a dense layer is a convolution of one pixel."""
-        lists = {"winners": followed(spec.winners, GROUP), "active": followed(spec.active, NUMBERS[spec.format].chunk)}
+        number_format = number_format_of(spec)
+        piece = NUMBERS[number_format].piece
+        lists = {"winners": followed(spec.winners, GROUP), "active": followed(spec.active, piece)}
         x, out = (tuple(shape) if len(shape) == 4 else (*shape, 1, 1) for shape in (x_shape, out_shape))
         if not isinstance(spec, Conv2dSpec):
-            return Problem(spec.format, x, out, (1, 1), **lists)
+            return Problem(number_format, x, out, (1, 1), **lists)
         taps, corner = tuple(weight_shape[2:]), tuple(spec.padding[:2])
-        return Problem(spec.format, x, out, taps, tuple(spec.strides), corner, tuple(spec.dilation), **lists)
+        return Problem(number_format, x, out, taps, tuple(spec.strides), corner, tuple(spec.dilation), **lists)
 
     @property
     def numbers(self) -> Numbers:
@@ -126,12 +151,12 @@ class Problem:
     @property
     def x_chunks(self) -> int:
         """Chunks of a pixel as stored."""
-        return whole_groups(self.x_shape[1]) // self.numbers.chunk
+        return Layout(self.numbers.element).channels(self.x_shape[1]) // self.numbers.chunk
 
     @property
     def read_chunks(self) -> int:
         """Chunks of a pixel that are read."""
-        return self.active.channels // self.numbers.chunk if self.active else self.x_chunks
+        return -(-self.active.channels // self.numbers.chunk) if self.active else self.x_chunks
 
     @property
     def columns(self) -> int:
@@ -150,6 +175,22 @@ class Problem:
         return -(-self.columns // tile.columns), down
 
 
+def number_format_of(spec: LayerSpec) -> str:
+    """The key of `NUMBERS` for a layer."""
+    in_pieces = PIECES.get(spec.format)
+    if spec.active is None or in_pieces is None or followed(spec.active, NUMBERS[spec.format].piece):
+        return spec.format
+    return in_pieces if followed(spec.active, NUMBERS[in_pieces].piece) else spec.format
+
+
+def fits_table(spec: LayerSpec, c_in: int) -> bool:
+    """Whether the pieces of a pixel, all or listed, have room in a block's table."""
+    numbers = NUMBERS[number_format_of(spec)]
+    listed = followed(spec.active, numbers.piece)
+    chunks = -(-(listed.channels if listed else c_in) // numbers.chunk)
+    return chunks * numbers.chunk // numbers.piece <= MOST_PIECES
+
+
 def followed(listed: ActiveList | None, multiple: int) -> ActiveList | None:
     """The list if whole groups of `multiple` channels run or rest together; else the kernel takes all channels."""
     return listed if listed and listed.granularity % multiple == 0 else None
@@ -164,7 +205,7 @@ class Schedule:
 
 
 def scratch_shapes(problem: Problem, schedule: Schedule) -> tuple[int, int]:
-    """Numbers of counters (int32) and of partial sums (float32) that a launch needs; zeros without splits."""
+    """Numbers of counters (int32) and of partial sums that a launch needs; zeros without splits."""
     if schedule.splits == 1:
         return 0, 0
     across, down = problem.tiles(schedule.tile)
@@ -172,46 +213,43 @@ def scratch_shapes(problem: Problem, schedule: Schedule) -> tuple[int, int]:
 
 
 def call_numbers(
-    spec: LayerSpec,
-    problem: Problem,
-    schedule: Schedule,
-    given: Sequence[str],
-    y_dtype: str,
-    residual_dtype: str = "float32",
-    fill_resting: bool = False,
+    problem: Problem, schedule: Schedule, given: Sequence[str], end: Sequence[int | float], fill_resting: bool = False
 ) -> list[int | float]:
     """The numbers that come before the tensors of a call, in the order of templates/conv2d.cu.
 
-    given: the roles whose tensors the call has, of `FLAGS`. fill_resting: write what is not computed, too.
+    given: the roles whose tensors the call has. end: of what follows the products, see `epilogue`.
+    fill_resting: write what is not computed, too.
     """
     winners, active = problem.winners, problem.active
-    flags = sum(FLAGS[role] for role in given) + (FILL_RESTING if fill_resting else 0)
     lists = [winners.count, winners.granularity, problem.out_shape[1] // winners.granularity] if winners else [0, 1, 1]
     if active:
-        lists += [active.count, active.granularity // problem.numbers.chunk, problem.x_shape[1] // active.granularity]
+        lists += [active.count, active.granularity // problem.numbers.piece, problem.x_shape[1] // active.granularity]
     else:
         lists += [0, 1, 1]
     return [
-        flags,
+        flags_of(given, fill_resting),
         *(problem.x_shape[0], *problem.x_shape[2:], problem.x_chunks),
         *(*problem.out_shape[2:], whole_groups(problem.out_shape[1])),
         *(*problem.taps, *problem.strides, *problem.corner, *problem.dilation),
         *lists,
         schedule.splits,
-        *(GATES[spec.gate], ACTIVATIONS[spec.activation.kind]),
-        *(int(residual_dtype == "float16"), int(y_dtype == "float16")),
-        *(float(spec.activation.low), float(spec.activation.high)),
+        *end,
     ]
 
 
 def pack_weight(weight: np.ndarray, number_format: str) -> np.ndarray:
-    """[C_out, C_in, R, S] or [C_out, C_in], float32, as the kernel reads it: [C_out, R, S, C_in], padded."""
+    """[C_out, C_in, R, S] or [C_out, C_in] as the kernel reads it: [C_out, R, S, C_in], padded."""
+    numbers = NUMBERS[number_format]
     weight = weight.reshape(*weight.shape, *([1, 1] if weight.ndim == 2 else []))
-    out, channels = (whole_groups(size) - size for size in weight.shape[:2])
+    stored = whole_groups(weight.shape[0]), Layout(numbers.element).channels(weight.shape[1])
+    out, channels = (whole - size for whole, size in zip(stored, weight.shape[:2]))
     padded = np.pad(weight, ((0, out), (0, channels), (0, 0), (0, 0)))
-    return np.ascontiguousarray(padded.transpose(0, 2, 3, 1)).astype(NUMBERS[number_format].element)
+    return np.ascontiguousarray(padded.transpose(0, 2, 3, 1)).astype(numbers.weight)
 
 
-def pack_vector(vector: np.ndarray) -> np.ndarray:
-    """[C], float32, with zeros up to a whole group."""
-    return np.pad(vector.astype(np.float32), (0, whole_groups(len(vector)) - len(vector)))
+def outside_of(spec: LayerSpec) -> np.ndarray | None:
+    """A chunk of what a quantized convolution's padding holds; None if that is zeros, or if there is none."""
+    is_padded = isinstance(spec, Conv2dSpec) and any(spec.padding)
+    if spec.integer is None or not spec.integer.x_zero or not is_padded:
+        return None
+    return np.full(CHUNK_BYTES, spec.integer.x_zero, np.uint8)

@@ -12,14 +12,21 @@ import numpy as np
 from espalier.core.layers import Conv2dSpec
 
 from ..kernel_objects import Variant
-from ..layout import GROUP, whole_groups
-from .conv2d import ACTIVATIONS, FILL_RESTING, FLAGS, GATES, followed
+from ..layout import GROUP, Layout, whole_groups
+from .conv2d import followed
+from .epilogue import flags_of
 
 THREADS, COLUMNS = 128, 2
 """DEPTHWISE_THREADS and DEPTHWISE_COLUMNS of the template."""
-ELEMENTS = {"float32": "float32", "float16": "float16"}
-"""Of x and the weight as stored, by the format of a layer; tfloat32 has nothing to gain without tensor cores."""
-VARIANT = Variant("depthwise.cu", "espalier_depthwise", kernel="depthwise", threads=THREADS)
+ELEMENTS = {"float32": "float32", "float16": "float16", "int8": "uint8"}
+"""Of x as stored, by the format of a layer; tfloat32 has nothing to gain without tensor cores."""
+
+
+def variant_of(spec: Conv2dSpec) -> Variant:
+    """The compiled function for a layer."""
+    taps, name = ("RealTaps", "real") if spec.integer is None else ("ByteTaps", "bytes")
+    macros = (("ESPALIER_TAPS", taps),)
+    return Variant("depthwise.cu", f"espalier_depthwise_{name}", macros, kernel="depthwise", threads=THREADS)
 
 
 def fits(spec: Conv2dSpec, weight_shape: Sequence[int]) -> bool:
@@ -27,7 +34,7 @@ def fits(spec: Conv2dSpec, weight_shape: Sequence[int]) -> bool:
     is_depthwise = isinstance(spec, Conv2dSpec) and spec.groups == weight_shape[0] > 1 and weight_shape[1] == 1
     listed = followed(spec.winners, GROUP)
     gated = spec.gate == "none" or (weight_shape[0] % GROUP == 0 and (spec.gate != "listed" or listed is not None))
-    return is_depthwise and spec.integer is None and spec.format in ELEMENTS and gated
+    return is_depthwise and spec.format in ELEMENTS and gated
 
 
 def depthwise_numbers(
@@ -36,22 +43,23 @@ def depthwise_numbers(
     weight_shape: Sequence[int],
     out_shape: Sequence[int],
     given: Sequence[str],
-    y_dtype: str,
-    residual_dtype: str = "float32",
+    end: Sequence[int | float],
     fill_resting: bool = False,
 ) -> list[int | float]:
-    """The numbers that come before the tensors of a call, in the order of templates/depthwise.cu."""
+    """The numbers that come before the tensors of a call, in the order of templates/depthwise.cu.
+
+    given, end, fill_resting: as of `conv2d.call_numbers`.
+    """
     winners = followed(spec.winners, GROUP)
     listed = [winners.count, winners.granularity, out_shape[1] // winners.granularity] if winners else [0, GROUP, 1]
+    x_channels = Layout(ELEMENTS[spec.format]).channels(x_shape[1])
     return [
-        sum(FLAGS[role] for role in given) + (FILL_RESTING if fill_resting else 0),
-        *(x_shape[0], *x_shape[2:], whole_groups(x_shape[1]), *out_shape[2:]),
+        flags_of(given, fill_resting),
+        *(x_shape[0], *x_shape[2:], x_channels, whole_groups(x_shape[1]), *out_shape[2:]),
         *(*weight_shape[2:], *spec.strides, *spec.padding[:2], *spec.dilation),
         *listed,
-        int(spec.format == "float16"),
-        *(GATES[spec.gate], ACTIVATIONS[spec.activation.kind]),
-        *(int(residual_dtype == "float16"), int(y_dtype == "float16")),
-        *(float(spec.activation.low), float(spec.activation.high)),
+        *(int(spec.format == "float16"), spec.integer.x_zero if spec.integer else 0),
+        *end,
     ]
 
 
@@ -65,4 +73,5 @@ def pack_depthwise(weight: np.ndarray, number_format: str) -> np.ndarray:
     """[C, 1, R, S] as the kernel reads it: [R * S, C], padded."""
     channels = weight.shape[0]
     flat = weight.reshape(channels, -1).T
-    return np.pad(flat, ((0, 0), (0, whole_groups(channels) - channels))).astype(ELEMENTS[number_format])
+    element = "int8" if number_format == "int8" else ELEMENTS[number_format]
+    return np.pad(flat, ((0, 0), (0, whole_groups(channels) - channels))).astype(element)

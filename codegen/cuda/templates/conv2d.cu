@@ -1,5 +1,5 @@
-// One function for each choice of ESPALIER_NUMBERS (Half, RoundedFloat, SplitFloat) and ESPALIER_TILE, under the name
-// ESPALIER_NAME. Its arguments are in the order of codegen/cuda/kernels/conv2d.py.
+// One function for each choice of ESPALIER_NUMBERS (Half, RoundedFloat, SplitFloat, Bytes<...>) and ESPALIER_TILE, under
+// the name ESPALIER_NAME. Its arguments are in the order of codegen/cuda/kernels/conv2d.py.
 #include "call.hpp"
 #include "conv2d.cuh"
 #include "layer_call.hpp"
@@ -7,30 +7,27 @@
 namespace {
 
 using ThisTile = espalier::Tile<ESPALIER_TILE>;
+using Numbers = espalier::ESPALIER_NUMBERS;
 
 void conv2d(espalier::Call& call) {
   espalier::Convolution p{};
-  espalier::Epilogue e{};
-  int given = call.integer();
+  Numbers::End e{};
+  int given = int(call.integer());
   for (int* field : {&p.batch, &p.height, &p.width, &p.x_chunks, &p.out_height, &p.out_width, &p.out_channels,
                      &p.taps_down, &p.taps_across, &p.stride_down, &p.stride_across, &p.top, &p.left, &p.dilation_down,
                      &p.dilation_across, &p.winners_count, &p.winners_group, &p.winners_limit, &p.active_count,
-                     &p.active_group_chunks, &p.active_limit, &p.splits, &e.gate, &e.activation, &e.residual_is_half,
-                     &e.y_is_half})
+                     &p.active_group_pieces, &p.active_limit, &p.splits})
     *field = int(call.integer());
-  e.low = float(call.number());
-  e.high = float(call.number());
-  e.channels = p.out_channels;
+  espalier::read_numbers(call, e);
   p.x = static_cast<const unsigned char*>(call.tensor());
   p.weight = static_cast<const unsigned char*>(call.tensor());
-  e.bias = static_cast<const float*>(call.tensor(given & espalier::BIAS));
-  e.residual = call.tensor(given & espalier::RESIDUAL);
-  e.pi = static_cast<const float*>(call.tensor(given & espalier::PI));
+  espalier::read_tensors(call, given, e);
   p.winners = static_cast<const int*>(call.tensor(given & espalier::WINNERS));
   p.active = static_cast<const int*>(call.tensor(given & espalier::ACTIVE));
+  p.outside = static_cast<const unsigned char*>(call.tensor(given & espalier::OUTSIDE));
   p.arrivals = static_cast<int*>(call.tensor(p.splits > 1));
   e.y = call.tensor();
-  p.partial = static_cast<float*>(call.tensor(p.splits > 1));
+  p.partial = call.tensor(p.splits > 1);
   call.finish();
 
   auto tiles = [](int size, int tile) { return (size + tile - 1) / tile; };
@@ -40,7 +37,7 @@ void conv2d(espalier::Call& call) {
   if (given & espalier::FILL_RESTING) espalier::launch_resting(e, int64_t(pixels) * p.batch, call.device());
   dim3 grid(tiles(columns, ThisTile::COLUMNS), tile_rows, p.splits);
   espalier::launch({grid, ThisTile::THREADS, ThisTile::SHARED_BYTES}, call.device(),
-                   espalier::conv2d<espalier::ESPALIER_NUMBERS, ThisTile>, espalier::Convolution(p), espalier::Epilogue(e));
+                   espalier::conv2d<Numbers, ThisTile>, espalier::Convolution(p), Numbers::End(e));
 }
 
 }  // namespace

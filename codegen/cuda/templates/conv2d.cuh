@@ -2,30 +2,33 @@
 //
 // Rows are output pixels, columns output channels, the depth is every tap times every (listed) input channel in chunks
 // of 16 bytes, which is what one thread copies to shared memory at a time. x lies as [N, H, W, C], the weight as
-// [C_out, R, S, C]; C is padded so that a pixel is whole chunks. With lists, every sample has its own: a block takes its
+// [C_out, R, S, C]; C is padded so that a pixel is whole chunks. Bytes may be copied in pieces of 8, so that lists of 8
+// channels can be followed, too. With lists, every sample has its own: a block takes its
 // rows from one sample, chunks go through that sample's list of input channels, weight rows through its winners.
 // At small batches the depth is cut among blockIdx.z; the last block to arrive adds the parts up in a fixed order.
 #pragma once
-#include "layer.cuh"
+#include "requantize.cuh"
 
 namespace espalier {
 
 constexpr int CHUNK = 16;          // bytes
 constexpr int DEPTH_CHUNKS = 8;    // of a row of a tile: 128 bytes, all banks of shared memory
-constexpr int MOST_CHUNKS = 1024;  // of one tap
+constexpr int MOST_PIECES = 1024;  // of one tap: what is copied at a time, a chunk or half of one
+constexpr unsigned short NOTHING = 0xFFFF;
 
 struct Convolution {
   const unsigned char* x;
   const unsigned char* weight;
   const int* winners;  // [batch, winners_count] groups of winners_group channels, or null
   const int* active;   // [batch, active_count] groups of active_group channels, or null
-  float* partial;      // [tiles, splits, rows * columns] of a tile, if splits > 1
+  const unsigned char* outside;  // a chunk of what surrounds the image, or null for zeros
+  void* partial;       // sums [tiles, splits, rows * columns] of a tile, if splits > 1
   int* arrivals;       // [tiles], zero before and after
   int batch, height, width, x_chunks;  // of the input; chunks of a pixel
   int out_height, out_width, out_channels;
   int taps_down, taps_across, stride_down, stride_across, top, left, dilation_down, dilation_across;
   int winners_count, winners_group, winners_limit;  // limit: groups of the layer
-  int active_count, active_group_chunks, active_limit;
+  int active_count, active_group_pieces, active_limit;
   int splits, tiles_of_sample;
 };
 
@@ -36,7 +39,7 @@ struct Tile {
   static constexpr int STAGE_BYTES = (ROWS + COLUMNS) * DEPTH_CHUNKS * CHUNK;
   static constexpr int SUM_STRIDE = COLUMNS + 4;  // floats; the padding spreads rows over the banks
   static constexpr int PIPELINE_BYTES = STAGES * STAGE_BYTES, SUM_BYTES = ROWS * SUM_STRIDE * 4;
-  static constexpr int TABLE_BYTES = MOST_CHUNKS * 2;
+  static constexpr int TABLE_BYTES = MOST_PIECES * 2;
   static constexpr int SHARED_BYTES = (PIPELINE_BYTES > SUM_BYTES ? PIPELINE_BYTES : SUM_BYTES) + TABLE_BYTES;
 };
 
@@ -54,8 +57,9 @@ DEVICE int channel_of(const Convolution& p, int sample, int column) {
   return group * p.winners_group + column % p.winners_group;
 }
 
-template <typename T>
+template <typename Numbers, typename T>
 struct TileLoader {
+  static constexpr int PIECE = Numbers::PIECE, PIECES = CHUNK / PIECE;  // of a chunk
   static constexpr int A_COPIES = T::ROWS * DEPTH_CHUNKS / T::THREADS, B_COPIES = T::COLUMNS * DEPTH_CHUNKS / T::THREADS;
   static constexpr int STEP = T::THREADS / DEPTH_CHUNKS;  // rows between two copies of a thread
 
@@ -66,6 +70,7 @@ struct TileLoader {
   size_t pixel[A_COPIES];                           // bytes of x before the sample
   size_t weight_row[B_COPIES];
   unsigned rows_valid, columns_valid;
+  uint4 held[COPIES_ASYNC ? 1 : A_COPIES + B_COPIES];  // what was fetched and is not put down yet
 
   DEVICE TileLoader(const Convolution& p, const unsigned short* table, int listed, int first_pixel, int last_pixel,
                     int sample, int column0, int depth0)
@@ -89,22 +94,56 @@ struct TileLoader {
     }
   }
 
+  // Copies a piece of chunk `number` of this thread, or fetches it.
+  DEVICE void copy(int number, unsigned char* to, int piece, const unsigned char* from, bool valid) {
+    if constexpr (COPIES_ASYNC) {
+      copy_async<PIECE>(to + piece * PIECE, from, valid);
+    } else if constexpr (PIECES == 1) {
+      held[number] = valid ? *reinterpret_cast<const uint4*>(from) : uint4{0, 0, 0, 0};
+    } else {
+      uint2 half = valid ? *reinterpret_cast<const uint2*>(from) : uint2{0, 0};
+      if (piece == 0) held[number].x = half.x, held[number].y = half.y;
+      else held[number].z = half.x, held[number].w = half.y;
+    }
+  }
+
+  // Puts down what `load` fetched for this stage, where copies are not asynchronous.
+  DEVICE void put_down(unsigned char* stage) {
+    if constexpr (!COPIES_ASYNC) {
+      const int row0 = threadIdx.x / DEPTH_CHUNKS;
+      UNROLL for (int i = 0; i < A_COPIES + B_COPIES; ++i) {
+        int row = row0 + (i < A_COPIES ? i : i - A_COPIES) * STEP;
+        unsigned char* side = stage + (i < A_COPIES ? 0 : T::ROWS * DEPTH_CHUNKS * CHUNK);
+        *reinterpret_cast<uint4*>(side + place(row, chunk)) = held[i];
+      }
+    }
+  }
+
   // Starts the copies of one tile of the depth and moves on to the next.
   DEVICE void load(unsigned char* stage) {
-    bool inside = down < p.taps_down;
-    int source = inside ? table[position] : 0, row0 = threadIdx.x / DEPTH_CHUNKS;
+    bool inside = down < p.taps_down, exists[PIECES];
+    int source[PIECES], row0 = threadIdx.x / DEPTH_CHUNKS;
+    UNROLL for (int k = 0; k < PIECES; ++k) {
+      int number = inside ? table[position * PIECES + k] : NOTHING;
+      exists[k] = number != NOTHING;
+      source[k] = exists[k] ? number * PIECE : 0;
+    }
     UNROLL for (int i = 0; i < A_COPIES; ++i) {
       int row = first_row[i] + down * p.dilation_down, column = first_column[i] + across * p.dilation_across;
       bool valid = inside && (rows_valid >> i & 1) && row >= 0 && row < p.height && column >= 0 && column < p.width;
-      size_t offset = pixel[i] + (size_t(row * p.width + column) * p.x_chunks + source) * CHUNK;
-      copy_async(stage + place(row0 + i * STEP, chunk), p.x + (valid ? offset : 0), valid);
+      const unsigned char* from = p.x + (valid ? pixel[i] + size_t(row * p.width + column) * p.x_chunks * CHUNK : 0);
+      unsigned char* to = stage + place(row0 + i * STEP, chunk);
+      const bool replaced = Numbers::SURROUNDED && p.outside && !valid;
+      UNROLL for (int k = 0; k < PIECES; ++k)  // what meets no weight does not matter
+        copy(i, to, k, replaced ? p.outside : from + source[k], valid || replaced);
     }
     unsigned char* right = stage + T::ROWS * DEPTH_CHUNKS * CHUNK;
     size_t tap = size_t(down * p.taps_across + across) * p.x_chunks;
     UNROLL for (int i = 0; i < B_COPIES; ++i) {
       bool valid = inside && (columns_valid >> i & 1);
-      size_t offset = weight_row[i] + (tap + source) * CHUNK;
-      copy_async(right + place(row0 + i * STEP, chunk), p.weight + (valid ? offset : 0), valid);
+      const unsigned char* from = p.weight + (valid ? weight_row[i] + tap * CHUNK : 0);
+      unsigned char* to = right + place(row0 + i * STEP, chunk);
+      UNROLL for (int k = 0; k < PIECES; ++k) copy(A_COPIES + i, to, k, from + source[k], valid && exists[k]);
     }
     commit_copies();
     for (position += DEPTH_CHUNKS; position >= listed; position -= listed)
@@ -116,6 +155,9 @@ struct TileLoader {
 // single precision accuracy from Tensor Cores, 2022).
 struct SplitFloat {
   using Products = Tf32Products;
+  using End = Epilogue;
+  static constexpr int PIECE = CHUNK;
+  static constexpr bool SURROUNDED = false;
   template <int Rows, int Columns>
   static DEVICE void multiply(float (&c)[Rows][Columns][4], uint32_t (&a)[Rows][4], uint32_t (&b)[Columns][2]) {
     uint32_t a_low[Rows][4], b_low[Columns][2];
@@ -138,6 +180,9 @@ struct SplitFloat {
 // Weights are tf32 numbers already, activations are rounded here.
 struct RoundedFloat {
   using Products = Tf32Products;
+  using End = Epilogue;
+  static constexpr int PIECE = CHUNK;
+  static constexpr bool SURROUNDED = false;
   template <int Rows, int Columns>
   static DEVICE void multiply(float (&c)[Rows][Columns][4], uint32_t (&a)[Rows][4], uint32_t (&b)[Columns][2]) {
     UNROLL for (int i = 0; i < Rows; ++i) UNROLL for (int j = 0; j < 4; ++j) a[i][j] = Tf32Products::rounded(a[i][j]);
@@ -146,15 +191,32 @@ struct RoundedFloat {
 };
 struct Half {
   using Products = HalfProducts;
+  using End = Epilogue;
+  static constexpr int PIECE = CHUNK;
+  static constexpr bool SURROUNDED = false;
   template <int Rows, int Columns>
   static DEVICE void multiply(float (&c)[Rows][Columns][4], uint32_t (&a)[Rows][4], uint32_t (&b)[Columns][2]) {
     multiply_tiles<Products>(c, a, b);
   }
 };
 
+// u8 activations, s8 weights; Piece_: bytes that are copied at a time.
+template <int Piece_>
+struct Bytes {
+  using Products = ByteProducts;
+  using End = ByteEpilogue;
+  static constexpr int PIECE = Piece_;
+  static constexpr bool SURROUNDED = true;  // by a zero point
+  template <int Rows, int Columns>
+  static DEVICE void multiply(int (&c)[Rows][Columns][4], uint32_t (&a)[Rows][4], uint32_t (&b)[Columns][2]) {
+    multiply_tiles<Products>(c, a, b);
+  }
+};
+
 // The products of a tile of the depth. Two chunks, 32 bytes, are the depth of one matrix instruction.
 template <typename Numbers, typename T, int Rows, int Columns>
-DEVICE void multiply_stage(float (&sums)[Rows][Columns][4], const unsigned char* stage, int warp_row, int warp_column) {
+DEVICE void multiply_stage(typename Numbers::Products::Sum (&sums)[Rows][Columns][4], const unsigned char* stage,
+                           int warp_row, int warp_column) {
   const unsigned char* right = stage + T::ROWS * DEPTH_CHUNKS * CHUNK;
   UNROLL for (int step = 0; step < DEPTH_CHUNKS; step += 2) {
     uint32_t a[Rows][4], b[Columns][2];
@@ -172,7 +234,9 @@ DEVICE void multiply_stage(float (&sums)[Rows][Columns][4], const unsigned char*
 }
 
 template <typename Numbers, typename T>
-KERNEL void __launch_bounds__(T::THREADS) conv2d(const Convolution p, const Epilogue e) {
+KERNEL void __launch_bounds__(T::THREADS) conv2d(const Convolution p, const typename Numbers::End e) {
+  using Sum = typename Numbers::Products::Sum;
+  constexpr int PIECES = CHUNK / Numbers::PIECE;
   constexpr int ROWS = T::ROWS / T::DOWN / 16, COLUMNS = T::COLUMNS / T::ACROSS / 8;
   unsigned char* shared = shared_memory();
   unsigned short* table = reinterpret_cast<unsigned short*>(shared + T::SHARED_BYTES - T::TABLE_BYTES);
@@ -184,39 +248,46 @@ KERNEL void __launch_bounds__(T::THREADS) conv2d(const Convolution p, const Epil
   const int tile_row = by_sample ? blockIdx.y % p.tiles_of_sample : blockIdx.y;
   const int first = sample * of_sample + tile_row * T::ROWS;
   const int last = by_sample ? (sample + 1) * of_sample : p.batch * of_sample;
-  const int listed = p.active ? p.active_count * p.active_group_chunks : p.x_chunks;
-  for (int i = threadIdx.x; i < listed; i += T::THREADS) {
-    int chunk = i;
-    if (p.active) {
-      int group = clamped(p.active[sample * p.active_count + i / p.active_group_chunks], p.active_limit);
-      chunk = group * p.active_group_chunks + i % p.active_group_chunks;
+  const int pieces = p.active ? p.active_count * p.active_group_pieces : p.x_chunks * PIECES;
+  const int listed = (pieces + PIECES - 1) / PIECES;  // chunks
+  for (int i = threadIdx.x; i < listed * PIECES; i += T::THREADS) {
+    int piece = i;
+    if (p.active && i < pieces) {
+      int group = clamped(p.active[sample * p.active_count + i / p.active_group_pieces], p.active_limit);
+      piece = group * p.active_group_pieces + i % p.active_group_pieces;
     }
-    table[i] = static_cast<unsigned short>(chunk);
+    table[i] = i < pieces ? static_cast<unsigned short>(piece) : NOTHING;
   }
   synchronize();
 
   const int depth = (p.taps_down * p.taps_across * listed + DEPTH_CHUNKS - 1) / DEPTH_CHUNKS;
   const int split = blockIdx.z, depth0 = int(int64_t(depth) * split / p.splits);
   const int count = int(int64_t(depth) * (split + 1) / p.splits) - depth0;
-  TileLoader<T> loader(p, table, listed, first, last, sample, blockIdx.x * T::COLUMNS, depth0);
-  float sums[ROWS][COLUMNS][4] = {};
+  TileLoader<Numbers, T> loader(p, table, listed, first, last, sample, blockIdx.x * T::COLUMNS, depth0);
+  Sum sums[ROWS][COLUMNS][4] = {};
   UNROLL for (int stage = 0; stage < T::STAGES - 1; ++stage) {
-    if (stage < count) loader.load(shared + stage * T::STAGE_BYTES);
-    else commit_copies();
+    if (stage < count) {
+      loader.load(shared + stage * T::STAGE_BYTES);
+      loader.put_down(shared + stage * T::STAGE_BYTES);
+    } else {
+      commit_copies();
+    }
   }
   for (int step = 0; step < count; ++step) {
     wait_for_copies<T::STAGES - 2>();
     synchronize();  // the tile is there for all threads, and all have left the one that is overwritten next
     int next = step + T::STAGES - 1;
-    if (next < count) loader.load(shared + next % T::STAGES * T::STAGE_BYTES);
+    unsigned char* free = shared + next % T::STAGES * T::STAGE_BYTES;
+    if (next < count) loader.load(free);
     else commit_copies();
     multiply_stage<Numbers, T>(sums, shared + step % T::STAGES * T::STAGE_BYTES, warp_row, warp_column);
+    if (next < count) loader.put_down(free);
   }
   wait_for_copies<0>();
   synchronize();
 
   // through shared memory, so that every thread finishes 8 neighbouring channels
-  float* tile = reinterpret_cast<float*>(shared);
+  Sum* tile = reinterpret_cast<Sum*>(shared);
   UNROLL for (int i = 0; i < ROWS; ++i)
     UNROLL for (int j = 0; j < COLUMNS; ++j)
       UNROLL for (int half = 0; half < 2; ++half) {
@@ -227,11 +298,11 @@ KERNEL void __launch_bounds__(T::THREADS) conv2d(const Convolution p, const Epil
   synchronize();
   constexpr int GROUPS = T::COLUMNS / GROUP, TILE = T::ROWS * T::COLUMNS;
   const int number = blockIdx.y * gridDim.x + blockIdx.x;
-  float* parts = p.partial + size_t(number) * p.splits * TILE;
+  Sum* parts = static_cast<Sum*>(p.partial) + size_t(number) * p.splits * TILE;
   if (p.splits > 1) {
     for (int i = threadIdx.x; i < T::ROWS * GROUPS; i += T::THREADS) {
-      const float4* from = reinterpret_cast<const float4*>(tile + i / GROUPS * T::SUM_STRIDE + i % GROUPS * GROUP);
-      float4* to = reinterpret_cast<float4*>(parts + size_t(split) * TILE + i * GROUP);
+      const uint4* from = reinterpret_cast<const uint4*>(tile + i / GROUPS * T::SUM_STRIDE + i % GROUPS * GROUP);
+      uint4* to = reinterpret_cast<uint4*>(parts + size_t(split) * TILE + i * GROUP);
       to[0] = from[0], to[1] = from[1];
     }
     if (!is_last_block(p.arrivals + number, p.splits)) return;
@@ -239,16 +310,12 @@ KERNEL void __launch_bounds__(T::THREADS) conv2d(const Convolution p, const Epil
   for (int i = threadIdx.x; i < T::ROWS * GROUPS; i += T::THREADS) {
     int row = i / GROUPS, pixel = first + row, channel = channel_of(p, sample, blockIdx.x * T::COLUMNS + i % GROUPS * GROUP);
     if (pixel >= last || channel < 0) continue;
-    float values[GROUP];
-    if (p.splits > 1) {
-      UNROLL for (int k = 0; k < GROUP; ++k) values[k] = 0.f;
-      for (int s = 0; s < p.splits; ++s) {
-        float part[GROUP];
-        load_group(part, parts + size_t(s) * TILE, false, size_t(i) * GROUP);
-        UNROLL for (int k = 0; k < GROUP; ++k) values[k] += part[k];
-      }
-    } else {
-      load_group(values, tile, false, row * T::SUM_STRIDE + i % GROUPS * GROUP);
+    Sum values[GROUP];
+    load_sums(values, p.splits > 1 ? parts + size_t(i) * GROUP : tile + row * T::SUM_STRIDE + i % GROUPS * GROUP);
+    for (int s = 1; s < p.splits; ++s) {
+      Sum part[GROUP];
+      load_sums(part, parts + size_t(s) * TILE + size_t(i) * GROUP);
+      UNROLL for (int k = 0; k < GROUP; ++k) values[k] += part[k];
     }
     finish_group(e, values, pixel / of_sample, pixel, channel);
   }

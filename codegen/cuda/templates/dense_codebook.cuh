@@ -4,7 +4,7 @@
 // memory. A code selects one of 16 bytes by three byte permutations for four codes: of the lower table, of the upper
 // one, and between the two by the code's highest bit.
 #pragma once
-#include "device.cuh"
+#include "requantize.cuh"
 
 namespace espalier {
 
@@ -20,13 +20,6 @@ struct DenseCodebook {
   void* y;                  // [batch, channels], float with `scale`, else u8
   int batch, depth, chunks, channels, shift, zero, low, high;
 };
-
-// v * m / 2^s to the nearest integer, ties to even (core/integer.py).
-DEVICE int64_t rescaled(int64_t v, int64_t m, int s) {
-  int64_t product = v * m, half = s ? int64_t(1) << (s - 1) : 0, whole = product >> s;
-  int64_t rest = product - (whole << s);
-  return whole + (s && (rest > half || (rest == half && (whole & 1))));
-}
 
 DEVICE uint32_t levels_of(const int (&table)[4], uint32_t codes) {  // four codes in the lower 16 bits
   uint32_t within = codes & 0x7777u;

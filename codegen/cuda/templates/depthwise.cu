@@ -1,26 +1,24 @@
-// The function ESPALIER_NAME. Its arguments are in the order of codegen/cuda/kernels/depthwise.py.
+// One function for each choice of ESPALIER_TAPS (RealTaps, ByteTaps), under the name ESPALIER_NAME. Its arguments are in
+// the order of codegen/cuda/kernels/depthwise.py.
 #include "depthwise.cuh"
 #include "layer_call.hpp"
 
 namespace {
 
+using Taps = espalier::ESPALIER_TAPS;
+
 void depthwise(espalier::Call& call) {
   espalier::Depthwise p{};
-  espalier::Epilogue e{};
+  Taps::End e{};
   int given = int(call.integer());
-  for (int* field : {&p.batch, &p.height, &p.width, &p.channels, &p.out_height, &p.out_width, &p.taps_down, &p.taps_across,
-                     &p.stride_down, &p.stride_across, &p.top, &p.left, &p.dilation_down, &p.dilation_across,
-                     &p.winners_count, &p.winners_group, &p.winners_limit, &p.is_half, &e.gate, &e.activation,
-                     &e.residual_is_half, &e.y_is_half})
+  for (int* field : {&p.batch, &p.height, &p.width, &p.x_channels, &p.channels, &p.out_height, &p.out_width, &p.taps_down,
+                     &p.taps_across, &p.stride_down, &p.stride_across, &p.top, &p.left, &p.dilation_down,
+                     &p.dilation_across, &p.winners_count, &p.winners_group, &p.winners_limit, &p.is_half, &p.x_zero})
     *field = int(call.integer());
-  e.low = float(call.number());
-  e.high = float(call.number());
-  e.channels = p.channels;
+  espalier::read_numbers(call, e);
   p.x = call.tensor();
   p.weight = call.tensor();
-  e.bias = static_cast<const float*>(call.tensor(given & espalier::BIAS));
-  e.residual = call.tensor(given & espalier::RESIDUAL);
-  e.pi = static_cast<const float*>(call.tensor(given & espalier::PI));
+  espalier::read_tensors(call, given, e);
   p.winners = static_cast<const int*>(call.tensor(given & espalier::WINNERS));
   e.y = call.tensor();
   call.finish();
@@ -30,8 +28,8 @@ void depthwise(espalier::Call& call) {
   int64_t groups = (p.winners ? p.winners_count * p.winners_group : p.channels) / espalier::GROUP;
   int64_t threads = across * groups * p.batch * p.out_height;
   dim3 grid(unsigned((threads + espalier::DEPTHWISE_THREADS - 1) / espalier::DEPTHWISE_THREADS));
-  espalier::launch({grid, espalier::DEPTHWISE_THREADS}, call.device(), espalier::depthwise, espalier::Depthwise(p),
-                   espalier::Epilogue(e));
+  espalier::launch({grid, espalier::DEPTHWISE_THREADS}, call.device(), espalier::depthwise<Taps>,
+                   espalier::Depthwise(p), Taps::End(e));
 }
 
 }  // namespace

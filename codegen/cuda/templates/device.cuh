@@ -3,7 +3,8 @@
 //
 // A fragment is what one lane holds of a matrix tile, in 32-bit registers. For 16-bit, 32-bit and 8-bit operands alike a
 // tile of A is 16 rows of 32 bytes (4 registers), one of B 8 columns of 32 bytes (2), one of C 16 x 8 values (4): see the
-// PTX ISA, "Matrix fragments for mma.m16n8k16", "m16n8k8" (tf32) and "m16n8k32" (s8).
+// PTX ISA, "Matrix fragments for mma.m16n8k16", "m16n8k8" (tf32) and "m16n8k32" (s8). Below compute capability 8.0 the
+// same fragments are multiplied by two or four smaller instructions.
 #pragma once
 #include <cstdint>
 #include <cstring>
@@ -24,6 +25,9 @@ using half_t = __half;
 DEVICE float to_float(half_t value) { return __half2float(value); }
 DEVICE half_t to_half(float value) { return __float2half_rn(value); }
 
+DEVICE float multiply_add(float a, float b, float c) { return __fmaf_rn(a, b, c); }
+DEVICE int bits_of(float value) { return __float_as_int(value); }
+
 DEVICE unsigned char* shared_memory() {
   extern __shared__ __align__(128) unsigned char bytes[];
   return bytes;
@@ -31,16 +35,27 @@ DEVICE unsigned char* shared_memory() {
 
 DEVICE void synchronize() { __syncthreads(); }
 
-// Starts a copy of 16 bytes to shared memory; zeros if it is not `valid`. `source` is then not read.
+// Starts a copy of 16 or 8 bytes to shared memory; zeros if it is not `valid`. `source` is then not read.
+template <int Size>
 DEVICE void copy_async(void* target, const void* source, bool valid) {
   unsigned address = static_cast<unsigned>(__cvta_generic_to_shared(target));
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(source), "r"(valid ? 16 : 0));
+  if constexpr (Size == 16)
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(source), "r"(valid ? 16 : 0));
+  else
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;" ::"r"(address), "l"(source), "r"(valid ? 8 : 0));
 }
-DEVICE void commit_copies() { asm volatile("cp.async.commit_group;"); }
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+constexpr bool COPIES_ASYNC = false;  // copies go through registers: fetched before products, put down behind them
+#else
+constexpr bool COPIES_ASYNC = true;
+#endif
+DEVICE void commit_copies() {
+  if constexpr (COPIES_ASYNC) asm volatile("cp.async.commit_group;");
+}
 // Waits until at most `Pending` of this thread's committed groups are under way.
 template <int Pending>
 DEVICE void wait_for_copies() {
-  asm volatile("cp.async.wait_group %0;" ::"n"(Pending));
+  if constexpr (COPIES_ASYNC) asm volatile("cp.async.wait_group %0;" ::"n"(Pending));
 }
 
 // Four 8 x 16-byte matrices; `address_of(lane)` is where the row for this lane begins.
@@ -55,9 +70,16 @@ DEVICE void load_matrices(uint32_t (&out)[4], Address address_of) {
 struct HalfProducts {
   using Sum = float;
   static DEVICE void multiply(float (&c)[4], const uint32_t (&a)[4], const uint32_t* b) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+    UNROLL for (int half = 0; half < 2; ++half)  // of the depth
+      asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
+                   : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                   : "r"(a[2 * half]), "r"(a[2 * half + 1]), "r"(b[half]));
+#else
     asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
                  : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#endif
   }
 };
 
@@ -78,9 +100,16 @@ struct Tf32Products {
 struct ByteProducts {  // u8 activations, s8 weights
   using Sum = int;
   static DEVICE void multiply(int (&c)[4], const uint32_t (&a)[4], const uint32_t* b) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+    UNROLL for (int part = 0; part < 4; ++part)  // upper and lower rows, for each half of the depth
+      asm volatile("mma.sync.aligned.m8n8k16.row.col.s32.u8.s8.s32 {%0,%1}, {%2}, {%3}, {%0,%1};"
+                   : "+r"(c[part % 2 * 2]), "+r"(c[part % 2 * 2 + 1])
+                   : "r"(a[part]), "r"(b[part / 2]));
+#else
     asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
                  : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#endif
   }
 };
 

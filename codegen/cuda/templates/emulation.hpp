@@ -1,6 +1,7 @@
 // The names of device.cuh on a CPU: every thread of a block is a coroutine, and copies to shared memory arrive as late
 // as the program allows. What a kernel forgets to wait for is therefore missing here, not only on some days on a GPU.
 #pragma once
+#include <cmath>
 #include <csetjmp>
 #include <cstddef>
 #include <cstdint>
@@ -22,6 +23,7 @@ struct dim3 {
   unsigned x, y, z;
   constexpr dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
 };
+struct alignas(8) uint2 { uint32_t x, y; };
 struct alignas(16) uint4 { uint32_t x, y, z, w; };
 struct alignas(16) float4 { float x, y, z, w; };
 inline dim3 threadIdx, blockIdx, blockDim, gridDim;
@@ -31,7 +33,7 @@ namespace espalier::emulation {
 constexpr size_t STACK_BYTES = 64 << 10;
 constexpr unsigned char POISON = 0xA5;  // what is not written is not zero
 
-struct Copy { void* target; const void* source; bool valid; };
+struct Copy { void* target; const void* source; int size; bool valid; };
 struct Collective { int arrived = 0, generation = 0; void* deposits[1024]; };
 struct Block {
   std::vector<unsigned char> storage;
@@ -87,8 +89,8 @@ inline void meet_warp(void* deposit, Combine combine) {
 
 inline void land(std::vector<Copy>& copies) {
   for (const Copy& one : copies)
-    if (one.valid) std::memcpy(one.target, one.source, 16);
-    else std::memset(one.target, 0, 16);
+    if (one.valid) std::memcpy(one.target, one.source, one.size);
+    else std::memset(one.target, 0, one.size);
   copies.clear();
 }
 
@@ -161,6 +163,13 @@ using half_t = _Float16;
 DEVICE float to_float(half_t value) { return float(value); }
 DEVICE half_t to_half(float value) { return half_t(value); }
 
+DEVICE float multiply_add(float a, float b, float c) { return std::fma(a, b, c); }
+DEVICE int bits_of(float value) {
+  int bits;
+  std::memcpy(&bits, &value, 4);
+  return bits;
+}
+
 DEVICE unsigned char* shared_memory() { return emulation::current->block->shared; }
 
 DEVICE void synchronize() {
@@ -168,8 +177,14 @@ DEVICE void synchronize() {
   emulation::meet(me.block->all, me.number, emulation::block_threads, nullptr, [](void**) {});
 }
 
+#ifdef ESPALIER_COPIES_WAIT
+constexpr bool COPIES_ASYNC = false;
+#else
+constexpr bool COPIES_ASYNC = true;
+#endif
+template <int Size>
 DEVICE void copy_async(void* target, const void* source, bool valid) {
-  emulation::current->open.push_back({target, source, valid});
+  emulation::current->open.push_back({target, source, Size, valid});
 }
 DEVICE void commit_copies() {
   emulation::Thread& me = *emulation::current;

@@ -46,6 +46,14 @@ DEVICE void store_group(const float (&values)[GROUP], void* target, bool is_half
   }
 }
 
+template <typename Number>
+DEVICE void load_sums(Number (&out)[GROUP], const Number* source) {  // 4 bytes each
+  UNROLL for (int i = 0; i < GROUP; i += 4) {
+    uint4 raw = *reinterpret_cast<const uint4*>(source + i);
+    memcpy(out + i, &raw, sizeof raw);
+  }
+}
+
 DEVICE float activated(const Epilogue& e, float value) {
   if (e.activation == RELU) return value > 0.f ? value : 0.f;
   if (e.activation == CLIP) return value < e.low ? e.low : value > e.high ? e.high : value;
@@ -72,15 +80,19 @@ DEVICE void finish_group(const Epilogue& e, float (&sums)[GROUP], int sample, in
 }
 
 // What the channels have that a list leaves out: act(residual) if the gate is on the branch that is added, else zeros.
-KERNEL void __launch_bounds__(256) finish_resting(const Epilogue e, int64_t groups) {
-  for (int64_t i = int64_t(blockIdx.x) * 256 + threadIdx.x; i < groups; i += int64_t(gridDim.x) * 256) {
-    float values[GROUP] = {};
-    if (e.residual && e.gate == BRANCH) {
-      load_group(values, e.residual, e.residual_is_half, i * GROUP);
-      UNROLL for (int k = 0; k < GROUP; ++k) values[k] = activated(e, values[k]);
-    }
-    store_group(values, e.y, e.y_is_half, i * GROUP);
+DEVICE void finish_resting_group(const Epilogue& e, int64_t group) {
+  float values[GROUP] = {};
+  if (e.residual && e.gate == BRANCH) {
+    load_group(values, e.residual, e.residual_is_half, group * GROUP);
+    UNROLL for (int k = 0; k < GROUP; ++k) values[k] = activated(e, values[k]);
   }
+  store_group(values, e.y, e.y_is_half, group * GROUP);
+}
+
+template <typename End>
+KERNEL void __launch_bounds__(256) finish_resting(const End e, int64_t groups) {
+  for (int64_t i = int64_t(blockIdx.x) * 256 + threadIdx.x; i < groups; i += int64_t(gridDim.x) * 256)
+    finish_resting_group(e, i);
 }
 
 }  // namespace espalier

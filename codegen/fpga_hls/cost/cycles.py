@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 
-from ..graph import Convolution, MaxPool, Stage, StreamGraph, lanes_in, lanes_out
+from ..graph import Convolution, Gate, MaxPool, Stage, StreamGraph, lanes_in, lanes_out
+from ..rtl.timing import gate_cycles
 
 
 def interval_cycles(stage: Stage) -> int:
     """Cycles between one frame and the next if a stage neither starves nor is blocked.
 
-    Whatever takes most of them: products, or the beats of a stream.
+    Whatever takes most of them: products, or the beats of a stream. A gate reads, and predicts after that.
     """
+    if isinstance(stage, Gate):
+        return in_beats(stage) + gate_cycles(stage)
     beats = [in_beats(stage), math.prod(stage.out_shape) // lanes_out(stage)]
     if isinstance(stage, Convolution):
         beats.append(stage.compute_cycles)

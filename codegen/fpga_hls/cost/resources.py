@@ -13,7 +13,7 @@ from pathlib import Path
 
 from espalier.targets.boards import Resources
 
-from ..graph import Adapter, Add, Convolution, Edge, Fork, MaxPool, MeanPool, Stage, StreamGraph
+from ..graph import Adapter, Add, Convolution, Edge, Fork, Gate, MaxPool, MeanPool, Stage, StreamGraph
 from ..weight_codes import code_bits
 
 COEFFICIENTS = Path(__file__).with_name("coefficients.json")
@@ -55,6 +55,8 @@ def dsps(stage: Stage) -> int:
     """Multipliers in DSP blocks: two products in each where outputs share an input, and those of the requantization."""
     if isinstance(stage, MeanPool):
         return 2 * stage.lanes
+    if isinstance(stage, Gate):
+        return 3 + (4 if stage.has_pi and stage.boosts else 0)
     if not isinstance(stage, Convolution):
         return 0
     count = 0
@@ -62,7 +64,7 @@ def dsps(stage: Stage) -> int:
         pairs = stage.folding.pe if stage.is_depthwise else -(-stage.folding.pe // 2)
         count = pairs * stage.products_per_cycle // stage.folding.pe
     if stage.multiplier is not None:
-        count += stage.out_lanes * (2 + (4 if stage.arithmetic.residual else 0))
+        count += stage.out_lanes * (2 + (4 if stage.arithmetic.residual else 0) + (1 if stage.has_pi else 0))
     return count
 
 
@@ -70,11 +72,13 @@ def blocks(stage: Stage) -> float:
     """Blocks of 36 kbit: weights, and a copy of the line buffer for each tap that is read in a cycle."""
     if isinstance(stage, Convolution):
         fold = stage.folding
-        words = stage.groups * stage.cycles_per_group
+        words = math.prod(stage.weight_words)
         weights = ram_blocks(stage.products_per_cycle * code_bits(stage), words)
         width = stage.in_shape[1] if not stage.is_pointwise else 1
         rows = stage.buffer_rows * width * stage.in_shape[2] // stage.in_lanes
         return weights + fold.taps * ram_blocks(8 * stage.in_lanes, rows)
+    if isinstance(stage, Gate):
+        return ram_blocks(8, stage.phi.size) + ram_blocks(32, len(stage.rho)) + ram_blocks(32, len(stage.rho))
     if isinstance(stage, MaxPool):
         rows = (stage.kernel[0] + stage.stride[0]) * stage.in_shape[1] * stage.in_shape[2] // stage.lanes
         return math.prod(stage.kernel) * ram_blocks(8 * stage.lanes, rows)
@@ -100,6 +104,8 @@ def features(stage: Stage) -> dict[str, float]:
         bits = 8 + math.ceil(math.log2(stage.in_shape[0] * stage.in_shape[1] + 1))
         words = stage.in_shape[2] // stage.lanes
         return {"one": 1, "lane_bits": stage.lanes * bits, "lutram_bits": _lutram(stage.lanes * bits, words)}
+    if isinstance(stage, Gate):
+        return _gate_features(stage)
     if isinstance(stage, Add):
         return {"one": 1, "lanes": stage.lanes}
     if isinstance(stage, Adapter):
@@ -114,7 +120,7 @@ def _convolution_features(stage: Convolution) -> dict[str, float]:
     tree = fold.pe * (terms - 1) * _product_bits(stage)
     width = 1 if stage.is_pointwise else stage.in_shape[1]
     rows = stage.buffer_rows * width * stage.in_shape[2] // stage.in_lanes
-    words = stage.groups * stage.cycles_per_group
+    words = math.prod(stage.weight_words)
     return {
         "one": 1,
         "tree_bits": tree,
@@ -129,7 +135,22 @@ def _convolution_features(stage: Convolution) -> dict[str, float]:
         "packed_inputs": terms if stage.products.kind == "dsp" and fold.pe > 1 and not stage.is_depthwise else 0,
         "lutram_bits": _lutram(8 * fold.taps * stage.in_lanes, rows),
         "lutrom_bits": _lutram(products * code_bits(stage), words),
-        "constant_bits": _lutram(stage.out_lanes * (stage.sum_bits + 24), stage.out_shape[2] // stage.out_lanes),
+        "constant_bits": _lutram(stage.out_lanes * (stage.sum_bits + 24), stage.channels_out // stage.out_lanes),
+        "lists": int(stage.active is not None) + int(stage.winners is not None),
+        "pi_bits": 8 * fold.pe if stage.has_pi else 0,
+        "pi_lanes": stage.out_lanes if stage.has_pi else 0,
+    }
+
+
+def _gate_features(stage: Gate) -> dict[str, float]:
+    pixels, channels = stage.in_shape[0] * stage.in_shape[1], stage.winners.channels
+    return {
+        "one": 1,
+        "lane_bits": stage.lanes * (8 + math.ceil(math.log2(pixels + 1))),
+        "boosts": int(stage.has_pi and stage.boosts),
+        "memory_bits": _lutram(8, stage.in_shape[2]) + _lutram(32, channels) * 2 + _lutram(8, stage.phi.size),
+        "groups": stage.groups,
+        "lists": int(stage.active is not None),
     }
 
 

@@ -8,15 +8,27 @@ from pathlib import Path
 
 import numpy as np
 
-from ..graph import Adapter, Add, Convolution, Edge, Fork, MaxPool, MeanPool, Stage, StreamGraph
+from ..graph import Adapter, Add, Convolution, Edge, Fork, Gate, MaxPool, MeanPool, Stage, StreamGraph
 from ..weight_codes import codes, ordered
 from .parameters import structs
 
 TEMPLATES = Path(__file__).parents[1] / "templates" / "hls"
 SOURCES = ("*.h", "*.cpp")
-NUMBERS = {8: "uint8_t", 32: "int32_t"}
+NUMBERS = {8: "uint8_t", 16: "uint16_t", 32: "int32_t"}
+TEMPLATES_USED = (
+    "channel_gate",
+    "multiply",
+    "multiply_focused",
+    "multiply_listed",
+    "parameters",
+    "pool",
+    "requantize",
+    "streams",
+    "window",
+)
 PER_LINE = 24
 INNER_DEPTH = "ESPALIER_INNER_DEPTH"
+LIST = "beat<uint16_t, 1>"
 
 
 def emit(graph: StreamGraph, part: str, clock_hz: float) -> dict[str, str]:
@@ -31,8 +43,10 @@ def emit(graph: StreamGraph, part: str, clock_hz: float) -> dict[str, str]:
     files["src/parameters.h"] = _guarded("PARAMETERS", _parameters(graph))
     files["src/accelerator.h"] = _guarded("ACCELERATOR", _header(graph))
     files["src/accelerator.cpp"] = _lines(_accelerator(graph))
-    for stage in graph.convolutions():
-        files[f"src/weights/{stage.name}.h"] = _guarded(f"WEIGHTS_{stage.name}", _weights(stage))
+    for stage in graph.stages:
+        if isinstance(stage, Convolution | Gate):
+            arrays = _weights(stage) if isinstance(stage, Convolution) else _predictor(stage)
+            files[f"src/weights/{stage.name}.h"] = _guarded(f"WEIGHTS_{stage.name}", arrays)
     return dict(sorted(files.items()))
 
 
@@ -67,10 +81,19 @@ def _weights(stage: Convolution) -> Iterator[str]:
     yield "#include <cstdint>"
     yield f"namespace {stage.name} {{"
     yield from _array("int8_t", "weights", ordered(stage, codes(stage)))
-    by_group = (stage.groups, stage.folding.pe)
+    by_group = (stage.weight_words[0], stage.folding.pe)
     yield from _array("int32_t", "bias", stage.bias.reshape(by_group))
     if stage.multiplier is not None:
         yield from _array("int32_t", "multiplier", stage.multiplier.reshape(by_group))
+    yield "}"
+
+
+def _predictor(stage: Gate) -> Iterator[str]:
+    yield f"// Of the gate {stage.name}: [output][input], see channel_gate.h."
+    yield "#include <cstdint>"
+    yield f"namespace {stage.name} {{"
+    yield from _array("int8_t", "phi", stage.phi.T)
+    yield from _array("int32_t", "rho", stage.rho)
     yield "}"
 
 
@@ -90,10 +113,11 @@ def _braced(values: np.ndarray) -> str:
 def _accelerator(graph: StreamGraph) -> Iterator[str]:
     yield "// Every stage runs at the same time as the others; streams between them are as deep as they need to be."
     yield '#include "accelerator.h"'
-    for name in ("multiply", "multiply_focused", "parameters", "pool", "requantize", "streams", "window"):
+    for name in TEMPLATES_USED:
         yield f'#include "{name}.h"'
-    for stage in graph.convolutions():
-        yield f'#include "weights/{stage.name}.h"'
+    for stage in graph.stages:
+        if isinstance(stage, Convolution | Gate):
+            yield f'#include "weights/{stage.name}.h"'
     yield "using namespace espalier;"
     yield "void run_accelerator(hls::stream<accelerator::in_word>& in, hls::stream<accelerator::out_word>& out) {"
     yield "#pragma HLS INTERFACE axis port = in"
@@ -127,6 +151,18 @@ def _inner_streams(stage: Stage) -> Iterator[tuple[str, str, str]]:
     if isinstance(stage, Convolution):
         yield f"{stage.name}_windows", f"window_word<{stage.folding.taps}, {stage.in_lanes}>", INNER_DEPTH
         yield f"{stage.name}_sums", f"beat<int32_t, {stage.folding.pe}>", INNER_DEPTH
+    if isinstance(stage, Convolution) and stage.is_listed:
+        lists = ["all_words"] if not stage.active else []
+        lists += ["winners", "winners_again"] if stage.winners else ["all_groups"]
+        for name in lists:
+            yield f"{stage.name}_{name}", LIST, str(stage.winners.count + 2) if stage.winners else INNER_DEPTH
+        if stage.winners and not stage.has_pi:
+            yield f"{stage.name}_no_pi", f"beat<uint8_t, {stage.folding.pe}>", "2"
+    if isinstance(stage, Gate):
+        if not stage.active:
+            yield f"{stage.name}_all_channels", LIST, INNER_DEPTH
+        if not stage.has_pi:
+            yield f"{stage.name}_no_pi", "beat<uint8_t, 1>", "2"
     if isinstance(stage, MaxPool):
         yield f"{stage.name}_windows", f"window_word<{math.prod(stage.kernel)}, {stage.lanes}>", INNER_DEPTH
 
@@ -135,7 +171,11 @@ def _calls(graph: StreamGraph, stage: Stage) -> Iterator[str]:
     """The calls of the templates that a stage is made of."""
     name = stage.name
     reads, writes = ([edge.name for edge in edges] for edges in (graph.into(stage), graph.out_of(stage)))
-    if isinstance(stage, Convolution):
+    if isinstance(stage, Convolution) and stage.is_listed:
+        yield from _listed_calls(stage, dict(zip(stage.in_ports, reads, strict=True)), writes[0])
+    elif isinstance(stage, Gate):
+        yield from _gate_calls(stage, reads, writes)
+    elif isinstance(stage, Convolution):
         multiply = "multiply_focused" if stage.products.kind == "focused" else "multiply"
         yield _call(f"{name}.window", f"window<{name}_window>({reads[0]}, {name}_windows)")
         weights = f"{name}::weights, {name}::bias"
@@ -150,6 +190,37 @@ def _calls(graph: StreamGraph, stage: Stage) -> Iterator[str]:
         yield _call(name, f"add<{name}_add>({reads[0]}, {reads[1]}, {writes[0]})")
     else:
         yield _call(name, _passing(graph, stage, reads[0], writes))
+
+
+def _listed_calls(stage: Convolution, reads: dict[str, str], out: str) -> Iterator[str]:
+    """As for other convolutions; what has no list is given one of all numbers."""
+    name = stage.name
+    active, winners = reads.get("active", f"{name}_all_words"), f"{name}_{'winners' if stage.winners else 'all_groups'}"
+    if not stage.active:
+        yield _call(f"{name}.words", f"every_number<{stage.in_shape[2] // stage.in_lanes}>({active})")
+    if not stage.winners:
+        yield _call(f"{name}.groups", f"every_number<{stage.groups}>({winners})")
+    else:
+        yield _call(
+            f"{name}.winners", f"copy_stream<{stage.winners.count}>({reads['winners']}, {winners}, {winners}_again)"
+        )
+    yield _call(f"{name}.window", f"window<{name}_window>({reads['x']}, {name}_windows)")
+    streams = f"{name}_windows, {active}, {winners}, {name}_sums"
+    yield _call(f"{name}.multiply", f"multiply_listed<{name}_multiply>({streams}, {name}::weights, {name}::bias)")
+    if not stage.winners:
+        yield _call(f"{name}.requantize", _ending(stage, [reads[port] for port in reads if port == "residual"], out))
+        return
+    streams = f"{name}_sums, {winners}_again, {reads.get('pi', f'{name}_no_pi')}, {out}"
+    yield _call(f"{name}.requantize", f"requantize_listed<{name}_requantize>({streams}, {name}::multiplier)")
+
+
+def _gate_calls(stage: Gate, reads: list[str], writes: list[str]) -> Iterator[str]:
+    name = stage.name
+    active = reads[1] if stage.active else f"{name}_all_channels"
+    if not stage.active:
+        yield _call(f"{name}.channels", f"every_number<{len(stage.phi)}>({active})")
+    streams = ", ".join([reads[0], active, *writes, *([] if stage.has_pi else [f"{name}_no_pi"])])
+    yield _call(name, f"channel_gate<{name}_gate>({streams}, {name}::phi, {name}::rho)")
 
 
 def _ending(stage: Convolution, residual: list[str], out: str) -> str:

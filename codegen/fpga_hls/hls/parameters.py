@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ..graph import Add, Convolution, MaxPool, MeanPool, Stage
+from ..graph import Add, Convolution, Gate, MaxPool, MeanPool, Stage
 from ..weight_codes import part_bits
 
 KINDS = {"dsp": "espalier::DSP", "lut": "espalier::LUT", "shift": "espalier::SHIFT", "binary": "espalier::BINARY"}
@@ -14,6 +14,8 @@ def structs(stage: Stage) -> dict[str, dict[str, int | str]]:
     """Constants by name, for each struct that the stage's template takes, by the struct's ending."""
     if isinstance(stage, Convolution):
         return {"window": _window(stage), "multiply": _multiply(stage), "requantize": _requantize(stage)}
+    if isinstance(stage, Gate):
+        return {"gate": _gate(stage)}
     if isinstance(stage, MaxPool):
         return {"window": _pool_window(stage), "pool": _pool(stage)}
     if isinstance(stage, MeanPool):
@@ -88,12 +90,46 @@ def _multiply(stage: Convolution) -> dict:
         "zero": stage.arithmetic.x_zero,
         "sum_bits": stage.sum_bits,
         "is_depthwise": int(stage.is_depthwise),
+        **(_lists(stage) if stage.is_listed else {}),
     }
     if stage.products.kind != "focused":
         return {**constants, "kind": KINDS[stage.products.kind]}
     (mean0, step0), (mean1, step1) = (*stage.products.components, (0, 0))[:2]
     means = {"mean0": mean0, "step0": step0, "mean1": mean1, "step1": step1}
     return {**constants, "part_bits": part_bits(stage), **means}
+
+
+def _lists(stage: Convolution) -> dict:
+    """How the lists name words of the input and groups of the output."""
+    return {
+        "words": stage.in_shape[2] // stage.in_lanes,
+        "all_words": stage.channels_in // stage.in_lanes,
+        "all_groups": stage.weight_words[0],
+        "active_split": stage.active.granularity // stage.folding.simd if stage.active else 1,
+        "winners_split": stage.winners.granularity // stage.folding.pe if stage.winners else 1,
+        "has_pi": int(stage.has_pi),
+    }
+
+
+def _gate(stage: Gate) -> dict:
+    one = stage.arithmetic
+    return {
+        "pixels": stage.in_shape[0] * stage.in_shape[1],
+        "words": stage.in_shape[2] // stage.lanes,
+        "lanes": stage.lanes,
+        "channels": len(stage.phi),
+        "active_split": stage.active.granularity if stage.active else 1,
+        "outputs": stage.winners.channels,
+        "granularity": stage.winners.granularity,
+        "kept": stage.winners.count,
+        "x_zero": one.x_zero,
+        "mean_multiplier": one.mean_multiplier,
+        "mean_shift": one.mean_shift,
+        "pi_multiplier": one.pi_multiplier,
+        "pi_shift": one.pi_shift,
+        "has_pi": int(stage.has_pi),
+        "boosts": int(stage.boosts),
+    }
 
 
 def _requantize(stage: Convolution) -> dict:
@@ -104,6 +140,7 @@ def _requantize(stage: Convolution) -> dict:
         "pe": stage.folding.pe,
         "out_lanes": stage.out_lanes,
         **_rounding(one),
+        **(_lists(stage) if stage.winners else {}),
     }
     if residual is None:
         return constants

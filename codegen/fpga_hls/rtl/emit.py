@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..graph import Edge, Stage, StreamGraph
+from ..graph import NUMBER_BITS, Convolution, Edge, Gate, Stage, StreamGraph
 from .parameters import Module, module_of
 
 TEMPLATES = Path(__file__).parents[1] / "templates" / "rtl"
@@ -49,9 +49,13 @@ def _stage(graph: StreamGraph, stage: Stage, module: Module) -> Iterator[str]:
     ports = [*_ports(reads, stage, True), *_ports(writes, stage, False)]
     yield ",\n".join(f"    {port}" for port in ports)
     yield ");"
-    if module.name == "convolution" and len(reads) == 1:
-        yield "  logic no_residual, unused;"
-        yield "  assign unused = no_residual;"
+    absent = [f"no_{port}" for port, _ in _absent(stage)]
+    if isinstance(stage, Gate) and not stage.has_pi:
+        absent += ["no_pi", "no_pi_data"]
+        yield "  logic [7:0] no_pi_data;"
+    if absent:
+        yield f"  logic {', '.join(one for one in absent if one != 'no_pi_data')}, unused;"
+        yield f"  assign unused = &{{1'b0, {', '.join(absent)}}};"
     yield f"  {module.name} #("
     yield ",\n".join(f"      .{name}({_literal(value)})" for name, value in module.parameters.items())
     yield "  ) stage ("
@@ -76,13 +80,33 @@ def _inner_connections(stage: Stage, module: Module, reads: list[Edge], writes: 
     for edge in reads:
         for signal in ("valid", "ready", "data"):
             yield f".{edge.sink_port}_{signal}(in_{edge.sink_port}_{signal})"
-    if module.name == "convolution" and len(reads) == 1:
-        yield ".residual_valid(1'b0)"
-        yield ".residual_ready(no_residual)"
-        yield f".residual_data({stage.out_lanes * 8}'d0)"
+    for port, bits in _absent(stage):
+        yield f".{port}_valid(1'b0)"
+        yield f".{port}_ready(no_{port})"
+        yield f".{port}_data({bits}'d0)"
+    if isinstance(stage, Gate):
+        for port in stage.out_ports:
+            for signal in ("valid", "ready", "data"):
+                yield f".{port}_{signal}(out_{port}_{signal})"
+        if not stage.has_pi:
+            yield ".pi_valid(no_pi)"
+            yield ".pi_ready(1'b1)"
+            yield ".pi_data(no_pi_data)"
+        return
     for signal in ("valid", "ready", "data"):
         ends = [f"out_{edge.source_port}_{signal}" for edge in reversed(writes)]
         yield f".y_{signal}({ends[0] if len(ends) == 1 else '{' + ', '.join(ends) + '}'})"
+
+
+def _absent(stage: Stage) -> Iterator[tuple[str, int]]:
+    """(port, bits) of the streams that a template can read and this stage has not."""
+    bits = {}
+    if isinstance(stage, Convolution):
+        lanes = {"residual": stage.out_lanes * 8, "pi": stage.folding.pe * 8}
+        bits = {port: lanes.get(port, NUMBER_BITS) for port in ("residual", "active", "winners", "pi")}
+    if isinstance(stage, Gate):
+        bits = {"active": NUMBER_BITS}
+    yield from ((port, width) for port, width in bits.items() if port not in stage.in_ports)
 
 
 def _top(graph: StreamGraph) -> Iterator[str]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from espalier.core.errors import UnsupportedOpError
 
-from ..graph import Adapter, Add, Convolution, Fork, MaxPool, MeanPool, Stage
+from ..graph import Adapter, Add, Convolution, Fork, Gate, MaxPool, MeanPool, Stage
 from ..weight_codes import code_bits, codes, ordered
 from .timing import line_buffer_rows, result_depth
 
@@ -45,6 +45,8 @@ def module_of(stage: Stage, packs: bool = True) -> Module:
         return Module("mean_pool", _mean_pool(stage))
     if isinstance(stage, Add):
         return Module("add", _add(stage))
+    if isinstance(stage, Gate):
+        return _gate(stage)
     if isinstance(stage, Fork):
         return Module("stream_fork", {"COPIES": stage.copies, "WIDTH": stage.lanes * stage.bits})
     assert isinstance(stage, Adapter)
@@ -107,12 +109,25 @@ def _convolution(stage: Convolution, packs: bool) -> Module:
         "FIFO_DEPTH": result_depth(stage),
         "OUT_BITS": stage.out_bits,
         **_requantization(stage),
+        **_lists(stage),
         "WEIGHTS": weights,
         "CONSTANTS": constants,
     }
     return Module(
         "convolution", parameters, {weights: _weight_table(stage, packs), constants: _constant_table(stage, packs)}
     )
+
+
+def _lists(stage: Convolution) -> dict[str, int]:
+    """By what lists the weights are read."""
+    parameters = {}
+    if stage.active:
+        split = stage.active.granularity // stage.folding.simd
+        parameters |= {"HAS_ACTIVE": 1, "ACTIVE_SPLIT": split, "ALL_IN": stage.channels_in}
+    if stage.winners:
+        split = stage.winners.granularity // stage.folding.pe
+        parameters |= {"HAS_WINNERS": 1, "WINNERS_SPLIT": split, "ALL_OUT": stage.channels_out}
+    return parameters | ({"HAS_PI": 1} if stage.has_pi else {})
 
 
 def _requantization(stage: Convolution) -> dict[str, int]:
@@ -172,6 +187,38 @@ def _max_pool(stage: MaxPool) -> dict[str, int]:
     }
 
 
+def _gate(stage: Gate) -> Module:
+    one, pixels = stage.arithmetic, stage.in_shape[0] * stage.in_shape[1]
+    phi, rho = f"{stage.name}_phi.mem", f"{stage.name}_rho.mem"
+    parameters = {
+        "PIXELS": pixels,
+        "CHANNELS": stage.in_shape[2],
+        "LANES": stage.lanes,
+        "ALL_CHANNELS": len(stage.phi),
+        "HAS_ACTIVE": int(stage.active is not None),
+        "ACTIVE_SPLIT": stage.active.granularity if stage.active else 1,
+        "X_ZERO": one.x_zero,
+        "OUTPUTS": stage.winners.channels,
+        "GRANULARITY": stage.winners.granularity,
+        "KEPT": stage.winners.count,
+        "HAS_PI": int(stage.has_pi),
+        "BOOSTS": int(stage.boosts),
+        "SUM_BITS": (255 * pixels).bit_length() + 1,
+        "MEAN_FACTOR": one.mean_multiplier,
+        "MEAN_FACTOR_BITS": max(one.mean_multiplier.bit_length(), 2),
+        "MEAN_SHIFT": one.mean_shift,
+        "PI_FACTOR": one.pi_multiplier,
+        "PI_FACTOR_BITS": max(one.pi_multiplier.bit_length(), 2),
+        "PI_SHIFT": one.pi_shift,
+        "PHI": phi,
+        "RHO": rho,
+    }
+    tables = {phi: stage.phi.T.reshape(-1, 1), rho: stage.rho.reshape(-1, 1)}
+    return Module(
+        "channel_gate", parameters, {phi: _hexadecimal(tables[phi], [8]), rho: _hexadecimal(tables[rho], [32])}
+    )
+
+
 def _mean_pool(stage: MeanPool) -> dict[str, int]:
     one, pixels = stage.arithmetic, stage.in_shape[0] * stage.in_shape[1]
     return {
@@ -220,8 +267,8 @@ def _constant_table(stage: Convolution, packs: bool) -> str:
     weights = stage.weights.reshape(len(stage.weights), -1).astype(np.int64)
     bias = stage.bias.astype(np.int64) - stage.arithmetic.x_zero * weights.sum(1)
     if is_packed(stage, packs):
-        place = np.arange(len(weights)) % stage.folding.pe
-        bias += np.where((place % 2 == 0) & (place + 1 < stage.folding.pe), weights.shape[1] << 15, 0)
+        place, products = np.arange(len(weights)) % stage.folding.pe, stage.in_shape[2] * math.prod(stage.kernel)
+        bias += np.where((place % 2 == 0) & (place + 1 < stage.folding.pe), products << 15, 0)
     multiplier = np.zeros_like(bias) if stage.multiplier is None else stage.multiplier.astype(np.int64)
     fields = np.stack([multiplier, bias], 1).reshape(-1, 2 * stage.out_lanes)
     return _hexadecimal(fields, [factor_bits(stage), sum_bits(stage)] * stage.out_lanes)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from ..graph import Convolution, MaxPool
+from ..graph import Convolution, Gate, MaxPool
 
 READ, MULTIPLY, ACCUMULATE, WAIT = 6, 2, 1, 1
 """Cycles from a count of window_reader to its x_data, of a product, of the addition to the sum, of the hand-over."""
 
-REQUANTIZE, WITH_RESIDUAL, RAW = 9, 16, 4
+REQUANTIZE, WITH_RESIDUAL, WITH_PI, RAW = 9, 16, 11, 4
 """Cycles from the first beat of a group in `requantize` to its result."""
 
 FIFO = 1
+
+MEAN_END, SCORE_END, RANK_END = 8, 7, 3
+"""Cycles in which the pipelines of `channel_gate` end after their last word, and one to begin."""
+
+WINNERS_LATENCY, PI_LATENCY = 2 + FIFO, 9 + FIFO
+"""Cycles from a winner that is given to its number, and to its factor, at the outputs."""
 
 GIVE_BACK = 8
 """Beats that can pass before a row that was given back can be written again, and more than that."""
@@ -21,8 +27,34 @@ def latency(stage: Convolution | MaxPool) -> int:
     if isinstance(stage, MaxPool):
         return READ + 2 + FIFO
     terms = stage.folding.taps * (1 if stage.is_depthwise else stage.folding.simd)
-    ending = RAW if stage.multiplier is None else WITH_RESIDUAL if stage.arithmetic.residual else REQUANTIZE
-    return READ + MULTIPLY + (terms - 1).bit_length() + ACCUMULATE + WAIT + ending + FIFO
+    return READ + MULTIPLY + (terms - 1).bit_length() + ACCUMULATE + WAIT + _ending(stage) + FIFO
+
+
+def _ending(stage: Convolution) -> int:
+    if stage.multiplier is None:
+        return RAW
+    return WITH_RESIDUAL if stage.arithmetic.residual else WITH_PI if stage.has_pi else REQUANTIZE
+
+
+def cycles_to_give(stage: Gate) -> int:
+    """From the cycle in which a gate has a frame's sums and list to the first one in which it gives a winner."""
+    means, products, ranks = stage.in_shape[2], stage.in_shape[2] * stage.winners.channels, stage.groups**2
+    return means + products + ranks + MEAN_END + SCORE_END + RANK_END
+
+
+def cycles_after_scores(stage: Gate) -> int:
+    """The part of `cycles_to_give` after the cycle in which its input's list is done with."""
+    return stage.groups**2 + RANK_END + 1
+
+
+def cycles_of_giving(stage: Gate) -> int:
+    """From the first winner that a gate gives to the first beat of the next frame that it reads."""
+    return stage.winners.count * (stage.winners.granularity if stage.has_pi else 1)
+
+
+def gate_cycles(stage: Gate) -> int:
+    """Cycles between frames in which a gate reads nothing."""
+    return cycles_to_give(stage) + cycles_of_giving(stage)
 
 
 def result_depth(stage: Convolution | MaxPool) -> int:

@@ -1,4 +1,4 @@
-"""`espalier profile` of a program for a GPU: what each launch should cost, and the measured time if there is a GPU."""
+"""`espalier profile` of a program for a GPU: what each launch should cost, and what it does cost if there is a GPU."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .output import Outcome
 
 HEADINGS = (
     *("launch", ">grid", ">regs", ">blocks/SM", ">occupied", ">waves", ">tail"),
-    *(">MACs", ">bytes", ">roofline", ">predicted"),
+    *(">MACs", ">bytes", ">roofline", ">predicted", ">measured"),
 )
 
 
@@ -24,15 +24,18 @@ def run(artifact: Artifact, inputs: Path | None, repeats: int) -> Outcome:
 
     gpu = gpu_of_arch(artifact.program.arch)
     predictions = predict(artifact.program.launches, gpu)
-    rows = [_row(one) for one in predictions]
-    title = f"Prediction for {gpu.device} ({gpu.arch}), from the compiled kernels; nothing in this table was measured."
-    rest = f"Not in the table: {artifact.program.stock_kernels} kernels that TVM schedules."
     measured, remark = _measured(artifact, inputs, repeats)
+    seconds = _launches_measured(artifact) if measured else [None] * len(predictions)
+    rows = [_row(*both) for both in zip(predictions, seconds, strict=True)]
+    title = f"Prediction for {gpu.device} ({gpu.arch}), from the compiled kernels; " + (
+        "only the last column was measured, each launch alone." if measured else "nothing in this table was measured."
+    )
+    rest = f"Not in the table: {artifact.program.stock_kernels} kernels that TVM schedules."
     data = {
         "kind": "prediction",
         "device": gpu.device,
         "arch": gpu.arch,
-        "launches": [one.to_dict() for one in predictions],
+        "launches": [{**one.to_dict(), "measured_s": two} for one, two in zip(predictions, seconds, strict=True)],
         "stock_kernels": artifact.program.stock_kernels,
         "measured": measured,
     }
@@ -49,7 +52,15 @@ def _measured(artifact: Artifact, inputs: Path | None, repeats: int) -> tuple[di
     return measurement.to_dict(), f"Measured: {tables.duration(measurement.latency_s)} for a run, launches included."
 
 
-def _row(one) -> tuple[str, ...]:
+def _launches_measured(artifact: Artifact) -> list[float]:
+    import tvm
+
+    from espalier.measure.gpu_launches import launch_seconds
+
+    return launch_seconds(artifact.program.functions, artifact.program.launches, tvm.cuda(0))
+
+
+def _row(one, measured_s: float | None) -> tuple[str, ...]:
     launch = one.launch
     return (
         launch.layer,
@@ -63,4 +74,5 @@ def _row(one) -> tuple[str, ...]:
         tables.space(launch.bytes),
         f"{one.roofline_s * 1e6:.2f} us",
         f"{one.predicted_s * 1e6:.2f} us",
+        f"{measured_s * 1e6:.2f} us" if measured_s else tables.NONE,
     )

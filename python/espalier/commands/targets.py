@@ -48,7 +48,7 @@ def _gpu_table():
             tables.space(gpu.shared_bytes),
             f"{gpu.bandwidth_bytes_s / 1e9:.0f}",
             f"{gpu.peak_macs_s('float16') * 2e-12:.0f}",
-            "ours" if gpu.has_kernels else "TVM's only",
+            ", ".join(gpu.formats),
         )
         for gpu in GPUS
     ]

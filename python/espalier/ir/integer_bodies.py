@@ -5,7 +5,7 @@ Sums are int32, as in every kernel. Products with multipliers are int64, so that
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from tvm import relax
 
@@ -77,9 +77,9 @@ def dequantize(spec: DequantizeSpec, given: dict[str, relax.Expr]) -> relax.Expr
     return relax.op.multiply(_as(_from_zero(given["x"], spec.zero), "float32"), relax.const(spec.scale, "float32"))
 
 
-def mean_pool(spec: MeanPoolSpec, given: dict[str, relax.Expr]) -> relax.Expr:
-    """See `MeanPoolSpec`."""
-    sums = relax.op.sum(_from_zero(given["x"], spec.x_zero), axis=[2, 3], keepdims=True)
+def mean_pool(spec: MeanPoolSpec, given: dict[str, relax.Expr], axes: Sequence[int] = (2, 3)) -> relax.Expr:
+    """See `MeanPoolSpec`. axes: where rows and columns are."""
+    sums = relax.op.sum(_from_zero(given["x"], spec.x_zero), axis=list(axes), keepdims=True)
     return _limited(_rescaled(sums, _int64(spec.multiplier), spec.shift), spec, "uint8")
 
 

@@ -40,14 +40,14 @@ class Local:
         """What records call the machine: "" for the CPU's own name."""
         return ""
 
-    def session(self, threads: int) -> Session:
-        """The machine with so many threads."""
-        return _LocalSession(threads)
+    def session(self, threads: int, device: str = "cpu") -> Session:
+        """The machine with so many threads. device: TVM's name of the part of it that is meant."""
+        return _LocalSession(threads, device)
 
 
 class _LocalSession(Session):
-    def __init__(self, threads: int):
-        self.device = tvm.cpu()
+    def __init__(self, threads: int, device: str):
+        self.device = tvm.device(device, 0)
         set_threads(threads)
 
     def load(self, library: Path) -> tvm.runtime.Module:
@@ -71,19 +71,19 @@ class Remote:
         """What records call the machines: all that wait under a key are taken to be of one kind."""
         return f"rpc {self.key}"
 
-    def session(self, threads: int) -> Session:
+    def session(self, threads: int, device: str = "cpu") -> Session:
         """One of the machines, for as long as the session lives; RuntimeError with NO_DEVICE if none is there."""
         tracker = rpc.connect_tracker(self.host, self.port)
         servers = [one["key"] for one in tracker.summary()["server_info"]]
         if f"server:{self.key}" not in servers:
             raise RuntimeError(f"{NO_DEVICE} {self.key} at {self.host}:{self.port}")
-        return _RemoteSession(tracker, self, threads)
+        return _RemoteSession(tracker, self, threads, device)
 
 
 class _RemoteSession(Session):
-    def __init__(self, tracker: rpc.TrackerSession, remote: Remote, threads: int):
+    def __init__(self, tracker: rpc.TrackerSession, remote: Remote, threads: int, device: str):
         self.session = tracker.request(remote.key, session_timeout=remote.session_s, max_retry=1)
-        self.device = self.session.cpu(0)
+        self.device = self.session.device(device, 0)
         self.session.get_function("runtime.config_threadpool")(_BIG_CORES, threads)
 
     def load(self, library: Path) -> tvm.runtime.Module:

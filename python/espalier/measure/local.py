@@ -86,42 +86,35 @@ def environment() -> dict:
     }
 
 
-def kernel_seconds(artifact: Artifact, *args, repeats: int = 20, **named) -> dict[str, float]:
-    """Median seconds of each kernel of a program in a run, by its name; arguments and errors as of `profile`."""
-    inputs = [tvm.runtime.tensor(array) for array in artifact.bind(*args, **named)]
-    inputs += artifact.program.parameter_tensors
-    return _seconds_by(artifact, {name: name for name in artifact.program.kernel_layers}, inputs, repeats)
-
-
 def _layer_seconds(artifact: Artifact, inputs: list, repeats: int) -> tuple[dict[str, float], float]:
     """Median seconds by layer, and of everything that belongs to none."""
-    medians = _seconds_by(artifact, artifact.program.kernel_layers, inputs, repeats)
-    return medians, medians.pop("", 0.0)
-
-
-def _seconds_by(artifact: Artifact, keys: Mapping[str, str], inputs: list, repeats: int) -> dict[str, float]:
-    """Median seconds over runs; `keys` says under which name a kernel's time is added."""
     machine = artifact.program.new_machine()
-    clock = KernelClock(keys)
+    clock = KernelClock(artifact.program.kernel_layers)
     machine.set_instrument(clock)
     runs = []
     for _ in range(repeats):
-        clock.seconds = {}
+        clock.reset()
         machine["main"](*inputs)
         runs.append(clock.seconds)
     names = {name for run in runs for name in run}
-    return {name: statistics.median(run.get(name, 0.0) for run in runs) for name in names}
+    medians = {name: statistics.median(run.get(name, 0.0) for run in runs) for name in names}
+    return medians, medians.pop("", 0.0)
 
 
 class KernelClock:
     """An instrument of TVM's virtual machine: adds the seconds between the start and the end of each kernel.
 
-    kernel_layers: kernel name -> key in `seconds` under which its time is added; other kernels are left out.
+    kernel_layers: kernel name -> key in `seconds` and `calls` under which it is added; other kernels are left out.
     """
 
-    def __init__(self, kernel_layers):
+    def __init__(self, kernel_layers: Mapping[str, str]):
         self.kernel_layers = kernel_layers
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew; dictionaries that were taken before stay as they are."""
         self.seconds: dict[str, float] = {}
+        self.calls: dict[str, int] = {}
         self.started = 0.0
 
     def __call__(self, _function, symbol: str, before_run: bool, _result, *_arguments) -> int:
@@ -132,6 +125,7 @@ class KernelClock:
             layer = self.kernel_layers.get(symbol)
             if layer is not None:  # the machine's own calls take less time than looking at the clock
                 self.seconds[layer] = self.seconds.get(layer, 0.0) + now - self.started
+                self.calls[layer] = self.calls.get(layer, 0) + 1
         return _GO_ON
 
 

@@ -20,7 +20,7 @@ from espalier.core.choices import Choice, Task
 from .devices import Local, Remote, Session
 from .steady import Reference, Steady, SteadyRule, steady_times
 
-CPU_KERNELS = "espalier.codegen.cpu.trial"
+CPU_KERNELS, CUDA_KERNELS = "espalier.codegen.cpu.trial", "espalier.codegen.cuda.trial"
 
 SAMPLE_S = 0.002
 """A sample repeats a call until it lasts about so long."""
@@ -75,7 +75,7 @@ def run(
 ) -> tuple[list[Result], float]:  # fmt: skip
     """Check every function once, then time those that are right; also the shortest time of the reference."""
     module = importlib.import_module(kernels)
-    session = where.session(module.cores_of(task))
+    session = where.session(module.cores_of(task), module.DEVICE)
     libraries = {path: session.load(path) for path in {one.library for one in functions}}
     arrays = dict(_load(data))
     expected, off, timers = arrays.pop("expected_output"), {}, {}

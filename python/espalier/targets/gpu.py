@@ -50,9 +50,15 @@ class Gpu:
         return int(digits[:-1]), int(digits[-1])
 
     @property
-    def has_kernels(self) -> bool:
-        """Whether our kernels can run: they copy asynchronously and multiply 16x8x16 tiles, both since 8.0."""
+    def copies_async(self) -> bool:
+        """Whether data goes to shared memory without passing through registers: since 8.0."""
         return self.capability >= (8, 0)
+
+    @property
+    def formats(self) -> tuple[str, ...]:
+        """The number formats of layers that kernels of ours compute: those of the tensor cores, and float32 by tf32."""
+        own = [one for one in ("float16", "tfloat32", "int8") if one in self.tensor_macs]
+        return (*own, *(["float32"] if "tfloat32" in own else []))
 
     def peak_macs_s(self, number_format: str) -> float:
         """Multiply-accumulates per second in a format; of the ordinary cores if there is no tensor instruction."""

@@ -9,13 +9,25 @@ import pytest
 from espalier.codegen.cuda.kernel_objects import Variant, fatbin_of, main_usage, object_of
 from espalier.codegen.cuda.kernels import dense_codebook
 from espalier.codegen.cuda.kernels.choose_schedule import resident_blocks
-from espalier.codegen.cuda.kernels.conv2d import TILES
+from espalier.codegen.cuda.kernels.conv2d import TILES, WAITING_TILES
 from espalier.codegen.cuda.toolchain import run_tool
 from espalier.core.errors import ToolNotFoundError
 from espalier.targets.gpu import gpu_of_arch
 
-CASES = [("sm_80", TILES[2], "float16"), ("sm_90a", TILES[0], "float16"), ("sm_90a", TILES[2], "float32")]
+CASES = [
+    ("sm_80", TILES[2], "float16"),
+    ("sm_80", TILES[3], "int8_pieces"),
+    ("sm_90a", TILES[0], "float16"),
+    ("sm_90a", TILES[2], "float32"),
+    ("sm_90a", TILES[1], "int8"),
+    ("sm_75", WAITING_TILES[0], "float16"),
+    ("sm_75", WAITING_TILES[1], "int8_pieces"),
+]
 INSTRUCTIONS = {"float16": "HMMA.16816.F32", "float32": "HMMA.1688.F32.TF32"}
+OLDER = {"float16": "HMMA.1688.F32", "int8_pieces": "IMMA.8816.U8.S8"}
+INSTRUCTIONS |= dict.fromkeys(("int8", "int8_pieces"), "IMMA.16832.U8.S8")
+COPIES = {"int8_pieces": "LDGSTS.E.64"}
+"""Of one piece; a whole chunk of 16 bytes elsewhere."""
 
 
 @pytest.mark.parametrize(("arch", "tile", "number_format"), CASES, ids=str)
@@ -26,10 +38,11 @@ def test_convolution(arch, tile, number_format):
     assert resident_blocks(gpu, variant.threads, usage.registers, variant.shared_bytes + usage.static_shared_bytes) >= 1
     code = run_tool("cuobjdump", "-sass", str(object_of(variant, arch)))
     assert f"code for {arch}" in code
-    assert INSTRUCTIONS[number_format] in code
+    assert (INSTRUCTIONS if gpu.copies_async else OLDER)[number_format] in code
     assert not re.search(r"\b(LDL|STL)\b", code)  # no array in local memory
-    loads = set(re.findall(r"\bLDGSTS[.\w]*", code))
-    assert loads == {"LDGSTS.E.BYPASS.128"}, "every copy to shared memory is of 16 bytes"
+    copies = {one.removesuffix(".ZFILL") for one in re.findall(r"\bLDGSTS[.\w]*", code)}
+    assert copies == ({COPIES.get(number_format, "LDGSTS.E.BYPASS.128")} if gpu.copies_async else set())
+    assert re.search(r"\bLDG\.E\.\S*\b128\b", code)
     assert "LDSM.16.M88.4" in code
     assert "STG.E.128" in code
 

@@ -7,12 +7,18 @@ import pytest
 import tvm
 from oracles.emulated import run_network
 from oracles.graphs import planned, specs
+from oracles.integer_networks import IntegerNetwork, gated_network, option_a_network, residual_network
 from oracles.networks import NETWORKS
 from oracles.running import run_stock
+from tvm import relax
 
 from espalier.codegen.cuda.generate import lowered_on, scheduled, with_graphs
 from espalier.codegen.phases import machine_phase
+from espalier.core.errors import InvalidModelError
+from espalier.core.integer import LayerArithmetic
+from espalier.core.layers import DenseSpec
 from espalier.core.plan import Plan
+from espalier.ir.operators import layer_function
 from espalier.ir.rewriting import remarks_of
 from espalier.targets.gpu import gpu_of_arch
 from espalier.targets.resolve import resolve_target
@@ -42,6 +48,45 @@ def test_lowered_equals_body(name):
         assert np.abs(ours - theirs).max() < TOLERANCE[number_format] * np.abs(theirs).max()
 
 
+QUANTIZED = {
+    "residual": residual_network(17, 9),
+    "without projection": option_a_network(16),
+    "lists of 8": gated_network(16, 8, "output", True),
+    "lists of 16": gated_network(32, 16, "branch", True),
+    "lists of 4": gated_network(16, 4, "branch", True),
+}
+
+
+@pytest.mark.parametrize("name", QUANTIZED)
+def test_quantized_networks_give_the_integers(name):
+    mod = QUANTIZED[name]
+    shape = tuple(map(int, mod["main"].params[0].ty.shape))
+    x = np.random.default_rng(0).uniform(-1, 4, shape).astype(np.float32)
+    (ours,), (expected,) = run_network(mod, H100, x), run_stock(mod, x)
+    assert len(np.unique(expected)) > 4
+    np.testing.assert_array_equal(ours, expected)
+
+
+def test_every_quantized_layer_has_a_kernel_unless_its_list_is_too_fine():
+    for name in ("residual", "lists of 8"):
+        lowered, emitted = lowered_on(QUANTIZED[name], H100)
+        launched = {launch.layer.removesuffix(".gate") for launch in emitted.launches}
+        assert launched == {one.removesuffix(".gate") for one in specs(QUANTIZED[name])}, remarks_of(lowered)
+    lowered, _ = lowered_on(QUANTIZED["lists of 4"], H100)
+    assert [one for one in remarks_of(lowered) if "conv2: no CUDA kernel of ours" in one]  # a mask of a depthwise layer
+
+
+def test_sums_beyond_32_bits_are_refused():
+    g = IntegerNetwork(1, 8000)
+    x = g.quantize(g.x)
+    spec = DenseSpec("wide", ("x", "weight", "bias", "scale"), format="int8", integer=LayerArithmetic(0))
+    bias = relax.const(np.full(2, 2**31 - 1, np.int32))
+    weight, scale = relax.const(np.full((2, 8000), 127, np.int8)), relax.const(np.ones(2, np.float32))
+    mod = g.module(g.operator(layer_function(spec, [x, weight, bias, scale]), x, weight, bias, scale))
+    with pytest.raises(InvalidModelError, match="layer wide: its sums of products can reach 2406563647, accepted"):
+        lowered_on(mod, H100)
+
+
 def test_every_layer_that_can_has_a_kernel_and_the_report_names_the_others():
     mod = planned(NETWORKS["unusual"](), Plan(weights="float16"))
     lowered, emitted = lowered_on(mod, H100)
@@ -49,6 +94,13 @@ def test_every_layer_that_can_has_a_kernel_and_the_report_names_the_others():
     assert any("grouped: no CUDA kernel of ours (grouped convolution)" in remark for remark in remarks_of(lowered))
     mod = planned(NETWORKS["mobile"](), Plan(weights="float16", density=0.5, granularity=8))
     assert {launch.layer for launch in lowered_on(mod, H100)[1].launches} == specs(mod).keys()
+
+
+def test_what_a_gpu_has_no_tensor_instruction_for_keeps_its_body():
+    mod, turing = planned(NETWORKS["plain"](), Plan(weights="tfloat32")), gpu_of_arch("sm_75")
+    assert [one for one in remarks_of(lowered_on(mod, turing)[0]) if "number format tfloat32 on sm_75" in one]
+    mod = planned(NETWORKS["plain"](), Plan(weights="float16"))
+    assert {launch.layer for launch in lowered_on(mod, turing)[1].launches} == specs(mod).keys()
 
 
 def test_launches_count_the_work():

@@ -17,6 +17,7 @@ from espalier import relay
 from espalier.cli import app
 from espalier.codegen.cuda import device
 from espalier.codegen.cuda.device import require_device, runs_on
+from espalier.codegen.cuda.program import CudaProgram
 from espalier.core.errors import CorruptArtifactError, ToolNotFoundError, UnsupportedTargetError
 from espalier.core.plan import Plan
 
@@ -71,6 +72,17 @@ def test_an_old_driver_is_named(monkeypatch):
     monkeypatch.setattr(device.ctypes, "CDLL", lambda _: OldDriver())
     with pytest.raises(UnsupportedTargetError, match="driver 580 or newer .*, this one is for CUDA 12.4"):
         require_device("sm_90a")
+
+
+def test_what_a_gpu_cannot_do_is_one_line(monkeypatch):
+    def main(*_):
+        raise RuntimeError("Traceback ...\n  CUDA: out of memory\n")
+
+    program = CudaProgram("sm_90a", None)
+    program.__dict__["machine"] = {"main": main}  # in the place of what a GPU would run
+    monkeypatch.setattr("espalier.codegen.cuda.program.tvm.cuda", lambda _: tvm.cpu())
+    with pytest.raises(UnsupportedTargetError, match="^the GPU could not run the artifact: CUDA: out of memory$"):
+        program.run([np.zeros(3, np.float32)])
 
 
 def test_which_gpus_run_which_code():

@@ -18,7 +18,6 @@ from espalier.codegen.fpga_hls.graph import Convolution, Folding
 from espalier.codegen.fpga_hls.program import sums
 from espalier.core.errors import (
     CorruptArtifactError,
-    EspalierError,
     InfeasibleDesignError,
     InvalidInputError,
     InvalidPlanError,
@@ -263,10 +262,39 @@ def test_a_batch_is_refused():
         built(plain_net(batch=2), inputs=MANY)
 
 
-def test_gates_are_refused():
-    plan = espalier.Plan(weights="uniform<8>", density=0.5, granularity=4)
-    with pytest.raises(EspalierError, match="channel gate|espalier.channel_gate"):
-        built(plain_net(), plan)
+GATED = espalier.Plan(weights="uniform<8>", density=0.5, granularity=4)
+
+
+@pytest.mark.parametrize("mode", ["select", "boost"])
+def test_a_gated_network_skips_on_both_sides(mode):
+    """Pooling keeps the list; the last layer reads a part of its channels."""
+    b = ModelBuilder()
+    y = b.relu(b.conv("x", "conv0", 3, 16))
+    y = b.node("MaxPool", b.relu(b.conv(y, "conv1", 16, 24)), kernel_shape=[2, 2], strides=[2, 2])
+    y = b.relu(b.conv(y, "conv2", 24, 16, kernel=1))
+    mod = espalier.from_onnx(b.model([1, 3, 8, 8], b.head(y, "fc", 16, 10)))
+    found = espalier.calibrate(mod, MANY, GATED)
+    gates = {name: dataclasses.replace(gate, mode=mode) for name, gate in found.gates.items()}
+    program = espalier.build(mod, BOARD, GATED, dataclasses.replace(found, gates=gates)).program
+    stages = {stage.name: stage for stage in program.graph.convolutions()}
+    assert [stages[name].in_shape[2] for name in ("conv1", "conv2")] == [8, 12]
+    assert all(stages[name].has_pi == (mode == "boost") for name in ("conv0", "conv1", "conv2"))
+    for x in MANY[:4]:
+        given, expected = program.vectors([x[None]])
+        assert np.array_equal(stream_graphs.meaning(program.graph, given[None])[0], expected)
+
+
+def test_a_gated_artifact_comes_back_from_its_folder(tmp_path):
+    artifact = built(residual_net(), GATED)
+    artifact.save(tmp_path / "out")
+    assert espalier.load(tmp_path / "out").program.digest() == artifact.program.digest()
+
+
+@pytest.mark.parametrize("placement", ["branch", "sum"])
+def test_gates_of_sums_are_refused(placement):
+    plan = espalier.Plan(weights="uniform<8>", density=0.5, granularity=4, placement=placement)
+    with pytest.raises(UnsupportedOpError, match="channel gate on a residual sum.*placement inner"):
+        built(residual_net(), plan)
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from oracles import stream_graphs
 
-from espalier.codegen.fpga_hls.graph import Adapter, Folding, StreamGraph, check_stage
+from espalier.codegen.fpga_hls.graph import Adapter, Folding, Gate, Products, StreamGraph, check_stage
 from espalier.core.errors import InvalidInputError
+from espalier.core.integer import LayerArithmetic
 
 
-@pytest.mark.parametrize("example", ["two_layers", "residual_network", "every_kind"])
+@pytest.mark.parametrize("example", ["two_layers", "residual_network", "every_kind", "gated_network"])
 def test_an_example_computes(example):
     graph = getattr(stream_graphs, example)()
     x = np.random.default_rng(0).integers(0, 256, (2, *graph.input.shape)).astype(np.uint8)
@@ -49,6 +50,43 @@ def test_sums_hold_the_worst_input():
 def test_a_folding_that_does_not_divide_is_refused(folding, message):
     with pytest.raises(InvalidInputError, match=message):
         stream_graphs.one_conv(folding=folding)
+
+
+def test_a_gated_stage_is_as_large_as_what_it_keeps():
+    graph = stream_graphs.gated_network()
+    stage = next(stage for stage in graph.convolutions() if stage.winners and stage.active)
+    assert (stage.in_shape[2], stage.channels_in) == (8, 16)
+    assert (stage.out_shape[2], stage.channels_out) == (6, 12)
+    assert stage.compute_cycles == 3 * 3 * 3 * 3 * 4
+    assert stage.macs == stage.compute_cycles * stage.products_per_cycle
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"folding": Folding(4, 2, 3)}, None),
+        ({"folding": Folding(8, 2, 3)}, "simd 8 for groups of 4, accepted are divisors of these"),
+        ({"folding": Folding(2, 6, 3)}, "pe 6 for groups of 2"),
+        ({"arithmetic": LayerArithmetic(5)}, "a zero point 5 of an input that is listed, accepted is 0"),
+        ({"products": Products("focused", 5, ((1, 1), (2, 1)))}, "lists of channels, accepted are dense"),
+        ({"winners": None, "out_shape": (3, 3, 12)}, "a pi without a list"),
+    ],
+)
+def test_lists_that_do_not_fit_a_stage_are_refused(change, message):
+    graph = stream_graphs.gated_network()
+    stage = next(stage for stage in graph.convolutions() if stage.winners and stage.active)
+    changed = dataclasses.replace(stage, **change)
+    if message is None:
+        check_stage(changed)
+        return
+    with pytest.raises(InvalidInputError, match=message):
+        check_stage(changed)
+
+
+def test_a_predictor_of_another_shape_is_refused():
+    gate = next(stage for stage in stream_graphs.gated_network().stages if isinstance(stage, Gate))
+    with pytest.raises(InvalidInputError, match="phi .*, accepted is"):
+        check_stage(dataclasses.replace(gate, phi=gate.phi[1:]))
 
 
 def test_adapters_between_lanes_without_a_common_multiple_are_refused():

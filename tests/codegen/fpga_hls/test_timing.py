@@ -7,12 +7,12 @@ from oracles import stream_graphs
 
 from espalier.codegen.fpga_hls.cost.cycles import graph_interval_cycles, interval_cycles
 from espalier.codegen.fpga_hls.fifo_depths import check_depths, with_fifo_depths
-from espalier.codegen.fpga_hls.graph import Folding
+from espalier.codegen.fpga_hls.graph import Folding, Gate
 from espalier.codegen.fpga_hls.timing import latency_cycles, schedule
 from espalier.core.errors import InfeasibleDesignError
 
 
-@pytest.mark.parametrize("example", ["two_layers", "residual_network", "every_kind"])
+@pytest.mark.parametrize("example", ["two_layers", "residual_network", "every_kind", "gated_network"])
 def test_the_slowest_stage_sets_the_pace(example):
     graph = with_fifo_depths(getattr(stream_graphs, example)())
     found = schedule(graph)
@@ -35,6 +35,16 @@ def test_a_shortcut_waits_for_the_branch_beside_it():
     beside = {name: beats for name, beats in found.items() if name.endswith("_residual")}
     assert max(beside.values()) > 16
     assert max(beats for name, beats in found.items() if name not in beside) < max(beside.values())
+
+
+def test_a_map_waits_for_its_gate():
+    """The stream beside a gate holds a whole map, and the gate predicts within the interval."""
+    graph = with_fifo_depths(stream_graphs.gated_network())
+    gate = next(stage for stage in graph.stages if isinstance(stage, Gate))
+    gated = next(stage for stage in graph.convolutions() if stage.winners)
+    map_edge = graph.into(gated)[0]
+    assert map_edge.depth >= map_edge.beats == 6 * 7 * 6 // gated.in_lanes
+    assert interval_cycles(gate) > 6 * 7 * 6 // gate.lanes + 6 * 16 + 4**2
 
 
 def test_fifos_that_are_too_shallow_are_refused():

@@ -7,8 +7,11 @@ import shutil
 import numpy as np
 import pytest
 
-from espalier.codegen.fpga_hls.graph import HOST, Folding, Products
+from espalier.codegen.fpga_hls.cost.cycles import graph_interval_cycles, interval_cycles
+from espalier.codegen.fpga_hls.fifo_depths import with_fifo_depths
+from espalier.codegen.fpga_hls.graph import HOST, Folding, Gate, Products
 from espalier.codegen.fpga_hls.rtl.emit import data_bits, emit
+from espalier.codegen.fpga_hls.timing import latency_cycles
 from espalier.core.errors import InvalidInputError, ToolNotFoundError
 from espalier.measure.fpga.rtl_simulation import (
     SimulationError,
@@ -18,7 +21,7 @@ from espalier.measure.fpga.rtl_simulation import (
     read_log,
     tensor_of,
 )
-from tests.oracles.stream_graphs import GraphBuilder, every_kind, meaning, one_conv, residual_network
+from tests.oracles.stream_graphs import GraphBuilder, every_kind, gated_network, meaning, one_conv, residual_network
 
 needs_verilator = pytest.mark.skipif(shutil.which("verilator") is None, reason="needs verilator")
 needs_icarus = pytest.mark.skipif(shutil.which("iverilog") is None, reason="needs iverilog")
@@ -62,6 +65,37 @@ def test_every_stage_is_the_oracle(graph, tmp_path):
     program = build_icarus(written(graph, tmp_path))
     simulated(graph, program)
     simulated(graph, program, frames=1, stalls=120)
+
+
+def gates_in_a_row():
+    """A gate in front of a fast stage, whose list goes on to the next; the second gate is the slowest stage."""
+    one = GraphBuilder(4, 3, 5)
+    data, watched = one.fork(one.conv(HOST, 5, folding=Folding(5, 5, 9)))
+    first = one.gate(watched, 8, 3, 2, readers=3)
+    data, watched = one.fork(one.conv(data, 8, gate=first, folding=Folding(5, 2, 9)))
+    second = one.gate(watched, 24, 4, 1, active=first)
+    return one.graph(one.conv(data, 24, kernel=(1, 1), gate=second, active=first, folding=Folding(2, 1)))
+
+
+@needs_icarus
+@pytest.mark.parametrize("has_pi", [True, False])
+def test_gates_are_the_oracle_and_as_fast_as_predicted(has_pi, tmp_path):
+    graph = with_fifo_depths(gated_network(has_pi))
+    program = build_icarus(written(graph, tmp_path))
+    found = simulated(graph, program, frames=5)
+    assert found.interval_cycles == graph_interval_cycles(graph)
+    assert found.latency_cycles == latency_cycles(graph)
+    simulated(graph, program, stalls=120)
+
+
+@needs_icarus
+def test_a_gate_that_is_the_slowest_stage_sets_the_pace(tmp_path):
+    graph = with_fifo_depths(gates_in_a_row())
+    found = simulated(graph, build_icarus(written(graph, tmp_path)), frames=5)
+    gates = [interval_cycles(stage) for stage in graph.stages if isinstance(stage, Gate)]
+    assert found.interval_cycles == max(gates) == graph_interval_cycles(graph)
+    assert found.latency_cycles == latency_cycles(graph)
+    assert all(use.high_water <= use.depth for use in found.fifos.values())
 
 
 @needs_icarus

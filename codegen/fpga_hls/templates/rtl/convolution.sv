@@ -2,6 +2,7 @@
 //
 // Parameters: see window_reader (X_*: of the input), multiply_accumulate and requantize. FIFO_DEPTH: beats of the result
 // that wait for the next stage; a group starts only if all its beats will find room, so that nothing behind stops.
+// LISTED: CHANNELS_IN and CHANNELS_OUT are those that the streams carry, of ALL_IN and ALL_OUT, see listed_index.
 module convolution #(
     parameter int HEIGHT = 8,
     parameter int WIDTH = 8,
@@ -42,6 +43,13 @@ module convolution #(
     parameter int OTHER = 1,
     parameter int RESIDUAL_ZERO = 0,
     parameter int RESIDUAL_SHIFT = 0,
+    parameter bit HAS_ACTIVE = 0,
+    parameter bit HAS_WINNERS = 0,
+    parameter bit HAS_PI = 0,
+    parameter int ACTIVE_SPLIT = 1,
+    parameter int WINNERS_SPLIT = 1,
+    parameter int ALL_IN = CHANNELS_IN,
+    parameter int ALL_OUT = CHANNELS_OUT,
     parameter WEIGHTS = "",
     parameter CONSTANTS = "",
     localparam int InLanes = DEPTHWISE ? PE : SIMD
@@ -54,6 +62,15 @@ module convolution #(
     input logic residual_valid,
     output logic residual_ready,
     input logic [LANES*8-1:0] residual_data,
+    input logic active_valid,
+    output logic active_ready,
+    input logic [15:0] active_data,
+    input logic winners_valid,
+    output logic winners_ready,
+    input logic [15:0] winners_data,
+    input logic pi_valid,
+    output logic pi_ready,
+    input logic [PE*8-1:0] pi_data,
     output logic y_valid,
     input logic y_ready,
     output logic [LANES*OUT_BITS-1:0] y_data
@@ -61,14 +78,22 @@ module convolution #(
   localparam int Words = CHANNELS_IN / InLanes;
   localparam int Groups = CHANNELS_OUT / PE;
   localparam int Terms = DEPTHWISE ? TAPS : TAPS * SIMD;
-  localparam int Depth = Groups * (KERNEL_H * KERNEL_W / TAPS) * (DEPTHWISE ? 1 : Words);
+  localparam int Steps = KERNEL_H * KERNEL_W / TAPS;
+  localparam int Indices = Groups * Steps * (DEPTHWISE ? 1 : Words);  // of a pixel
+  localparam int AllGroups = ALL_OUT / PE;
+  localparam int AllWords = ALL_IN / InLanes;
+  localparam int Depth = AllGroups * Steps * (DEPTHWISE ? 1 : AllWords);
+  localparam int GroupBits = AllGroups > 1 ? $clog2(AllGroups) : 1;
   localparam int Beats = PE / LANES;
   localparam int CreditBits = $clog2(FIFO_DEPTH + 1);
   localparam bit Packed = KIND == 0 && PACK && !DEPTHWISE && PE > 1;
 
   logic [CreditBits-1:0] credit;  // beats of the output FIFO that no group has claimed
-  logic credit_here, popped, room, residual_here, start, take, result_valid, done, window_valid, window_first, window_last;
-  logic [(Depth > 1 ? $clog2(Depth) : 1)-1:0] index;
+  logic credit_here, popped, room, residual_here, lists_here, start, take, result_valid, done, window_valid, window_first, window_last;
+  logic [(Indices > 1 ? $clog2(Indices) : 1)-1:0] index;
+  logic [(Depth > 1 ? $clog2(Depth) : 1)-1:0] address;
+  logic [GroupBits-1:0] done_number;
+  logic [PE*8-1:0] done_pi;
   logic [TAPS*InLanes*8-1:0] window;
   logic [PE*Terms*WEIGHT_BITS-1:0] weights;
   logic [PE*SUM_BITS-1:0] sums;
@@ -77,7 +102,7 @@ module convolution #(
   logic [LANES*OUT_BITS-1:0] result;
 
   assign popped = y_valid && y_ready;
-  assign room = credit_here && residual_here;
+  assign room = credit_here && residual_here && lists_here;
   always_ff @(posedge clk)
     if (rst) begin
       credit <= CreditBits'(FIFO_DEPTH);
@@ -126,7 +151,7 @@ module convolution #(
       .FILE (WEIGHTS)
   ) rom (
       .clk,
-      .address(index),
+      .address,
       .word(weights)
   );
 
@@ -173,6 +198,9 @@ module convolution #(
       .OTHER(OTHER),
       .RESIDUAL_ZERO(RESIDUAL_ZERO),
       .RESIDUAL_SHIFT(RESIDUAL_SHIFT),
+      .LISTED(HAS_WINNERS),
+      .HAS_PI(HAS_PI),
+      .ALL_CHANNELS(ALL_OUT),
       .FILE(CONSTANTS)
   ) requantizer (
       .clk,
@@ -180,6 +208,8 @@ module convolution #(
       .done,
       .sums,
       .x_sum,
+      .group_number(done_number),
+      .group_pi(done_pi),
       .take,
       .residual,
       .out_valid(result_valid),
@@ -187,6 +217,75 @@ module convolution #(
   );
 
   generate
+    if (HAS_ACTIVE || HAS_WINNERS) begin : g_listed
+      logic [GroupBits-1:0] number;
+      logic [PE*8-1:0] pi;
+      logic unused;
+      assign unused = &{1'b0, index};
+      listed_index #(
+          .PIXELS(OUT_HEIGHT * OUT_WIDTH),
+          .GROUPS(Groups),
+          .STEPS(Steps),
+          .WORDS(Words),
+          .ALL_GROUPS(AllGroups),
+          .ALL_WORDS(AllWords),
+          .PE(PE),
+          .HAS_ACTIVE(HAS_ACTIVE),
+          .HAS_WINNERS(HAS_WINNERS),
+          .HAS_PI(HAS_PI),
+          .ACTIVE_SPLIT(ACTIVE_SPLIT),
+          .WINNERS_SPLIT(WINNERS_SPLIT)
+      ) lists (
+          .clk,
+          .rst,
+          .active_valid,
+          .active_ready,
+          .active_data,
+          .winners_valid,
+          .winners_ready,
+          .winners_data,
+          .pi_valid,
+          .pi_ready,
+          .pi_data,
+          .here(lists_here),
+          .start,
+          .group_number(number),
+          .group_pi(pi),
+          .index(address)
+      );
+      if (HAS_WINNERS) begin : g_under_way
+        // Groups that have started and are not done: fewer than have claimed their place among the results.
+        localparam int GroupsUnderWay = FIFO_DEPTH / Beats > 1 ? FIFO_DEPTH / Beats : 2;
+        logic [$clog2(GroupsUnderWay+1)-1:0] groups_level;
+        logic groups_ready, groups_here, unused_level;
+        stream_fifo #(
+            .WIDTH(PE * 8 + GroupBits),
+            .DEPTH(GroupsUnderWay)
+        ) groups (
+            .clk,
+            .rst,
+            .in_valid(start),
+            .in_ready(groups_ready),
+            .in_data({pi, number}),
+            .out_valid(groups_here),
+            .out_ready(done),
+            .out_data({done_pi, done_number}),
+            .level(groups_level)
+        );
+        assign unused_level = &{1'b0, groups_ready, groups_here, groups_level};
+      end else begin : g_all_groups
+        logic unused_group;
+        assign unused_group = &{1'b0, number, pi};
+        assign {done_number, done_pi} = '0;
+      end
+    end else begin : g_all_channels
+      logic unused;
+      assign lists_here = 1'b1;
+      assign address = index;
+      assign {active_ready, winners_ready, pi_ready} = '0;
+      assign {done_number, done_pi} = '0;
+      assign unused = &{1'b0, active_valid, active_data, winners_valid, winners_data, pi_valid, pi_data};
+    end
     if (HAS_RESIDUAL) begin : g_residual
       logic [CreditBits-1:0] here, level;  // beats of the residual that no group has claimed, and all
       logic came, waits, unused;

@@ -3,7 +3,8 @@
 // Each beat's constants come from FILE: for each lane the multiplier (FACTOR_BITS), above it the bias (SUM_BITS). With
 // PACKED, 128 * x_sum is taken off the even sums, see multiply_accumulate. RAW: the sums themselves are the result.
 // HAS_RESIDUAL: t is limited to T_LOW .. T_HIGH (T_BITS of two's complement), multiplied by OWN and added to (residual -
-// RESIDUAL_ZERO) * OTHER; `take` asks for a beat of the residual, which must be there.
+// RESIDUAL_ZERO) * OTHER; `take` asks for a beat of the residual, which must be there. LISTED: the constants are those of
+// the group of the number that comes with `done`, of ALL_CHANNELS; HAS_PI: its multipliers times `pi`.
 module requantize #(
     parameter int PE = 2,
     parameter int LANES = 1,
@@ -25,33 +26,42 @@ module requantize #(
     parameter int OTHER = 1,
     parameter int RESIDUAL_ZERO = 0,
     parameter int RESIDUAL_SHIFT = 0,
-    parameter FILE = ""
+    parameter bit LISTED = 0,
+    parameter bit HAS_PI = 0,
+    parameter int ALL_CHANNELS = CHANNELS,
+    parameter FILE = "",
+    localparam int AllGroups = ALL_CHANNELS / PE,
+    localparam int GroupBits = AllGroups > 1 ? $clog2(AllGroups) : 1
 ) (
     input logic clk,
     input logic rst,
     input logic done,
     input logic [PE*SUM_BITS-1:0] sums,
     input logic [SUM_BITS-1:0] x_sum,
+    input logic [GroupBits-1:0] group_number,
+    input logic [PE*8-1:0] group_pi,
     output logic take,
     input logic [LANES*8-1:0] residual,
     output logic out_valid,
     output logic [LANES*OUT_BITS-1:0] out_data
 );
   localparam int Beats = PE / LANES;
-  localparam int Words = CHANNELS / LANES;
-  localparam int ProductBits = SUM_BITS + FACTOR_BITS;
+  localparam int Words = ALL_CHANNELS / LANES;
+  localparam int PlaceBits = Words > 1 ? $clog2(Words) : 1;
+  localparam int BoostedBits = FACTOR_BITS + (HAS_PI ? 8 : 0);
+  localparam int ProductBits = SUM_BITS + BoostedBits;
   localparam int RoundedBits = SHIFT == 0 ? ProductBits : ProductBits > SHIFT ? ProductBits - SHIFT + 1 : 2;
-  localparam int Delay = RAW ? 4 : HAS_RESIDUAL ? 16 : 9;
+  localparam int Delay = RAW ? 4 : HAS_RESIDUAL ? 16 : HAS_PI ? 11 : 9;
   localparam int Taken = 8;
 
   logic [PE*SUM_BITS-1:0] waiting;
   logic [(Beats > 1 ? $clog2(Beats) : 1)-1:0] beat;
-  logic [(Words > 1 ? $clog2(Words) : 1)-1:0] place;
+  logic [PlaceBits-1:0] place;
   logic [LANES*(SUM_BITS+FACTOR_BITS)-1:0] constants;
   logic [SUM_BITS-8:0] offset, offset_1;  // the second is that of `picked`
   logic [Delay-1:0] valid;
-  logic serving, unused_offset;
-  assign unused_offset = &{1'b0, x_sum};
+  logic serving, unused_inputs;
+  assign unused_inputs = &{1'b0, x_sum, group_number, group_pi};
 
   always_ff @(posedge clk) begin
     if (done) begin
@@ -67,7 +77,8 @@ module requantize #(
     end else begin
       serving <= done || (serving && 32'(beat) != Beats - 1);
       beat <= serving && 32'(beat) != Beats - 1 ? beat + 1'b1 : '0;
-      if (serving) place <= 32'(place) == Words - 1 ? '0 : place + 1'b1;
+      if (LISTED && done) place <= PlaceBits'(32'(group_number) * Beats);
+      else if (serving) place <= 32'(place) == Words - 1 ? '0 : place + 1'b1;
       valid <= {valid[Delay-2:0], serving};
     end
   end
@@ -92,6 +103,15 @@ module requantize #(
       assign unused = &{1'b0, residual};
     end
 
+    if (HAS_PI) begin : g_pi
+      logic [PE*8-1:0] waiting_pi;
+      logic [LANES*8-1:0] pi_1, pi_2, pi_3;  // the last is that of `factor`
+      always_ff @(posedge clk) begin
+        waiting_pi <= done ? group_pi : waiting_pi >> (LANES * 8);
+        {pi_3, pi_2, pi_1} <= {pi_2, pi_1, waiting_pi[LANES*8-1:0]};
+      end
+    end
+
     for (genvar l = 0; l < LANES; l++) begin : g_lane
       logic signed [SUM_BITS-1:0] picked, corrected, sum;
       logic [FACTOR_BITS-1:0] factor;
@@ -112,13 +132,26 @@ module requantize #(
       end else begin : g_requantized
         logic signed [ProductBits-1:0] product;
         logic signed [RoundedBits-1:0] rounded;
+        logic signed [SUM_BITS-1:0] boosted_sum;
+        logic [BoostedBits-1:0] boosted;
+        if (HAS_PI) begin : g_boost
+          logic signed [SUM_BITS-1:0] sum_1;
+          logic [BoostedBits-1:0] boosted_1;
+          always_ff @(posedge clk) begin
+            boosted_1 <= factor * g_pi.pi_3[l*8+:8];
+            {boosted, boosted_sum} <= {boosted_1, sum_1};
+            sum_1 <= sum;
+          end
+        end else begin : g_no_boost
+          assign {boosted, boosted_sum} = {factor, sum};
+        end
         multiply_wide #(
             .WIDTH(SUM_BITS),
-            .FACTOR_BITS(FACTOR_BITS)
+            .FACTOR_BITS(BoostedBits)
         ) multiply (
             .clk,
-            .value(sum),
-            .factor,
+            .value(boosted_sum),
+            .factor(boosted),
             .product
         );
         round_half_even #(

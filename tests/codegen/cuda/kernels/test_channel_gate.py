@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tvm
-from oracles import emulated, nn
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from oracles import emulated, integers, nn
+from oracles.gates import gates
+from oracles.running import drawn
 
 from espalier.codegen.cuda.kernels import channel_gate as gate
-from espalier.codegen.cuda.layout import Layout
+from espalier.codegen.cuda.layout import GROUP, Layout
+from espalier.core.integer import GateArithmetic
 from espalier.core.layers import ActiveList, ChannelGateSpec
 
 CASES = {
@@ -20,13 +27,20 @@ CASES = {
 }
 
 
+ARITHMETICS = [
+    GateArithmetic(0, (1 << 24) - 1, 28, 1, 9),
+    GateArithmetic(3, 1 << 15, 20, 300, 20),
+    GateArithmetic(0, 1, 0, 1, 4),
+]
+
+
 def run(spec, x, phi, rho, active, parts: int, dtype: str) -> list[np.ndarray]:
     """pi and winners of two launches after each other, which must be equal."""
     counters = tvm.runtime.tensor(np.zeros((gate.COUNTERS, len(x)), np.int32))
     numbers = gate.gate_numbers(spec, x.shape, phi.shape[1], dtype, parts)
     tensors = [Layout(dtype).stored(x), gate.pack_phi(phi), rho, *([] if active is None else [active]), counters]
-    outputs = gate.output_shapes(len(x), x.shape[1], phi.shape[1], spec.kept, parts)
-    first, second = (emulated.call(gate.VARIANT, numbers, tensors, outputs)[:2] for _ in range(2))
+    outputs = gate.output_shapes(spec, len(x), x.shape[1], phi.shape[1], parts)
+    first, second = (emulated.call(gate.variant_of(spec), numbers, tensors, outputs)[:2] for _ in range(2))
     for one, other in zip(first, second):
         np.testing.assert_array_equal(one, other)
     return first
@@ -52,6 +66,39 @@ def test_gate(name, dtype):
     expected_pi, expected_winners = nn.channel_gate(x, phi, rho, spec.mode, spec.granularity, spec.kept)
     np.testing.assert_array_equal(winners, expected_winners)
     np.testing.assert_allclose(pi, expected_pi, rtol=1e-4, atol=1e-5)
+
+
+@given(gates(), st.sampled_from(ARITHMETICS), st.integers(1, 3))
+@drawn(12)
+def test_bytes(case, arithmetic, parts):
+    spec, batch, channels_in, image = case
+    assume(not spec.active or spec.active.granularity % GROUP == 0)
+    arithmetic = dataclasses.replace(arithmetic, x_zero=0) if spec.active else arithmetic
+    channels = spec.granularity * (spec.kept + 2)
+    spec, random = dataclasses.replace(spec, integer=arithmetic), np.random.default_rng(0)
+    given_arrays = {
+        "x": random.integers(0, 256, (batch, channels_in, *image)).astype(np.uint8),
+        "phi": random.integers(-128, 128, (channels_in, channels)).astype(np.int8),
+        "rho": random.integers(-3000, 3000, channels).astype(np.int32),
+    }
+    x, active = given_arrays["x"], None
+    if spec.active:
+        order = random.random((batch, channels_in // spec.active.granularity)).argsort(1)
+        active = np.sort(order[:, : spec.active.count], axis=1).astype(np.int32)
+        listed = nn.listed_channels(active, spec.active.granularity, channels_in)[..., None, None] > 0
+        given_arrays["x"], x = x * listed, np.where(listed, x, 99).astype(np.uint8)  # what rests is not read
+    results = run(spec, x, given_arrays["phi"], given_arrays["rho"], active, min(parts, image[0]), "uint8")
+    for actual, expected in zip(results, integers.channel_gate(spec, given_arrays), strict=True):
+        np.testing.assert_array_equal(actual, expected)
+
+
+def test_an_index_out_of_range_is_never_followed():
+    shape, channels, spec, parts = CASES["listed"]
+    random = np.random.default_rng(0)
+    x, phi = random.standard_normal(shape, np.float32), random.standard_normal((shape[1], channels), np.float32)
+    rho, far = np.ones(channels, np.float32), np.array([[-9, 2**30]] * shape[0], np.int32)
+    for ours, inside in zip(*(run(spec, x, phi, rho, one, parts, "float32") for one in (far, far.clip(0, 5)))):
+        np.testing.assert_array_equal(ours, inside)
 
 
 def test_a_tie_goes_to_the_lower_group():

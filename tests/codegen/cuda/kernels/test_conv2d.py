@@ -14,15 +14,14 @@ from oracles.convolutions import problem_of, problems, random_arrays
 from oracles.running import drawn
 
 from espalier.codegen.cuda.kernels.conv2d import (
-    NUMBERS,
     TILES,
     Problem,
     Schedule,
     call_numbers,
-    pack_vector,
     pack_weight,
     scratch_shapes,
 )
+from espalier.codegen.cuda.kernels.epilogue import pack_vector, real_end
 from espalier.codegen.cuda.layout import GROUP, Layout
 from espalier.core.layers import Activation, ActiveList, Conv2dSpec, DenseSpec
 
@@ -46,7 +45,8 @@ def run(spec, arrays, out_shape, schedule: Schedule, y_dtype: str = "float32", f
     arrivals = [tvm.runtime.tensor(np.zeros(counters, np.int32))] if counters else []
     inputs = [stored.get(role, lambda array: array)(arrays[role]) for role in ("x", "weight", *given_roles)]
     outputs = [(Layout(y_dtype).physical(out_shape), y_dtype), *([((partial,), "float32")] if partial else [])]
-    numbers = call_numbers(spec, problem, schedule, given_roles, y_dtype, y_dtype, fill)
+    end = real_end(spec, Layout(y_dtype).channels(out_shape[1]), y_dtype, y_dtype)
+    numbers = call_numbers(problem, schedule, given_roles, end, fill)
     variant = schedule.tile.variant(spec.format)
     y = emulated.call(variant, numbers, [*inputs, *arrivals], outputs)[0]
     assert not any(one.numpy().any() for one in arrivals)
@@ -77,7 +77,7 @@ def layer(batch: int, c_in: int, c_out: int, image, kernel, **fields):
     return problem_of(Conv2dSpec("conv", padding=padding, **fields), batch, c_in, c_out, image, kernel)
 
 
-@pytest.mark.parametrize("number_format", NUMBERS)
+@pytest.mark.parametrize("number_format", TOLERANCE)
 @given(
     problem=problems(least_granularity=GROUP), y_dtype=st.sampled_from(["float32", "float16"]), splits=st.integers(1, 5)
 )

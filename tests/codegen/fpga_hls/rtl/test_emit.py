@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from espalier.codegen.fpga_hls.rtl.emit import emit
 from espalier.codegen.fpga_hls.rtl.parameters import module_of
 from espalier.codegen.fpga_hls.rtl.timing import line_buffer_rows, result_depth
 from espalier.core.errors import UnsupportedOpError
-from tests.oracles.stream_graphs import every_kind, one_conv, residual_network
+from tests.oracles.stream_graphs import every_kind, gated_network, one_conv, residual_network
 
 
 def test_the_same_graph_gives_the_same_bytes():
@@ -23,7 +24,7 @@ def test_the_same_graph_gives_the_same_bytes():
 
 
 def test_every_table_that_is_read_is_written():
-    files = emit(every_kind())
+    files = emit(every_kind()) | emit(gated_network())
     named = {f"rtl/{name}" for text in files.values() for name in re.findall(r'"(\w+\.mem)"', text)}
     assert named == {path for path in files if path.endswith(".mem")} != set()
 
@@ -43,7 +44,7 @@ def test_the_lower_weight_of_a_pair_is_stored_above_zero():
 
 
 @pytest.mark.skipif(shutil.which("verilator") is None, reason="needs verilator")
-@pytest.mark.parametrize("graph", [residual_network, every_kind])
+@pytest.mark.parametrize("graph", [residual_network, every_kind, gated_network, partial(gated_network, has_pi=False)])
 def test_lint_of_a_design_is_clean(graph, tmp_path):
     for path, text in emit(graph()).items():
         (tmp_path / path).parent.mkdir(exist_ok=True)

@@ -1,0 +1,44 @@
+"""Which tiles of the convolution a GPU can run: registers and shared memory are counted before anything is compiled."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+from espalier.targets.gpu import Gpu
+
+from .conv2d import DEPTH_CHUNKS, Numbers, Tile
+
+ROWS, COLUMNS, STAGES = (64, 128, 256), (32, 64, 128), (2, 3, 4)
+WARPS = ((2, 1), (1, 2), (2, 2), (4, 1), (4, 2), (2, 4))
+"""Down and across."""
+MOST_REGISTERS = 255
+"""Of a thread."""
+OTHER_REGISTERS = 48
+"""Addresses, counters and the epilogue; with it the estimate is within 15 of what ptxas takes for 128x128, 128x64
+and 64x64 (float16 and int8, sm_90a)."""
+
+
+def registers_of(tile: Tile, numbers: Numbers, gpu: Gpu) -> int:
+    """Registers of a thread, about: sums, operands of one step, what copying keeps, and the rest."""
+    rows, columns = tile.rows // tile.warps_down // 16, tile.columns // tile.warps_across // 8
+    operands = (4 * rows + 2 * columns) * (2 if numbers.products > 1 else 1)
+    left, right = (size * DEPTH_CHUNKS // tile.threads for size in (tile.rows, tile.columns))
+    held = 0 if gpu.copies_async else 4 * (left + right)
+    return 4 * rows * columns + operands + 4 * left + 2 * right + held + OTHER_REGISTERS
+
+
+def divides(tile: Tile) -> bool:
+    """Whether warps have whole pairs of matrix instructions, and threads whole copies."""
+    warps = tile.rows % (16 * tile.warps_down) == 0 and tile.columns % (16 * tile.warps_across) == 0
+    copies = (size * DEPTH_CHUNKS % tile.threads == 0 for size in (tile.rows, tile.columns))
+    return warps and all(copies) and tile.rows * DEPTH_CHUNKS <= 32 * tile.threads
+
+
+def legal_tiles(numbers: Numbers, gpu: Gpu) -> Iterator[Tile]:
+    """Every tile that is expected neither to spill registers nor to exceed a block's shared memory."""
+    for rows, columns, (down, across), stages in itertools.product(ROWS, COLUMNS, WARPS, STAGES):
+        tile = Tile(rows, columns, down, across, stages)
+        has_room = registers_of(tile, numbers, gpu) <= MOST_REGISTERS and tile.shared_bytes <= gpu.block_shared_bytes
+        if divides(tile) and has_room:
+            yield tile

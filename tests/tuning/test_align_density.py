@@ -1,0 +1,83 @@
+"""Aligned densities: no more time than before, no stair left half used, and what the plan says itself stays."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from models import ModelBuilder
+
+import espalier
+from espalier.core.errors import InvalidPlanError
+from espalier.core.plan import Plan
+from espalier.tuning.align_density import FREE, align_density
+from espalier.tuning.cost_model.interface import CostModel, Prediction
+from espalier.tuning.network_work import network_work
+
+TARGET = {"kind": "llvm", "mcpu": "x86-64-v4", "num-cores": 1}
+LANES = 16
+
+
+class Stairs(CostModel):
+    """A step for each started vector of channels that are computed, and nothing for those that are read."""
+
+    name, suffix = "stairs", ""
+
+    def fit(self, samples) -> None:
+        """Nothing to learn."""
+
+    def predict(self, task, options) -> Prediction:
+        winners = task.facts.get("winners")
+        channels = winners["count"] * winners["granularity"] if winners else task.facts["shapes"]["out"][1]
+        return Prediction.certain(np.full(len(options), np.log(-(-channels // LANES))))
+
+    def save(self, path) -> None:
+        """Nothing to keep."""
+
+    @classmethod
+    def load(cls, path) -> Stairs:
+        """Nothing to read."""
+        return cls()
+
+
+@pytest.fixture(scope="module")
+def mod():
+    """Three convolutions in a row, and a classifier."""
+    b = ModelBuilder()
+    y = b.relu(b.conv(b.relu(b.conv("x", "conv0", 3, 96)), "conv1", 96, 96))
+    return espalier.from_onnx(b.model([1, 3, 8, 8], b.head(b.relu(b.conv(y, "conv2", 96, 64)), "fc", 64, 10)))
+
+
+@pytest.mark.parametrize(("density", "channels"), [(0.3, 32), (0.5, 48), (0.51, 64), (0.9, 92)])
+def test_each_list_is_as_long_as_its_stair(mod, density, channels):
+    """92: the next longer list is no list but all channels, at which there is no gate."""
+    plan, found = align_density(mod, TARGET, Plan(density=density, granularity=4), Stairs())
+    assert [one.name for one in found] == ["conv0", "conv1", "conv2"]
+    first = found[0]
+    assert (first.channels, first.aligned) == (96, channels)
+    assert first.kept == 4 * int(np.ceil(density * 96 / 4))
+    assert plan.layers["conv0"]["density"] == pytest.approx(channels / 96)
+
+
+def test_the_rule_finds_stairs_and_the_network_takes_no_longer(mod):
+    given = Plan(density=0.55, granularity=1)
+    plan, found = align_density(mod, TARGET, given)
+    assert any(one.aligned > one.kept for one in found)
+    for one in found:
+        assert one.kept <= one.aligned < one.channels
+        assert one.aligned_s <= (1 + FREE) * one.seconds
+    cycles = [sum(one.option.cycles for one in network_work(mod, TARGET, each).kernels) for each in (given, plan)]
+    assert cycles[1] <= (1 + FREE) ** len(found) * cycles[0]
+
+
+def test_a_density_that_the_plan_gives_stays(mod):
+    given = Plan(density=0.51, granularity=4, layers={"conv1": {"density": 0.3}})
+    plan, found = align_density(mod, TARGET, given, Stairs())
+    assert [one.name for one in found] == ["conv0", "conv2"]
+    assert plan.layers["conv1"] == {"density": 0.3}
+    assert espalier.Plan.from_dict(plan.to_dict()) == plan
+
+
+def test_without_an_open_gate_there_is_nothing_to_align(mod):
+    for plan in (Plan(), Plan(layers={"conv0": {"density": 0.5}})):
+        with pytest.raises(InvalidPlanError, match="leaves no gate open"):
+            align_density(mod, TARGET, plan)
