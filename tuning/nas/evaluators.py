@@ -16,7 +16,7 @@ from espalier.codegen.fpga_hls.from_relax import streamed
 from espalier.codegen.fpga_hls.timing import latency_cycles
 from espalier.core.formats import parse_format
 from espalier.frontend import bundled
-from espalier.measure.threads import threads
+from espalier.measure.threads import set_threads
 from espalier.targets.fpga import board_of, frames_per_s
 from espalier.targets.resolve import resolve_target
 
@@ -124,8 +124,8 @@ class MeasuredLatency(Evaluator):
         calibration = placeholder_calibration(mod, plan)
         artifact = build(mod, candidate.target, plan, calibration)
         work = network_work(mod, candidate.target, plan, calibration)
-        with threads(1):
-            return NetworkSample.measured(work, artifact, self.image, repeats=self.repeats)
+        set_threads(1)
+        return NetworkSample.measured(work, artifact, self.image, repeats=self.repeats)
 
 
 class PredictedLatency(Evaluator):

@@ -13,7 +13,7 @@ from espalier import api
 from espalier.core.errors import EspalierError, InvalidInputError
 from espalier.core.files import read_text, write_atomically
 from espalier.frontend import bundled
-from espalier.measure.threads import threads
+from espalier.measure.threads import set_threads
 
 from .evaluators import AllOf, Evaluator, FpgaModel, MeasuredLatency, PredictedLatency, SupernetAccuracy, WeightSize
 from .joint_space import JointSpace
@@ -90,13 +90,13 @@ def _built(point: Evaluated, space: JointSpace, networks: SupernetNetworks, fold
     candidate.plan.save(folder / "plan.json")
     measured, remark = {}, ""
     images, labels = networks.split.final
-    with threads(1):
-        how = f"compiled, {len(labels)} {networks.split.origin} that the search has not seen, no fine-tuning"
-        measured["accuracy"] = Value(top1(artifact, images, labels), how)
-        try:
-            measured |= _measured(artifact, space.is_fpga)
-        except EspalierError as error:
-            remark = f"not measured here: {error}"
+    set_threads(1)
+    how = f"compiled, {len(labels)} {networks.split.origin} that the search has not seen, no fine-tuning"
+    measured["accuracy"] = Value(top1(artifact, images, labels), how)
+    try:
+        measured |= _measured(artifact, space.is_fpga)
+    except EspalierError as error:
+        remark = f"not measured here: {error}"
     layers = tuple({name: getattr(one, name) for name in LAYER} for one in artifact.layers)
     return Built(point, str(candidate.architecture), measured, layers, folder.name, remark)
 

@@ -30,7 +30,7 @@ def test_every_sampler_finds_points_of_the_space(sampler):
     search = Search(problem(), None, sampler, 0)
     search.run(Budget(trials=24))
     found = search.evaluated
-    assert len({one.text for one in found}) == len(found) >= 12
+    assert len({one.text for one in found}) == len(found) >= 8
     for one in found:
         SPACE.check(one.point)
         assert dict(one.values) == values_of(one.point)
