@@ -52,7 +52,7 @@ class Budget:
             expected = sum(self.batches_s) / len(self.batches_s) if self.batches_s else 0.0
             if self.seconds_spent() + expected > self.seconds:
                 return 0
-        return count if self.trials is None else min(count, self.trials - self.spent_trials)
+        return count if self.trials is None else max(0, min(count, self.trials - self.spent_trials))
 
     def spend(self, trials: int, seconds: float) -> None:
         """Count a batch that was run."""

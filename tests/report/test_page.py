@@ -13,7 +13,7 @@ from espalier.tuning.nas.search import Built
 from espalier.tuning.nas.study import Evaluated
 
 OBJECTIVES_SHOWN = (OBJECTIVES["accuracy"], OBJECTIVES["latency"])
-ALONE = {"meta", "circle", "line", "br"}
+ALONE = {"meta", "br"}
 
 
 class Structure(HTMLParser):

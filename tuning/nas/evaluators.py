@@ -24,6 +24,7 @@ from ..latency_predictor import LEAST_NETWORKS, LatencyPredictor, NetworkSample
 from ..network_work import network_work
 from ..placeholder import placeholder_calibration
 from .joint_space import Candidate
+from .latency_samples import LatencySamples
 from .problem import Value
 from .supernet_networks import SupernetNetworks
 
@@ -111,12 +112,16 @@ class MeasuredLatency(Evaluator):
 
     names = ("latency",)
 
-    def __init__(self, networks: SupernetNetworks, repeats: int = 20):
-        self.networks, self.repeats = networks, repeats
+    def __init__(self, networks: SupernetNetworks, blocks: int = 6):
+        self.networks, self.blocks = networks, blocks
         self.image = bundled.normalise(networks.split.calibration[:1])
 
     def evaluate(self, candidate: Candidate) -> dict[str, Value]:
-        return {"latency": Value(self.sample(candidate).seconds, f"measured, median of {self.repeats} runs, 1 thread")}
+        return {"latency": self.value(self.sample(candidate))}
+
+    def value(self, sample: NetworkSample) -> Value:
+        """Of a measured network."""
+        return Value(sample.seconds, f"measured, lower quartile of {self.blocks} blocks of runs, 1 thread")
 
     def sample(self, candidate: Candidate) -> NetworkSample:
         """With the times of its kernels."""
@@ -125,40 +130,43 @@ class MeasuredLatency(Evaluator):
         artifact = build(mod, candidate.target, plan, calibration)
         work = network_work(mod, candidate.target, plan, calibration)
         set_threads(1)
-        return NetworkSample.measured(work, artifact, self.image, repeats=self.repeats)
+        return NetworkSample.measured(work, artifact, self.image, blocks=self.blocks)
 
 
 class PredictedLatency(Evaluator):
     """By the tuner's network predictor, which learns from the first networks: these are compiled and measured.
 
-    path: where what it has learned is kept, so that a search that goes on need not measure again.
+    folder: where these are kept, so that a search that goes on, and other workers, need not measure as many again.
+    Raises InvalidInputError for files there that are none.
     """
 
     names = ("latency",)
 
-    def __init__(self, networks: SupernetNetworks, path: Path | None = None):
-        self.networks, self.path = networks, path
-        self.measured, self.samples = MeasuredLatency(networks), []
-        self.predictor = LatencyPredictor.load(path) if path and path.exists() else None
+    def __init__(self, networks: SupernetNetworks, folder: Path | None = None):
+        self.networks, self.measured, self.samples = networks, MeasuredLatency(networks), LatencySamples(folder)
+        self.predictor: LatencyPredictor | None = None
+        self.learned_from = len(self.samples.all())
 
     def evaluate(self, candidate: Candidate) -> dict[str, Value]:
-        if self.predictor is None:
-            self.samples.append(self.measured.sample(candidate))
-            if len(self.samples) == LEAST_NETWORKS:
-                self._learn()
-            how = f"measured, median of {self.measured.repeats} runs, 1 thread"
-            return {"latency": Value(self.samples[-1].seconds, how)}
+        if self.predictor is None and not self._learn():
+            sample = self.measured.sample(candidate)
+            self.samples.add(sample)
+            return {"latency": self.measured.value(sample)}
         mod, plan = self.networks.module(candidate.architecture), candidate.plan
         work = network_work(mod, candidate.target, plan, placeholder_calibration(mod, plan))
         found = self.predictor.predict(work)
-        how = f"predicted from {LEAST_NETWORKS} measured networks, {100 * np.expm1(found.deviation):.0f} % deviation"
+        how = f"predicted from {self.learned_from} measured networks, {100 * np.expm1(found.deviation):.0f} % deviation"
         return {"latency": Value(found.seconds, how)}
 
-    def _learn(self) -> None:
+    def _learn(self) -> bool:
+        """Whether enough networks are measured."""
+        samples = self.samples.all()
+        self.learned_from = len(samples)
+        if self.learned_from < LEAST_NETWORKS:
+            return False
         self.predictor = LatencyPredictor()
-        self.predictor.fit(self.samples)
-        if self.path:
-            self.predictor.save(self.path)
+        self.predictor.fit(samples)
+        return True
 
 
 @dataclasses.dataclass(frozen=True)

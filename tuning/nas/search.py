@@ -21,7 +21,7 @@ from .problem import OBJECTIVES, Limit, Objective, Problem, Value
 from .study import Evaluated, Search, description, evaluated, front_of, opened
 from .supernet_networks import SupernetNetworks, top1
 
-RESULT, PREDICTOR, FRONT = "front.json", "latency.npz", "front"
+RESULT, LATENCIES, FRONT = "front.json", "latency", "front"
 VERSION = 1
 MEASURED_RUNS = 50
 LAYER = ("name", "macs", "weights", "channels")
@@ -49,10 +49,11 @@ def problem_of(
 ) -> Problem:  # fmt: skip
     """The problem of a space on its target.
 
-    folder: where the latency predictor is kept. is_measured: latency is measured for every candidate, not predicted.
+    folder: where the networks that the latency predictor learns from are kept.
+    is_measured: latency is measured for every candidate, not predicted.
     Raises InvalidInputError for objectives that are not known of the target, and for limits on other values.
     """
-    latency = MeasuredLatency(networks) if is_measured else PredictedLatency(networks, folder and folder / PREDICTOR)
+    latency = MeasuredLatency(networks) if is_measured else PredictedLatency(networks, folder and folder / LATENCIES)
     device: Evaluator = FpgaModel(networks) if space.is_fpga else latency
     parts = (SupernetAccuracy(networks), WeightSize(networks), device)
     known = [name for part in parts for name in part.names]

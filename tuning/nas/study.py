@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +27,8 @@ VERSION = 1
 
 FILE, NAME = "study.db", "espalier"
 REPEATS = 200
-"""So many points in a row that are known already end a search: there is hardly anything new to find."""
+"""So many points in a row that are known already end a search: there is hardly anything new to find. So many steps
+from a known point are tried to find one that is not."""
 
 WAIT_S = 30
 """For another worker's write."""
@@ -69,6 +70,7 @@ class Search:
     def __init__(self, problem: Problem, storage: Path | str | None, sampler: str = "nsga2", seed: int = 0):
         optuna = require_optuna()
         self.problem, made = problem, make_sampler(sampler, problem, seed)
+        self.random = np.random.default_rng(seed)
         self.study = optuna.create_study(
             storage=opened(storage),
             sampler=made,
@@ -86,42 +88,75 @@ class Search:
         budget.start()
         repeats = 0
         while True:
-            start, known = time.monotonic(), {one.text: one for one in self.evaluated}
-            budget.spent_trials = len(known) + self._refused()
+            start, known, refused = time.monotonic(), {one.text: one for one in self.evaluated}, self.refused
+            budget.spent_trials = len(known) + len(refused)
             if not budget.batch_of(1):
                 return "the budget is spent"
-            if len(known) == self.problem.space.size:
+            if len({*known, *refused}) == self.problem.space.size:
                 return "every point of the space is evaluated"
-            progress, is_repeated = self._evaluate_next(known)
+            progress, is_repeated = self._evaluate_next(known, refused)
             repeats = repeats + 1 if is_repeated else 0
             if repeats == REPEATS:
                 return f"the sampler proposed {REPEATS} known points in a row"
             if not is_repeated:
                 budget.spend(1, time.monotonic() - start)
-                (tell or (lambda _: None))(Progress(len(known) + 1, budget.share_spent(), *progress))
+                count = len(known) + (progress[0] is not None)
+                (tell or (lambda _: None))(Progress(count, budget.share_spent(), *progress))
 
     @property
     def evaluated(self) -> list[Evaluated]:
         """Each point once, in the order in which they were evaluated."""
         return evaluated(self.study, self.problem)
 
-    def _refused(self) -> int:
-        """How many points could not be built."""
-        return len(self.study.get_trials(deepcopy=False, states=(require_optuna().trial.TrialState.FAIL,)))
+    @property
+    def refused(self) -> dict[str, str]:
+        """The texts of the points that could not be built, and why."""
+        from .points import point_of
+
+        failed = self.study.get_trials(deepcopy=False, states=(require_optuna().trial.TrialState.FAIL,))
+        return {
+            point_text(point_of(self.problem.space, one)): one.user_attrs["refused"]
+            for one in failed
+            if "refused" in one.user_attrs
+        }
 
     @property
     def last_refusal(self) -> str:
         """Why the last point that could not be built could not."""
-        refused = self.study.get_trials(deepcopy=False, states=(require_optuna().trial.TrialState.FAIL,))
-        return refused[-1].user_attrs.get("refused", "a worker died") if refused else "the budget is too small"
+        return ["the budget is too small", *self.refused.values()][-1]
 
-    def _evaluate_next(self, known: Mapping[str, Evaluated]) -> tuple[tuple[Evaluated | None, str], bool]:
-        from .points import distributions, point_of
+    def _ask(self, settled: Set[str]):
+        """(trial, point): the sampler's next point, or one near to it if that is known already."""
+        from .points import distributions, parameters_of, point_of
 
+        space, state = self.problem.space, require_optuna().trial.TrialState
+        trial = self.study.ask(distributions(space))
+        point = point_of(space, trial)
+        new = self._near(point, settled)
+        if new is not None and new != point:
+            self.study.tell(trial, state=state.FAIL)
+            self.study.enqueue_trial(parameters_of(space, new))
+            trial = self.study.ask(distributions(space))  # the new point's, unless another worker took it
+        return trial, point_of(space, trial)
+
+    def _near(self, point: Point, settled: Set[str]) -> Point | None:
+        """The first point on a random walk from this one, which it may be, that is not known; None if there is none."""
+        for _ in range(REPEATS):
+            if point_text(point) not in settled:
+                return point
+            point = self.problem.space.mutate(point, self.random)
+        return None
+
+    def _evaluate_next(
+        self, known: Mapping[str, Evaluated], refused: Mapping[str, str]
+    ) -> tuple[tuple[Evaluated | None, str], bool]:
         state = require_optuna().trial.TrialState
-        trial = self.study.ask(distributions(self.problem.space))
-        point = point_of(self.problem.space, trial)
-        repeated = known.get(point_text(point))
+        trial, point = self._ask({*known, *refused})
+        text = point_text(point)
+        if text in refused:
+            self.study.tell(trial, state=state.FAIL)
+            return (None, refused[text]), True
+        repeated = known.get(text)
         try:
             values = repeated.values if repeated else self.problem.evaluate(point)
         except EspalierError as error:

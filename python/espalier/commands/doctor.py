@@ -26,6 +26,8 @@ OPTIONAL_PACKAGES = {
     "torch": "PyTorch models, training gates, bench --against torch",
     "onnxruntime": "bench and demo: a peer to compare with",
     "openvino": "bench: a peer to compare with",
+    "optuna": "search: studies and their samplers",
+    "botorch": "search --sampler qlognehvi",
 }
 COMPILERS = ("g++", "clang++", "c++")
 OPTIONAL_TOOLS = {

@@ -147,7 +147,8 @@ def _check_dimension(name: str, values: tuple[Value, ...]) -> None:
     if not any(texts) and list(values) != sorted(values):
         raise InvalidInputError(f"space, {name}: got {list(values)}, accepted are numbers that rise")
     for value in values:
-        if _value(str(value)) != value or str(value) != str(value).strip() or any(c in " =|\n" for c in str(value)):
+        text = str(value)
+        if not text or _value(text) != value or text != text.strip() or any(c in " =|\n" for c in text):
             raise InvalidInputError(
                 f"space, {name}: got {value!r}, accepted are numbers, and texts without blanks, = and |"
             )

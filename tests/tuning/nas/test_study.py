@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import sqlite3
@@ -15,7 +16,7 @@ pytest.importorskip("optuna")
 
 from search_problems import SPACE, problem, values_of
 
-from espalier.core.choice_space import ChoiceSpace
+from espalier.core.choice_space import ChoiceSpace, point_text
 from espalier.core.errors import InvalidInputError
 from espalier.tuning.budget import Budget
 from espalier.tuning.nas.problem import OBJECTIVES, Limit, objectives_of
@@ -30,7 +31,8 @@ def test_every_sampler_finds_points_of_the_space(sampler):
     search = Search(problem(), None, sampler, 0)
     search.run(Budget(trials=24))
     found = search.evaluated
-    assert len({one.text for one in found}) == len(found) >= 8
+    assert len({one.text for one in found}) == len(found) >= 16
+    assert len(found) + len(search.refused) == 24
     for one in found:
         SPACE.check(one.point)
         assert dict(one.values) == values_of(one.point)
@@ -41,6 +43,24 @@ def test_a_small_space_is_searched_to_its_end():
     search = Search(problem(space=space), None, "random", 0)
     assert search.run(Budget(trials=100)) == "every point of the space is evaluated"
     assert [one.point["width"] for one in front_of(search.problem, search.evaluated)] == [1, 0]
+
+
+@pytest.mark.parametrize("sampler", ["random", "nsga2"])
+def test_no_point_is_evaluated_twice_not_one_that_was_refused_either(sampler, tmp_path):
+    space, asked = ChoiceSpace({"width": (6, 7), "depth": tuple(range(4)), "format": ("small", "large")}), []
+    one = problem(space=space)
+    counted = dataclasses.replace(one, evaluate=lambda point: (asked.append(point_text(point)), one.evaluate(point))[1])
+    assert Search(counted, tmp_path, sampler, 0).run(Budget(trials=10)) == "the budget is spent"
+    again = Search(counted, tmp_path, sampler, 0)
+    assert again.run(Budget(trials=100)) == "every point of the space is evaluated"
+    assert len(asked) == len(set(asked)) == space.size
+    assert set(again.refused) == {text for text in asked if "width=7" in text}
+    assert again.last_refusal == "width 7: accepted are 0 to 6"
+
+
+def test_a_budget_that_others_have_overspent_ends(tmp_path):
+    Search(problem(), tmp_path, "random", 0).run(Budget(trials=5))
+    assert Search(problem(), tmp_path, "random", 1).run(Budget(trials=3)) == "the budget is spent"
 
 
 def test_limits_hold_on_the_front():
@@ -82,7 +102,7 @@ def test_workers_share_a_study_and_one_may_die(tmp_path):
     workers[0].send_signal(signal.SIGKILL)
     assert workers[1].wait(120) == 0
     workers[0].wait(10)
-    assert len(watched.evaluated) + watched._refused() >= 14
+    assert len(watched.evaluated) + len(watched.refused) >= 14
 
 
 @pytest.mark.parametrize(
