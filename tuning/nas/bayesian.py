@@ -64,7 +64,7 @@ class HypervolumeSampler(optuna.samplers.BaseSampler):
 
     def sample_independent(self, study, trial: FrozenTrial, param_name: str, param_distribution):
         """Never needed: every dimension is sampled together with the others."""
-        raise NotImplementedError(param_name)
+        raise RuntimeError(f"{param_name}: sampled alone")
 
     def _candidates(self, seen, measured: Sequence[FrozenTrial]) -> list[Point]:
         """Points that were not evaluated yet, each once, the drawn ones first."""
@@ -86,10 +86,12 @@ class HypervolumeSampler(optuna.samplers.BaseSampler):
 
     def _best(self, measured: Sequence[FrozenTrial], candidates: Sequence[Point], count: int) -> list[Point]:
         import torch
-        from botorch.acquisition.multi_objective.logei import qLogNoisyExpectedHypervolumeImprovement
+        from botorch.acquisition.multi_objective import logei
         from botorch.optim import optimize_acqf_discrete
         from botorch.sampling import SobolQMCNormalSampler
 
+        # BoTorch would compile a kernel first; killed meanwhile, it leaves a lock at which the next search waits for ever
+        logei._load_attempted = True
         seen = torch.tensor(np.array([self.problem.encode(point_of(self.problem.space, one)) for one in measured]))
         choices = torch.tensor(np.array([self.problem.encode(point) for point in candidates]))
         low, high = torch.cat([seen, choices]).aminmax(dim=0)
@@ -98,7 +100,7 @@ class HypervolumeSampler(optuna.samplers.BaseSampler):
         with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
             warnings.simplefilter("ignore")  # of a fit that did not converge: its model is used as it is
             torch.manual_seed(self.seed + len(measured))
-            acquisition = qLogNoisyExpectedHypervolumeImprovement(
+            acquisition = logei.qLogNoisyExpectedHypervolumeImprovement(
                 _fitted(seen, goods),
                 goods.min(0).values - 0.1,
                 seen,
