@@ -90,7 +90,7 @@ class HypervolumeSampler(optuna.samplers.BaseSampler):
         from botorch.optim import optimize_acqf_discrete
         from botorch.sampling import SobolQMCNormalSampler
 
-        # BoTorch would compile a kernel first; killed meanwhile, it leaves a lock at which the next search waits for ever
+        # BoTorch would compile a kernel first; killed meanwhile, it leaves a lock that the next search waits at
         logei._load_attempted = True
         seen = torch.tensor(np.array([self.problem.encode(point_of(self.problem.space, one)) for one in measured]))
         choices = torch.tensor(np.array([self.problem.encode(point) for point in candidates]))
