@@ -43,6 +43,7 @@ def test_which_recipes_have_gates():
     ]
     assert [name for name, one in RECIPES.items() if one.is_quantized] == [
         "mcifarnet-quantized",
+        "resnet20-focused",
         "resnet20-quantized",
         "resnet8-int8",
     ]

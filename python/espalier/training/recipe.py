@@ -238,8 +238,9 @@ RECIPES = {
             )
             for placement, plan in HALF_RESNET20.items()
         ),
+        Recipe("resnet8", "resnet8", epochs=100, learning_rate=0.1, label_smoothing=0.05),
         Recipe(
-            "resnet8",
+            "resnet8-taught",
             "resnet8",
             teacher=("resnet20", "models-cifar10/resnet20-12fca82f.th"),
             epochs=30,
