@@ -6,7 +6,8 @@ the best peer's time. Beside it the network as Espalier quantizes it itself (uni
 with random predictors, against the best peer's dense time: at least 2 times faster. Inputs, weights and the images that
 ranges are observed on are random.
 
-Networks can be measured in several runs: the record keeps what it has of the others.
+Networks can be measured in several runs: the record keeps what it has of the others. A processor with AMX has a record
+of its own, since its kernels are others.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from espalier.measure.threads import set_threads
 from .gates import random_gates
 from .imagenet import network
 from .onnx_files import INPUT, export, quantize
-from .records import merged_rows, write_record
+from .records import machine, merged_rows, write_record
 
 QUANTIZED = ("ResNet-18", "MobileNet-V1")
 PEERS = ("onnxruntime", "openvino")
@@ -40,7 +41,7 @@ PLACEMENTS = {"ResNet-18": "sum", "ResNet-50": "sum", "MobileNet-V2": "sum"}
 """Of gates; "inner" for networks without sums."""
 BAR, GATED_BAR = 1.1, 2.0
 IMAGES = 16
-RECORD, KEYS = "models_int8", ("network", "threads")
+KEYS = "network", "threads"
 
 
 def run(networks: Sequence[str] | None, threads: Sequence[int], rounds: int) -> None:
@@ -52,9 +53,10 @@ def run(networks: Sequence[str] | None, threads: Sequence[int], rounds: int) -> 
         for name in networks or QUANTIZED:
             rows.append(measure(name, count, rounds))
             Console().print(table(rows[-1:]))
-    rows = merged_rows(RECORD, rows, KEYS)
+    record = "models_int8_amx" if "amx_int8" in machine()["flags"] else "models_int8"
+    rows = merged_rows(record, rows, KEYS)
     Console().print(table(rows))
-    write_record(RECORD, rows)
+    write_record(record, rows)
 
 
 def measure(name: str, threads: int, rounds: int) -> dict:
