@@ -41,7 +41,7 @@ class Cells:
         self.latency_s = table.seconds
         self.numbers = {tuple(row): number for number, row in enumerate(table.settings.tolist())}
         self.losses = np.stack([self.error, self.latency_s], 1)
-        best = self.losses[front_of_many(self.losses)]
+        best = self.losses[front(self.losses)]
         self.reference = np.array([self.error.max(), best[:, 1].max()])
         self.best = hypervolume(best, self.reference)
         space = ChoiceSpace({name: tuple(OPERATIONS) for name in table.names})
@@ -76,14 +76,6 @@ def main() -> None:
     rows = merged_rows("nas_table", rows, ["sampler"])
     Console().print(shown(rows))
     write_record("nas_table", rows)
-
-
-def front_of_many(losses: np.ndarray) -> np.ndarray:
-    """As `front`, of two objectives and very many rows."""
-    order = np.lexsort((losses[:, 1], losses[:, 0]))
-    best = np.minimum.accumulate(losses[order, 1])
-    kept = order[np.append(True, losses[order[1:], 1] < best[:-1])]
-    return kept[front(losses[kept])]
 
 
 def shares(cells: Cells, name: str, seed: int) -> list[float]:

@@ -7,14 +7,11 @@ import numpy as np
 
 def front(losses: np.ndarray) -> np.ndarray:
     """Numbers of the rows of `losses` [N, M] that no other row dominates, less being better; of equals the first."""
-    kept = []
-    for number, row in enumerate(losses):
-        others = np.delete(losses, number, axis=0)
-        dominated = (others <= row).all(1) & (others < row).any(1)
-        equal_before = (losses[:number] == row).all(1).any()
-        if not dominated.any() and not equal_before:
+    kept: list[int] = []
+    for number in np.lexsort(losses.T[::-1]):  # in this order no row is dominated by a later one
+        if not (losses[kept] <= losses[number]).all(1).any():
             kept.append(number)
-    return np.array(kept, dtype=int)
+    return np.array(sorted(kept), dtype=int)
 
 
 def hypervolume(losses: np.ndarray, reference: np.ndarray) -> float:

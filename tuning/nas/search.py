@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from espalier import api
+from espalier.core.choice_space import ChoiceSpace
 from espalier.core.errors import EspalierError, InvalidInputError
 from espalier.core.files import read_text, write_atomically
 from espalier.frontend import bundled
@@ -18,7 +19,9 @@ from espalier.measure.threads import set_threads
 from .evaluators import AllOf, Evaluator, FpgaModel, MeasuredLatency, PredictedLatency, SupernetAccuracy, WeightSize
 from .joint_space import JointSpace
 from .problem import OBJECTIVES, Limit, Objective, Problem, Value
-from .study import Evaluated, Search, description, evaluated, front_of, opened
+from .samplers import require_optuna
+from .study import FILE, NAME, Evaluated, Search, description, evaluated, front_of, opened
+from .study import VERSION as STUDY_VERSION
 from .supernet_networks import SupernetNetworks, top1
 
 RESULT, LATENCIES, FRONT = "front.json", "latency", "front"
@@ -103,7 +106,7 @@ def _built(point: Evaluated, space: JointSpace, networks: SupernetNetworks, fold
 
 
 def _measured(artifact, is_fpga: bool) -> dict[str, Value]:
-    image = np.zeros((1, 3, 32, 32), np.float32) + bundled.normalise(np.full((1, 32, 32, 3), 127, np.uint8))
+    image = bundled.normalise(np.full((1, 32, 32, 3), 127, np.uint8))
     found = artifact.profile(image) if is_fpga else artifact.profile(image, repeats=MEASURED_RUNS)
     if is_fpga:
         how = f"model of the emitted design, exact in simulation; {found.board} at {found.clock_hz / 1e6:g} MHz"
@@ -124,12 +127,6 @@ class Finished:
 
 def read_study(folder: Path) -> Finished:
     """A study without running anything; InvalidInputError for a folder that holds none, or one of another version."""
-    from espalier.core.choice_space import ChoiceSpace
-
-    from .samplers import require_optuna
-    from .study import FILE, NAME
-    from .study import VERSION as STUDY_VERSION
-
     optuna = require_optuna()
     if not (folder / FILE).is_file():
         raise InvalidInputError(f"study {folder}: it has no {FILE}, accepted is a folder that `espalier search` wrote")

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from espalier.core.errors import EspalierError, InvalidInputError
 
 from ..budget import Budget
 from .front import front
-from .problem import Limit, Problem, Value
+from .problem import Limit, Objective, Problem, Value
 from .samplers import make_sampler, require_optuna
 
 VERSION = 1
@@ -57,6 +58,12 @@ class Progress:
     share: float
     last: Evaluated | None
     refused: str = ""
+
+
+class HasObjectives(Protocol):
+    """A problem, or what is left of one on disk."""
+
+    objectives: tuple[Objective, ...]
 
 
 class Search:
@@ -220,7 +227,7 @@ def evaluated(study, problem: Problem) -> list[Evaluated]:
     return list(found.values())
 
 
-def front_of(problem: Problem, points: list[Evaluated]) -> list[Evaluated]:
+def front_of(problem: HasObjectives, points: list[Evaluated]) -> list[Evaluated]:
     """The points within the limits that no other one beats, by their first objective; the point nearest to the limits
     where none is within them."""
     if not points:

@@ -20,6 +20,7 @@ from espalier.core.errors import InvalidInputError
 from espalier.core.plan import Plan
 from espalier.frontend import bundled
 from espalier.frontend.torch import from_torch, require_torch
+from espalier.measure import agreement
 
 SUPERNETS = Path(__file__).with_name("supernets")
 """Folder of the trained supernets that come with the package, each named for its space."""
@@ -47,9 +48,7 @@ class Split:
     @staticmethod
     def bundled() -> Split:
         """Of the 1,000 test images in the package, half each."""
-        with np.load(bundled.FOLDER / "cifar10_sample.npz") as stored:
-            images, labels = stored["images"], stored["labels"].astype(np.int64)
-            calibration = stored["calibration_images"]
+        images, labels, calibration = bundled.pictures()
         half = len(images) // 2
         return Split(calibration, (images[:half], labels[:half]), (images[half:], labels[half:]), "bundled test images")
 
@@ -109,8 +108,7 @@ class SupernetNetworks:
 
 def top1(run: Callable[[np.ndarray], np.ndarray], images: np.ndarray, labels: np.ndarray) -> float:
     """Share of images uint8 [N, 32, 32, 3] to which `run`, on one at a time, gives the highest score at their label."""
-    right = sum(int(run(bundled.normalise(one[None])).argmax() == label) for one, label in zip(images, labels))
-    return right / len(labels)
+    return agreement.top1(np.concatenate([run(bundled.normalise(one[None])) for one in images]), labels)
 
 
 def _loaded(path: Path, space: ArchitectureSpace):

@@ -5,6 +5,7 @@ With --minimize it answers a question about a finished study instead, and runs n
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +52,7 @@ def ask(folder: Path, limits: tuple[str, ...], minimize: str) -> Outcome:
     found = query(read_study(folder), tuple(map(Limit.parse, limits)), objectives_of([minimize])[0])
     if isinstance(found, Built):
         lines = (_built_table([found]), f"Artifact: {folder / 'front' / found.folder}; it has plan.json beside it")
-        return Outcome(_row(found), lines)
+        return Outcome(_built_row(found), lines)
     values = {name: one.number for name, one in found.values.items()}
     return Outcome({"point": found.text, "values": values}, (_points_table([found]), found.text))
 
@@ -121,20 +122,22 @@ def _outcome(search, end: str, folder: Path, built: list) -> Outcome:
     if built:
         command = f"espalier report {shlex.quote(str(folder))} -o report.html"
         lines.append(f"Artifacts and plans are in {folder / 'front'}: {command}")
-    data = {"study": str(folder), "evaluated": len(points), "end": end, "front": [_row(one) for one in built or front]}
+    rows = [*map(_built_row, built)] or [*map(_row, front)]
+    data = {"study": str(folder), "evaluated": len(points), "end": end, "front": rows}
     return Outcome(data, (_built_table(built) if built else _points_table(front), *lines))
 
 
-def _row(one) -> dict:
-    point = getattr(one, "point", one) if hasattr(one, "measured") else one
-    row = {
-        "point": point.point,
-        "values": {name: {"number": value.number, "how": value.how} for name, value in point.values.items()},
-    }
-    if hasattr(one, "measured"):
-        row["architecture"], row["artifact"], row["remark"] = one.architecture, one.folder, one.remark
-        row["measured"] = {name: {"number": value.number, "how": value.how} for name, value in one.measured.items()}
-    return row
+def _row(point) -> dict:
+    return {"point": point.point, "values": _values(point.values)}
+
+
+def _built_row(one) -> dict:
+    names = {"architecture": one.architecture, "artifact": one.folder, "remark": one.remark}
+    return {**_row(one.point), **names, "measured": _values(one.measured)}
+
+
+def _values(values) -> dict:
+    return {name: dataclasses.asdict(value) for name, value in values.items()}
 
 
 def _built_table(built):

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
+from ..tuning.nas.study import front_of
 from .chart import Dot, bars, scatter
 
 TEMPLATE = Path(__file__).with_name("templates") / "page.html"
@@ -51,12 +52,7 @@ def _best(study: Shown) -> list:
     """The points of the front; of a study with built ones, those."""
     if study.front:
         return [one.point for one in study.front]
-    losses = {one.text: [obj.loss(one.values[obj.name].number) for obj in study.objectives] for one in study.points}
-
-    def is_beaten(row: list[float]) -> bool:
-        return any(all(a <= b for a, b in zip(other, row)) and other != row for other in losses.values())
-
-    return [one for one in study.points if not is_beaten(losses[one.text]) and one.violation == 0]
+    return [one for one in front_of(study, study.points) if one.violation == 0]
 
 
 def _front_plot(study: Shown, best: list) -> str:

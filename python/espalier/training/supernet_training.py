@@ -35,7 +35,7 @@ class SupernetTraining(Training):
 
     def _backward(self, images: torch.Tensor, labels: torch.Tensor) -> float:
         with self._products():
-            logits = self.model(images).float()
+            logits = self.trained(images).float()
         loss = functional.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
         loss.backward()
         taught, formats = logits.detach(), self.recipe.drawn_formats

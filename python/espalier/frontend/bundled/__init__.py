@@ -63,10 +63,14 @@ def integer_model_path() -> Path:
 
 def sample() -> Sample:
     """The bundled images, ready for the bundled network."""
+    images, labels, calibration_images = pictures()
+    return Sample(normalise(images), labels, normalise(calibration_images))
+
+
+def pictures() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(images, labels, calibration_images) of `Sample`, images as they are: uint8 [N, 32, 32, 3]."""
     with np.load(FOLDER / "cifar10_sample.npz") as stored:
-        return Sample(
-            normalise(stored["images"]), stored["labels"].astype(np.int64), normalise(stored["calibration_images"])
-        )
+        return stored["images"], stored["labels"].astype(np.int64), stored["calibration_images"]
 
 
 def normalise(images: np.ndarray) -> np.ndarray:
