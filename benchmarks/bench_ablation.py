@@ -28,6 +28,7 @@ from support.records import merged_rows, write_record
 from espalier.training import cifar10
 from espalier.training.data import Images
 from espalier.training.loop import Training
+from espalier.training.memory import keep_freed_memory
 from espalier.training.recipe import RECIPES, Recipe
 
 BASE = RECIPES["resnet20-inner"]
@@ -58,12 +59,13 @@ def main() -> None:
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
+    keep_freed_memory()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     train, test = (Images(*load(data_folder()), device) for load in (cifar10.load_train, cifar10.load_test))
     rows = recorded(options.epochs)
     for name in options.rows:
         if name not in rows:
-            recipe = dataclasses.replace(BASE, epochs=options.epochs, bfloat16=True, **VARIANTS[name])
+            recipe = dataclasses.replace(BASE, epochs=options.epochs, bfloat16=True, compiled=True, **VARIANTS[name])
             rows[name] = {"row": name, "epochs": options.epochs, **trained(recipe, train, test)}
             write_record("ablation", [rows[one] for one in VARIANTS if one in rows])
             Console().print(table(rows.values()))

@@ -1,42 +1,68 @@
-"""espalier.training.pruning: a threshold with two edges, and zeros that can come back."""
+"""espalier.training.pruning: one share for a network, layers that keep what they need, zeros that can come back."""
 
 import pytest
 
 torch = pytest.importorskip("torch")
 
 from espalier.training.plain_layers import with_plain_layers  # noqa: E402
-from espalier.training.pruning import WeightMask, insert_masks, update_masks  # noqa: E402
+from espalier.training.pruning import WeightMask, insert_masks, lamp_scores, update_masks  # noqa: E402
 
 
-def test_the_threshold_has_two_edges():
-    weight = torch.tensor([0.0, 0.85, 1.0, 1.05, 1.15, -1.15, 1.95])  # mean magnitude 1.0214...
-    mask = WeightMask(weight)
-    mask.update(weight, 0.0)
-    assert mask.kept.tolist() == [False, False, True, True, True, True, True]
-    mask.kept[2:5] = False
-    mask.update(weight, 0.0)  # 1.1 t is 1.12
-    assert mask.kept.tolist() == [False, False, False, False, True, True, True]
-    spread = weight.abs().std(correction=0)
-    mask.update(weight, float((1.7 - 1.0214) / spread))
-    assert mask.kept.tolist() == [False] * 6 + [True]
-
-
-def test_zeros_have_a_gradient():
-    weight = torch.tensor([0.1, -2.0, 3.0], requires_grad=True)
-    mask = WeightMask(weight)
-    mask.update(weight.detach(), 0.0)
-    got = mask(weight)
-    assert got.tolist() == [0, -2, 3]
-    (got * torch.tensor([1.0, 2.0, 3.0])).sum().backward()
-    assert weight.grad.tolist() == [1, 2, 3]
-
-
-def test_a_network_is_pruned_and_its_plain_copy_computes_the_same():
+@pytest.fixture
+def network():
     torch.manual_seed(0)
-    network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.Flatten(), torch.nn.Linear(8 * 16, 5))
+    return torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.Flatten(), torch.nn.Linear(8 * 16, 5))
+
+
+def zeros_of(network) -> list[int]:
+    return [int((network[place].weight == 0).sum()) for place in (0, 2)]
+
+
+def test_scores_by_hand():
+    weight = torch.tensor([[1.0, -3.0], [0.0, 2.0]])
+    assert lamp_scores(weight).tolist() == [[1 / 14, 1.0], [0.0, pytest.approx(4 / 13)]]
+    assert lamp_scores(torch.zeros(3)).tolist() == [0, 0, 0]
+
+
+def test_the_share_is_of_the_whole_network_whatever_the_scale_of_a_layer(network):
+    insert_masks(network)
+    update_masks(network, 0.8)
+    before = zeros_of(network)
+    assert sum(before) == int(0.8 * (216 + 640))
+    assert before[0] / 216 < before[1] / 640  # the smaller layer keeps more
+    with torch.no_grad():
+        network[2].parametrizations.weight.original.mul_(2**-10)
+    update_masks(network, 0.8)
+    assert zeros_of(network) == before
+    update_masks(network, 0.99)
+    assert all(zeros < network[place].weight.numel() for zeros, place in zip(zeros_of(network), (0, 2)))
+
+
+def test_zeros_have_a_gradient_and_come_back():
+    layer = torch.nn.Linear(3, 1, bias=False)
+    weight = layer.weight
+    with torch.no_grad():
+        weight.copy_(torch.tensor([[0.1, -2.0, 3.0]]))
+    insert_masks(layer)
+    update_masks(layer, 0.4)
+    assert layer.weight.tolist() == [[0, -2, 3]]
+    (layer.weight * torch.tensor([1.0, 2.0, 3.0])).sum().backward()
+    assert weight.grad.tolist() == [[1, 2, 3]]
+    with torch.no_grad():
+        weight[0, 0] = 4.0
+    update_masks(layer, 0.4)
+    assert layer.weight.tolist() == [[4, 0, 3]]
+
+
+def test_masks_are_parametrizations_that_begin_whole():
+    weight = torch.tensor([1.0, 0.0])
+    assert WeightMask(weight).kept.all()
+
+
+def test_a_network_is_pruned_and_its_plain_copy_computes_the_same(network):
     dense, x = {name: one.clone() for name, one in network.state_dict().items()}, torch.randn(2, 3, 6, 6)
     insert_masks(network)
-    update_masks(network, 1.0)
+    update_masks(network, 0.8)
     plain = with_plain_layers(network)
     assert plain.state_dict().keys() == dense.keys()
     assert torch.equal(plain(x), network(x))

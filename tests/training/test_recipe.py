@@ -62,9 +62,11 @@ def test_shares_of_fixed_weights(epochs, expected):
 
 
 def test_weights_are_pruned_in_the_first_half():
-    one = Recipe("r", "resnet8", epochs=5, pruning=1.5)
-    assert [one.threshold(epoch) for epoch in range(5)] == [0.5, 1.0, 1.5, None, None]
-    assert Recipe("r", "resnet8").threshold(0) is None
+    one = Recipe("r", "resnet8", epochs=3, pruning=0.8)
+    assert [one.pruned_share(epoch) for epoch in range(3)] == [0.8 * 0.875, 0.8, None]
+    assert Recipe("r", "resnet8").pruned_share(0) is None
+    with pytest.raises(InvalidInputError, match="pruning: got 1.5, accepted is a share between 0 and 1"):
+        Recipe("r", "resnet8", pruning=1.5)
 
 
 def test_an_unknown_recipe():
@@ -81,7 +83,7 @@ def test_impossible_settings(setting):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"pruning": 1.0, "plan": Plan(weights="shift<4>")}, "pruning: got 1.0 for quantized weights"),
+        ({"pruning": 0.5, "plan": Plan(weights="shift<4>")}, "pruning: got 0.5 for quantized weights"),
         ({"teacher": ("resnet20", "weights.th")}, r"teacher: got \('resnet20', 'weights.th'\), accepted are"),
         ({"incremental": (0.5, 1.0)}, r"incremental: got \(0.5, 1.0\), accepted are rising shares up to 1"),
         ({"incremental": (0.5, 0.7), "plan": Plan(weights="shift<4>")}, "accepted are rising shares up to 1"),

@@ -34,7 +34,7 @@ def main(
     placement: Annotated[str | None, typer.Option(help="What to gate at a residual add.")] = None,
     weights: Annotated[str | None, typer.Option(help="Number format of the weights, such as focused<5>.")] = None,
     activations: Annotated[str | None, typer.Option(help="Number format of quantized layers' inputs.")] = None,
-    pruning: Annotated[float | None, typer.Option(help="Threshold of pruned weights, in standard deviations.")] = None,
+    pruning: Annotated[float | None, typer.Option(help="Share of the weights that become 0.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="The highest one.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything that is drawn.")] = None,
     bfloat16: Annotated[bool | None, typer.Option(help="Compute products in bfloat16.")] = None,

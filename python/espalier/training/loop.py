@@ -134,8 +134,8 @@ class Training:
         recipe = self.recipe
         if recipe.is_gated:
             set_density(self.model, recipe.density(number))
-        if (threshold := recipe.threshold(number)) is not None:
-            update_masks(self.model, threshold)
+        if (share := recipe.pruned_share(number)) is not None:
+            update_masks(self.model, share)
         if recipe.incremental:
             settle(self.model, recipe.fixed_share(number))
         elif recipe.is_quantized and recipe.refits(number):

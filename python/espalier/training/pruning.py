@@ -1,7 +1,13 @@
 """Fine-grained pruning of weights while they are trained: small ones are 0, and come back where they grow.
 
+How many weights each layer keeps follows from one share for the network and the layers' own weights: magnitudes are
+compared by what is left of their layer without them (LAMP), so small and sensitive layers keep more. The masks are
+those of dynamic network surgery: decided again from time to time, while zeros go on learning.
+
 References
     Guo et al., Dynamic Network Surgery for Efficient DNNs, NeurIPS 2016, section 3.2.
+    Lee et al., Layer-Adaptive Sparsity for the Magnitude-Based Pruning, ICLR 2021, section 3.
+    Zhu and Gupta, To Prune, or Not to Prune, ICLR 2018 workshop: the share rises fast first, then slowly.
 """
 
 from __future__ import annotations
@@ -9,9 +15,6 @@ from __future__ import annotations
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
-
-RISES, FALLS = 1.1, 0.9
-"""A weight is there above so many times the threshold, and is not below so many; in between it stays what it was."""
 
 
 class WeightMask(nn.Module):
@@ -28,13 +31,6 @@ class WeightMask(nn.Module):
         """The weight, 0 where it is not kept."""
         return weight - (weight * ~self.kept).detach()
 
-    @torch.no_grad()
-    def update(self, weight: torch.Tensor, deviations: float) -> None:
-        """Decide again, by the threshold t = mean|w| + deviations * std|w| of the layer's weights."""
-        size = weight.abs()
-        threshold = size.mean() + deviations * size.std(correction=0)
-        self.kept.copy_((self.kept | (size > RISES * threshold)) & (size >= FALLS * threshold))
-
 
 def insert_masks(model: nn.Module) -> None:
     """Let the weights of all convolutions and dense layers have zeros; in place, none at first."""
@@ -44,9 +40,26 @@ def insert_masks(model: nn.Module) -> None:
             parametrize.register_parametrization(module, "weight", mask)
 
 
-def update_masks(model: nn.Module, deviations: float) -> None:
-    """Choose anew which weights are kept, in every layer."""
-    for module in model.modules():
-        if parametrize.is_parametrized(module, "weight"):
-            chain = module.parametrizations.weight
-            chain[0].update(chain.original, deviations)
+@torch.no_grad()
+def update_masks(model: nn.Module, share: float) -> None:
+    """Choose anew which weights are 0: this share of all weights with masks, rounded down, in [0, 1).
+
+    Those with the smallest LAMP scores; of equal ones any. The largest weight of each layer has the highest score, 1.
+    """
+    chains = [one.parametrizations.weight for one in model.modules() if parametrize.is_parametrized(one, "weight")]
+    scores = [lamp_scores(chain.original) for chain in chains]
+    together = torch.cat([one.flatten() for one in scores])
+    pruned = together.argsort()[: int(share * len(together))]
+    kept = torch.ones_like(together, dtype=torch.bool)
+    kept[pruned] = False
+    for chain, part in zip(chains, kept.split([one.numel() for one in scores])):
+        chain[0].kept.copy_(part.view(chain.original.shape))
+
+
+def lamp_scores(weight: torch.Tensor) -> torch.Tensor:
+    """float64, shaped as the weight: the square of each, over the sum of the squares that are not smaller than it."""
+    squares = weight.detach().double().square().flatten()
+    ordered, order = squares.sort(descending=True, stable=True)
+    scores = torch.empty_like(squares)
+    scores[order] = ordered / ordered.cumsum(0).clamp(min=torch.finfo(torch.float64).tiny)
+    return scores.view(weight.shape)

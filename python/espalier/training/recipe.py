@@ -40,9 +40,9 @@ class Recipe:
     follow: how much the gates follow the input when they begin, 0 to 1, see `start.start_gates`; None begins as the
         paper does, with all channels worth the same. following: the layers whose gates follow it fully instead.
     lowering: the share of the epochs in which the density falls from 1 to the plan's, in steps of 0.1.
-    pruning: how many standard deviations above the mean magnitude of a layer's weights are the threshold below which
-        they become 0 (`pruning`); it rises from epoch to epoch, and after half of them the zeros stay. None keeps all.
-        Not together with quantized formats: those keep the zeros that they find.
+    pruning: the share of the weights of convolutions and dense layers that are 0 in the end (`pruning`); it rises from
+        epoch to epoch, fast first, and after half of them the zeros stay. None keeps all. Not together with quantized
+        formats: those keep the zeros that they find.
     incremental: with quantized formats, the shares of each layer's weights that are fixed, one after the other for as
         many epochs each, the others being trained in float32 meanwhile; empty: all weights are quantized at once and
         trained straight through.
@@ -92,6 +92,8 @@ class Recipe:
             raise InvalidInputError("space: a supernet's recipe has neither plan, pruning nor another teacher")
         if self.narrowed_from and not self.start:
             raise InvalidInputError(f"narrowed_from: got {self.narrowed_from!r} and no start, accepted are both")
+        if self.pruning is not None and not 0 < self.pruning < 1:
+            raise InvalidInputError(f"pruning: got {self.pruning}, accepted is a share between 0 and 1")
         if self.pruning is not None and self.is_quantized:
             raise InvalidInputError(f"pruning: got {self.pruning} for quantized weights, accepted is to prune first")
         if self.teacher and (len(self.teacher) != 2 or not self.distillation):
@@ -131,10 +133,12 @@ class Recipe:
             return self.incremental[-1]
         return self.incremental[epoch * len(self.incremental) // self.epochs]
 
-    def threshold(self, epoch: int) -> float | None:
-        """By which `pruning` it is decided again before an epoch (from 0) which weights are 0; None: it is not."""
+    def pruned_share(self, epoch: int) -> float | None:
+        """How much of the weights is made 0 before an epoch (from 0); None: those that are 0 stay it."""
         deciding = math.ceil(self.epochs * PRUNING)
-        return None if self.pruning is None or epoch >= deciding else self.pruning * (epoch + 1) / deciding
+        if self.pruning is None or epoch >= deciding:
+            return None
+        return self.pruning * (1 - (1 - (epoch + 1) / deciding) ** 3)
 
     def density(self, epoch: int) -> float:
         """What `set_density` is given in an epoch (from 0); the plan's densities hold from below, and in the last."""
@@ -232,8 +236,9 @@ RECIPES = {
                 "resnet20",
                 "models-cifar10/resnet20-12fca82f.th",
                 plan,
-                epochs=12,
-                learning_rate=0.03,
+                epochs=30,
+                learning_rate=0.02,
+                weight_decay=1e-4,
                 distillation=0.7,
             )
             for placement, plan in HALF_RESNET20.items()
@@ -255,7 +260,7 @@ RECIPES = {
             epochs=8,
             learning_rate=0.02,
             distillation=0.7,
-            pruning=1.4,
+            pruning=0.89,
         ),
         Recipe(
             "mcifarnet-quantized",
