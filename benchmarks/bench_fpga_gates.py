@@ -26,9 +26,9 @@ import espalier
 from espalier.build import lowered
 from espalier.codegen.fpga_hls.fifo_depths import with_fifo_depths
 from espalier.codegen.fpga_hls.from_relax import streamed
-from espalier.codegen.fpga_hls.graph import Convolution
 from espalier.codegen.fpga_hls.network import Choice, assembled
 from espalier.codegen.fpga_hls.program import FpgaProgram
+from espalier.codegen.fpga_hls.stages import Convolution
 from espalier.core.calibration import Calibration
 from espalier.frontend.bundled import integer_model_path
 from espalier.targets.boards import BY_NAME

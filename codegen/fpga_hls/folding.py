@@ -15,8 +15,9 @@ from espalier.targets.boards import Board, Resources
 from .cost.cycles import graph_interval_cycles, interval_cycles
 from .cost.resources import graph_resources, resources
 from .fifo_depths import with_fifo_depths
-from .graph import Convolution, Folding, Products, Stage, StreamGraph, folded
+from .graph import StreamGraph
 from .network import Choice, StageNetwork, assembled
+from .stages import Convolution, Folding, Products, Stage, folded
 
 USABLE = Resources(luts=0.85, ffs=0.85, dsps=1.0, bram_36k=1.0, uram=1.0)
 """Of a part's resources that a design may take: routing fails before all LUTs are used."""

@@ -18,8 +18,8 @@ from espalier.core.layers import ChannelGateSpec, Conv2dSpec, LayerSpec
 from espalier.ir.dataflow import Dataflow, constant, dtype_of, shape_of
 
 from .components import components_of
-from .graph import Add, ChannelList, Convolution, Gate, MaxPool, MeanPool, Products, Shape, Stage
 from .network import INPUT, Port, StageNetwork
+from .stages import Add, ChannelList, Convolution, Gate, MaxPool, MeanPool, Products, Shape, Stage
 
 KEEPS_ORDER = ("relax.reshape", "relax.flatten", "relax.nn.batch_flatten", "relax.squeeze", "relax.expand_dims")
 """Stock operators that only give a tensor another shape."""

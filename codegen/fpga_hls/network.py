@@ -7,24 +7,9 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from .graph import (
-    HOST,
-    Adapter,
-    Convolution,
-    Edge,
-    Folding,
-    Fork,
-    Products,
-    Shape,
-    Stage,
-    StreamGraph,
-    bits_out,
-    folded,
-    in_shape,
-    lanes_in,
-    lanes_out,
-    out_shape,
-)
+from .graph import HOST, Edge, StreamGraph
+from .ports import bits_out, in_shape, lanes_in, lanes_out, out_shape
+from .stages import Adapter, Convolution, Folding, Fork, Products, Shape, Stage, folded
 
 Port = tuple[str, str]
 """(stage, port)."""

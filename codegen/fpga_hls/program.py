@@ -17,10 +17,11 @@ from espalier.targets.boards import BY_NAME, Board, Resources
 
 from ..cpu.program import CpuProgram, load_program
 from .cost.resources import graph_resources
-from .graph import Convolution, StreamGraph
+from .graph import StreamGraph
 from .hls import emit as hls
 from .rtl import emit as rtl
 from .saved_graph import from_text, to_text
+from .stages import Convolution
 from .timing import Schedule, latency_cycles, schedule
 
 DESCRIPTION, GRAPH, ARRAYS = "accelerator.json", "graph.json", "graph.npz"

@@ -11,21 +11,8 @@ import numpy as np
 from espalier.core.errors import CorruptArtifactError, EspalierError
 from espalier.core.integer import AddSpec, GateArithmetic, LayerArithmetic, MeanPoolSpec
 
-from .graph import (
-    Adapter,
-    Add,
-    ChannelList,
-    Convolution,
-    Edge,
-    Folding,
-    Fork,
-    Gate,
-    MaxPool,
-    MeanPool,
-    Products,
-    Stage,
-    StreamGraph,
-)
+from .graph import Edge, StreamGraph
+from .stages import Adapter, Add, ChannelList, Convolution, Folding, Fork, Gate, MaxPool, MeanPool, Products, Stage
 
 VERSION = 1
 KINDS = {kind.__name__: kind for kind in (Convolution, MaxPool, MeanPool, Add, Gate, Fork, Adapter)}

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .cost.cycles import graph_interval_cycles
-from .graph import Adapter, Convolution, Edge, Fork, Gate, MaxPool, MeanPool, Stage, StreamGraph
+from .graph import Edge, StreamGraph
 from .rtl.timing import (
     PI_LATENCY,
     WINNERS_LATENCY,
@@ -28,6 +28,7 @@ from .rtl.timing import (
     latency,
     line_buffer_rows,
 )
+from .stages import Adapter, Convolution, Fork, Gate, MaxPool, MeanPool, Stage
 
 FRAMES = 3
 SHALLOW = 64

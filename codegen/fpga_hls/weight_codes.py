@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from .graph import Convolution
+from .stages import Convolution
 
 NO_SHIFT = 7
 """The exponent that stands for no shift: a weight of 0, or of its component's mean."""

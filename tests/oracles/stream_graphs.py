@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from espalier.codegen.fpga_hls.graph import (
-    HOST,
+from espalier.codegen.fpga_hls.graph import HOST, Edge, StreamGraph
+from espalier.codegen.fpga_hls.ports import bits_out, in_shape, lanes_in, lanes_out, out_shape
+from espalier.codegen.fpga_hls.stages import (
     Adapter,
     Add,
     ChannelList,
     Convolution,
-    Edge,
     Folding,
     Fork,
     Gate,
     MaxPool,
     MeanPool,
     Products,
-    StreamGraph,
-    bits_out,
-    in_shape,
-    lanes_in,
-    lanes_out,
-    out_shape,
 )
 from espalier.core.integer import (
     AddSpec,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 
-from ..graph import Convolution, Gate, MaxPool, Stage, StreamGraph, lanes_in, lanes_out
+from ..graph import StreamGraph
+from ..ports import lanes_in, lanes_out
 from ..rtl.timing import gate_cycles
+from ..stages import Convolution, Gate, MaxPool, Stage
 
 
 def interval_cycles(stage: Stage) -> int:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from espalier.targets.boards import Resources
 
-from ..graph import Adapter, Add, Convolution, Edge, Fork, Gate, MaxPool, MeanPool, Stage, StreamGraph
+from ..graph import Edge, StreamGraph
+from ..stages import Adapter, Add, Convolution, Fork, Gate, MaxPool, MeanPool, Stage
 from ..weight_codes import code_bits
 
 COEFFICIENTS = Path(__file__).with_name("coefficients.json")

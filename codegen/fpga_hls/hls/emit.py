@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..graph import Adapter, Add, Convolution, Edge, Fork, Gate, MaxPool, MeanPool, Stage, StreamGraph
+from ..graph import Edge, StreamGraph
+from ..stages import Adapter, Add, Convolution, Fork, Gate, MaxPool, MeanPool, Stage
 from ..weight_codes import codes, ordered
 from .parameters import structs
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ..graph import Add, Convolution, Gate, MaxPool, MeanPool, Stage
+from ..stages import Add, Convolution, Gate, MaxPool, MeanPool, Stage
 from ..weight_codes import part_bits
 
 KINDS = {"dsp": "espalier::DSP", "lut": "espalier::LUT", "shift": "espalier::SHIFT", "binary": "espalier::BINARY"}

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..graph import NUMBER_BITS, Convolution, Edge, Gate, Stage, StreamGraph
+from ..graph import Edge, StreamGraph
+from ..ports import NUMBER_BITS
+from ..stages import Convolution, Gate, Stage
 from .parameters import Module, module_of
 
 TEMPLATES = Path(__file__).parents[1] / "templates" / "rtl"

@@ -9,7 +9,7 @@ import numpy as np
 
 from espalier.core.errors import UnsupportedOpError
 
-from ..graph import Adapter, Add, Convolution, Fork, Gate, MaxPool, MeanPool, Stage
+from ..stages import Adapter, Add, Convolution, Fork, Gate, MaxPool, MeanPool, Stage
 from ..weight_codes import code_bits, codes, ordered
 from .timing import line_buffer_rows, result_depth
 

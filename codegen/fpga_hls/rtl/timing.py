@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..graph import Convolution, Gate, MaxPool
+from ..stages import Convolution, Gate, MaxPool
 
 READ, MULTIPLY, ACCUMULATE, WAIT = 6, 2, 1, 1
 """Cycles from a count of window_reader to its x_data, of a product, of the addition to the sum, of the hand-over."""

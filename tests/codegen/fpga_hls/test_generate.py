@@ -14,8 +14,8 @@ from oracles import stream_graphs
 
 import espalier
 from espalier.codegen.fpga_hls.folding import _Folder as Folder
-from espalier.codegen.fpga_hls.graph import Convolution, Folding
 from espalier.codegen.fpga_hls.program import sums
+from espalier.codegen.fpga_hls.stages import Convolution, Folding
 from espalier.core.errors import (
     CorruptArtifactError,
     InfeasibleDesignError,

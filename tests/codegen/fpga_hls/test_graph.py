@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from oracles import stream_graphs
 
-from espalier.codegen.fpga_hls.graph import Adapter, Folding, Gate, Products, StreamGraph, check_stage
+from espalier.codegen.fpga_hls.check_stage import check_stage
+from espalier.codegen.fpga_hls.graph import StreamGraph
+from espalier.codegen.fpga_hls.stages import Adapter, Folding, Gate, Products
 from espalier.core.errors import InvalidInputError
 from espalier.core.integer import LayerArithmetic
 

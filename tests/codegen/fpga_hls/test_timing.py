@@ -7,7 +7,7 @@ from oracles import stream_graphs
 
 from espalier.codegen.fpga_hls.cost.cycles import graph_interval_cycles, interval_cycles
 from espalier.codegen.fpga_hls.fifo_depths import check_depths, with_fifo_depths
-from espalier.codegen.fpga_hls.graph import Folding, Gate
+from espalier.codegen.fpga_hls.stages import Folding, Gate
 from espalier.codegen.fpga_hls.timing import latency_cycles, schedule
 from espalier.core.errors import InfeasibleDesignError
 

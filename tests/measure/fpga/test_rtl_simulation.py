@@ -9,8 +9,9 @@ import pytest
 
 from espalier.codegen.fpga_hls.cost.cycles import graph_interval_cycles, interval_cycles
 from espalier.codegen.fpga_hls.fifo_depths import with_fifo_depths
-from espalier.codegen.fpga_hls.graph import HOST, Folding, Gate, Products
+from espalier.codegen.fpga_hls.graph import HOST
 from espalier.codegen.fpga_hls.rtl.emit import data_bits, emit
+from espalier.codegen.fpga_hls.stages import Folding, Gate, Products
 from espalier.codegen.fpga_hls.timing import latency_cycles
 from espalier.core.errors import InvalidInputError, ToolNotFoundError
 from espalier.measure.fpga.rtl_simulation import (

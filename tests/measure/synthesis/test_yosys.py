@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from espalier.codegen.fpga_hls.graph import Folding
 from espalier.codegen.fpga_hls.rtl.emit import emit
+from espalier.codegen.fpga_hls.stages import Folding
 from espalier.core.errors import InvalidInputError, ToolNotFoundError
 from espalier.measure.fpga.tools import ToolFailedError
 from espalier.measure.synthesis.yosys import CellCounts, read_counts, synthesize, synthesize_stages, total

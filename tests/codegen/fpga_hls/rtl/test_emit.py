@@ -11,10 +11,11 @@ from functools import partial
 import numpy as np
 import pytest
 
-from espalier.codegen.fpga_hls.graph import Folding, StreamGraph
+from espalier.codegen.fpga_hls.graph import StreamGraph
 from espalier.codegen.fpga_hls.rtl.emit import emit
 from espalier.codegen.fpga_hls.rtl.parameters import module_of
 from espalier.codegen.fpga_hls.rtl.timing import line_buffer_rows, result_depth
+from espalier.codegen.fpga_hls.stages import Folding
 from espalier.core.errors import UnsupportedOpError
 from tests.oracles.stream_graphs import every_kind, gated_network, one_conv, residual_network
 
