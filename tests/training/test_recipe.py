@@ -46,6 +46,7 @@ def test_which_recipes_have_gates():
         "resnet20-focused",
         "resnet20-quantized",
         "resnet8-int8",
+        "resnet8-mixed",
     ]
     assert [name for name, one in RECIPES.items() if one.pruning is not None] == ["mcifarnet-pruned"]
 
