@@ -61,7 +61,6 @@ FORMATS = (
 )
 SPARSITIES = (0.0, 0.5)
 FOLDER, ROW, PROGRAM = REPOSITORY / "benchmarks" / "out" / "compression", "row.json", "program"
-RECORD = "compression"
 CALIBRATION_IMAGES, BATCH, ROUNDS, SEED = 512, 50, 20, 0
 SMALLEST, MOST_LOST = 34.0, 0.3
 BARS = (("ResNet-20", "uniform<8>", 0.2), ("M-CifarNet", "uniform<8>", 0.2), ("ResNet-20", "focused<5>", 0.6))
@@ -96,6 +95,7 @@ def main() -> None:
     parser.add_argument("--sparsities", nargs="+", type=float, default=SPARSITIES)
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where rows and programs are kept")
     parser.add_argument("--latency", action="store_true", help="only of the rows that are there")
+    parser.add_argument("--record", default="compression", help="its name; another one for another machine")
     options = parser.parse_args()
     espalier.set_threads(1)
     if not options.latency:
@@ -104,9 +104,9 @@ def main() -> None:
         contenders = [*after_training(options.networks, options.formats, options.sparsities), *finished()]
         for one in track(contenders, "compiling and classifying"):
             kept(one, test, options.folder)
-    rows = sorted(merged_rows(RECORD, timed(options.folder), ("network", "trained", "plan")), key=_order)
+    rows = sorted(merged_rows(options.record, timed(options.folder), ("network", "trained", "plan")), key=_order)
     Console(width=160).print(table(rows), verdict(rows))
-    write_record(RECORD, rows)
+    write_record(options.record, rows)
 
 
 def kept(one: Contender, test, folder: Path) -> None:

@@ -102,7 +102,7 @@ class _Folder:
     def _design(self, interval: int) -> StreamGraph | None:
         """The cheapest graph of this interval; None if it does not fit."""
         graph = self._cheapest(interval)
-        return graph if graph_resources(graph).within(self.limit) else None
+        return graph if graph_resources(graph, self.board.packs).within(self.limit) else None
 
     def _cheapest(self, interval: int) -> StreamGraph:
         options = {name: [_best(way, interval) for way in table] for name, table in self.tables.items()}
@@ -125,14 +125,14 @@ class _Folder:
 
     def _finished(self, graph: StreamGraph) -> Design:
         graph = with_fifo_depths(graph)
-        total = graph_resources(graph)
+        total = graph_resources(graph, self.board.packs)
         if not total.within(self.limit):
             raise self._beyond(total, graph_interval_cycles(graph))
         return Design(graph, graph_interval_cycles(graph), total)
 
     def _too_small(self, interval: int) -> InfeasibleDesignError:
         graph = self._cheapest(interval)
-        return self._beyond(graph_resources(graph), graph_interval_cycles(graph))
+        return self._beyond(graph_resources(graph, self.board.packs), graph_interval_cycles(graph))
 
     def _beyond(self, total: Resources, interval: int) -> InfeasibleDesignError:
         names = total.beyond(self.limit)
@@ -165,18 +165,18 @@ def _table(stage: Stage, board: Board) -> list[list[_Option]]:
     return [
         [
             _option(folded(stage, folding, products), Choice(folding=folding, products=products), board)
-            for folding in _foldings(stage)
+            for folding in foldings(stage)
         ]
-        for products in _products(stage.products)
+        for products in ways_to_multiply(stage.products)
     ]
 
 
 def _option(stage: Stage, choice: Choice, board: Board) -> _Option:
-    cost = resources(stage)
+    cost = resources(stage, board.packs)
     return _Option(interval_cycles(stage), cost, _weight(cost, board), choice)
 
 
-def _products(products: Products) -> list[Products]:
+def ways_to_multiply(products: Products) -> list[Products]:
     """The ways to multiply by the same weights; DSP blocks first, they are there anyway."""
     return [products, dataclasses.replace(products, kind="lut")] if products.kind == "dsp" else [products]
 
@@ -187,7 +187,8 @@ def _weight(cost: Resources, board: Board) -> float:
     return cost.luts / have.luts + cost.dsps / have.dsps + cost.bram_36k / have.bram_36k
 
 
-def _foldings(stage: Convolution) -> Iterator[Folding]:
+def foldings(stage: Convolution) -> Iterator[Folding]:
+    """All that its sizes allow."""
     kernel = math.prod(stage.kernel)
     outputs = stage.winners.granularity if stage.winners else stage.out_shape[2]
     inputs = stage.active.granularity if stage.active else stage.in_shape[2]

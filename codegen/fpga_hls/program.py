@@ -73,7 +73,7 @@ class FpgaProgram:
     @cached_property
     def resources(self) -> Resources:
         """Estimated, see `cost.resources`."""
-        return graph_resources(self.graph)
+        return graph_resources(self.graph, self.board.packs)
 
     def projects(self) -> dict[str, str]:
         """Path -> text of everything that is emitted."""
@@ -82,7 +82,7 @@ class FpgaProgram:
     @cached_property
     def _projects(self) -> dict[str, str]:
         cpp = hls.emit(self.graph, self.board.part, self.board.clock_hz)
-        return {f"{HLS}/{path}": text for path, text in cpp.items()} | rtl.emit(self.graph)
+        return {f"{HLS}/{path}": text for path, text in cpp.items()} | rtl.emit(self.graph, self.board.packs)
 
     def digest(self) -> str:
         """SHA-256 of what is emitted, as 64 hexadecimal digits."""

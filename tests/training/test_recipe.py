@@ -47,6 +47,7 @@ def test_which_recipes_have_gates():
         "resnet20-quantized",
         "resnet8-int8",
         "resnet8-mixed",
+        "resnet8-gated",
     ]
     assert [name for name, one in RECIPES.items() if one.pruning is not None] == ["mcifarnet-pruned"]
 

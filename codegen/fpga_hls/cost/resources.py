@@ -14,6 +14,7 @@ from pathlib import Path
 from espalier.targets.boards import Resources
 
 from ..graph import Edge, StreamGraph
+from ..rtl.parameters import is_packed
 from ..stages import Adapter, Add, Convolution, Fork, Gate, MaxPool, MeanPool, Stage
 from ..weight_codes import code_bits
 
@@ -24,16 +25,16 @@ DISTRIBUTED_DEPTH = 64
 HALF_BLOCK_WIDTHS = ((16_384, 1), (8_192, 2), (4_096, 4), (2_048, 9), (1_024, 18), (512, 36))
 """(depth, width) of the forms of a block of 18 kbit, simple dual port (AMD UG473, table 1-8)."""
 
-DSP_OPERAND_BITS = 25
-"""Of the wide port of a DSP48E1; a DSP48E2 has 27 (AMD UG479, UG579)."""
+NARROW_BITS = 18
+"""Of a port of an ECP5's multiplier (Lattice FPGA-DS-02012, section 2.9)."""
 
 
-def resources(stage: Stage) -> Resources:
-    """Of one stage, without the FIFOs on its streams."""
-    terms = features(stage)
+def resources(stage: Stage, packs: bool = True) -> Resources:
+    """Of one stage, without the FIFOs on its streams. packs: see `targets.boards.Board`."""
+    terms = features(stage, packs)
     fitted = _coefficients()[type(stage).__name__]
     luts, ffs = (sum(fitted[kind].get(name, 0.0) * value for name, value in terms.items()) for kind in ("luts", "ffs"))
-    return Resources(max(0.0, luts), max(0.0, ffs), dsps(stage), blocks(stage))
+    return Resources(max(0.0, luts), max(0.0, ffs), dsps(stage, packs), blocks(stage))
 
 
 def fifo_resources(edge: Edge) -> Resources:
@@ -44,16 +45,16 @@ def fifo_resources(edge: Edge) -> Resources:
     return Resources(luts=40, ffs=30 + width, bram_36k=ram_blocks(width, edge.depth))
 
 
-def graph_resources(graph: StreamGraph) -> Resources:
+def graph_resources(graph: StreamGraph, packs: bool = True) -> Resources:
     """Of all stages and FIFOs."""
     total = Resources()
-    for one in (*map(resources, graph.stages), *map(fifo_resources, graph.edges)):
+    for one in (*(resources(stage, packs) for stage in graph.stages), *map(fifo_resources, graph.edges)):
         total += one
     return total
 
 
-def dsps(stage: Stage) -> int:
-    """Multipliers in DSP blocks: two products in each where outputs share an input, and those of the requantization."""
+def dsps(stage: Stage, packs: bool = True) -> int:
+    """DSP blocks: for products, two in each where outputs share an input if it `packs`, and for the requantization."""
     if isinstance(stage, MeanPool):
         return 2 * stage.lanes
     if isinstance(stage, Gate):
@@ -62,10 +63,12 @@ def dsps(stage: Stage) -> int:
         return 0
     count = 0
     if stage.products.kind == "dsp":
-        pairs = stage.folding.pe if stage.is_depthwise else -(-stage.folding.pe // 2)
+        pairs = -(-stage.folding.pe // 2) if packs and not stage.is_depthwise else stage.folding.pe
         count = pairs * stage.products_per_cycle // stage.folding.pe
     if stage.multiplier is not None:
-        count += stage.out_lanes * (2 + (4 if stage.arithmetic.residual else 0) + (1 if stage.has_pi else 0))
+        wide = 1 if packs else 2  # blocks for a factor's half, and for a factor times pi
+        sums = wide if stage.sum_bits > NARROW_BITS else 1
+        count += stage.out_lanes * (2 * sums + (4 if stage.arithmetic.residual else 0) + (wide if stage.has_pi else 0))
     return count
 
 
@@ -93,10 +96,10 @@ def ram_blocks(width: int, depth: int) -> float:
     return min(-(-width // wide) * -(-depth // deep) for deep, wide in HALF_BLOCK_WIDTHS) / 2
 
 
-def features(stage: Stage) -> dict[str, float]:
+def features(stage: Stage, packs: bool = True) -> dict[str, float]:
     """What LUTs and flip-flops are linear in."""
     if isinstance(stage, Convolution):
-        return _convolution_features(stage)
+        return _convolution_features(stage, packs)
     if isinstance(stage, MaxPool):
         rows = (stage.kernel[0] + stage.stride[0]) * stage.in_shape[1] * stage.in_shape[2] // stage.lanes
         taps = math.prod(stage.kernel)
@@ -115,7 +118,7 @@ def features(stage: Stage) -> dict[str, float]:
     return {"one": 1, "copies": stage.copies}
 
 
-def _convolution_features(stage: Convolution) -> dict[str, float]:
+def _convolution_features(stage: Convolution, packs: bool) -> dict[str, float]:
     fold, products = stage.folding, stage.products_per_cycle
     terms = products // fold.pe
     tree = fold.pe * (terms - 1) * _product_bits(stage)
@@ -133,7 +136,7 @@ def _convolution_features(stage: Convolution) -> dict[str, float]:
         "out_lanes": stage.out_lanes if stage.multiplier is not None else 0,
         "out_lane_bits": stage.out_lanes * stage.sum_bits,
         "residual_lanes": stage.out_lanes if stage.arithmetic.residual else 0,
-        "packed_inputs": terms if stage.products.kind == "dsp" and fold.pe > 1 and not stage.is_depthwise else 0,
+        "packed_inputs": terms if is_packed(stage, packs) else 0,
         "lutram_bits": _lutram(8 * fold.taps * stage.in_lanes, rows),
         "lutrom_bits": _lutram(products * code_bits(stage), words),
         "constant_bits": _lutram(stage.out_lanes * (stage.sum_bits + 24), stage.channels_out // stage.out_lanes),

@@ -11,18 +11,22 @@ from ..stages import Convolution, Gate, Stage
 from .parameters import Module, module_of
 
 TEMPLATES = Path(__file__).parents[1] / "templates" / "rtl"
+NARROW = TEMPLATES / "narrow"
+"""What takes the place of templates of the same name where DSP blocks multiply 18 by 18 bits."""
+
 TOP, BENCH = "accelerator", "bench"
 
 
 def emit(graph: StreamGraph, packs: bool = True) -> dict[str, str]:
     """Path in the project -> text.
 
-    packs: whether a DSP block holds two products with one input, as a DSP48 can and an ECP5's 18 x 18 bits cannot.
+    packs: see `targets.boards.Board`; without, wide products are made of narrow ones (templates/rtl/narrow).
 
     rtl/: the templates, a module for each stage and the top module; the tables of constants lie beside them, and tools
     that read them run there. bench.sv: the test bench of this graph.
     """
-    files = {f"rtl/{path.name}": path.read_text() for path in sorted(TEMPLATES.glob("*.sv"))}
+    templates = [*TEMPLATES.glob("*.sv"), *(() if packs else NARROW.glob("*.sv"))]
+    files = {f"rtl/{path.name}": path.read_text() for path in templates}
     for stage in graph.stages:
         module = module_of(stage, packs)
         files[f"rtl/{stage_module(stage)}.sv"] = _lines(_stage(graph, stage, module))

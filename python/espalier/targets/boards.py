@@ -54,6 +54,11 @@ class Board:
     sources: tuple[str, ...]
     lut_inputs: int = 6
 
+    @property
+    def packs(self) -> bool:
+        """Whether a DSP block multiplies 25 by 18 bits and so two numbers of 8 bits by a third: not 18 by 18 bits."""
+        return self.family != "ecp5"
+
 
 XC7Z020 = Resources(luts=53_200, ffs=106_400, dsps=220, bram_36k=140)
 ZYNQ_7000 = "AMD DS190, Zynq-7000 SoC Data Sheet: Overview, table 1 (Z-7020)"

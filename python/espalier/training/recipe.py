@@ -240,7 +240,7 @@ RECIPES = {
                 "models-cifar10/resnet20-12fca82f.th",
                 plan,
                 epochs=30,
-                learning_rate=0.02,
+                learning_rate=0.03,
                 weight_decay=1e-4,
                 distillation=0.7,
             )
@@ -251,7 +251,7 @@ RECIPES = {
             "resnet8-taught",
             "resnet8",
             teacher=("resnet20", "models-cifar10/resnet20-12fca82f.th"),
-            epochs=40,
+            epochs=30,
             learning_rate=0.1,
             weight_decay=2e-4,
             distillation=0.7,
@@ -260,7 +260,7 @@ RECIPES = {
             "mcifarnet-pruned",
             "mcifarnet",
             "models-cifar10/mcifarnet.pt",
-            epochs=8,
+            epochs=6,
             learning_rate=0.02,
             distillation=0.7,
             pruning=0.89,
@@ -270,11 +270,10 @@ RECIPES = {
             "mcifarnet",
             "mcifarnet-pruned/weights.pt",
             Plan(weights="focused<5>"),
-            epochs=6,
+            epochs=3,
             learning_rate=0.005,
             weight_decay=1e-4,
             distillation=0.7,
-            incremental=INCREMENTS,
         ),
         Recipe(
             "resnet20-focused",
@@ -289,12 +288,13 @@ RECIPES = {
         Recipe(
             "resnet20-quantized",
             "resnet20",
-            "resnet20-inner/weights.pt",
-            dataclasses.replace(HALF_RESNET20["inner"], weights="focused<5>"),
-            epochs=8,
+            "resnet20-branch/weights.pt",
+            dataclasses.replace(HALF_RESNET20["branch"], weights="focused<5>"),
+            epochs=5,
             learning_rate=0.01,
             weight_decay=1e-4,
             distillation=0.7,
+            incremental=INCREMENTS,
         ),
         *(
             Recipe(
@@ -302,12 +302,16 @@ RECIPES = {
                 "resnet8",
                 "resnet8-taught/weights.pt",
                 plan,
-                epochs=5,
+                epochs=3,
                 learning_rate=0.005,
                 weight_decay=1e-4,
                 distillation=0.5,
             )
-            for name, plan in (("int8", Plan(weights="uniform<8>")), ("mixed", MIXED_RESNET8))
+            for name, plan in (
+                ("int8", Plan(weights="uniform<8>")),
+                ("mixed", MIXED_RESNET8),
+                ("gated", Plan(density=0.75, weights="uniform<8>")),
+            )
         ),
         Recipe(
             "supernet-resnet-cifar",

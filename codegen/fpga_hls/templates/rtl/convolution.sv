@@ -109,7 +109,8 @@ module convolution #(
       credit_here <= 1'b0;
     end else begin
       credit <= credit - (start ? CreditBits'(Beats) : '0) + CreditBits'(popped);
-      credit_here <= credit + CreditBits'(popped) >= (start ? CreditBits'(2 * Beats) : CreditBits'(Beats));
+      // Both comparisons at once, for `start` comes late.
+      credit_here <= start ? credit + CreditBits'(popped) >= CreditBits'(2 * Beats) : credit + CreditBits'(popped) >= CreditBits'(Beats);
     end
 
   window_reader #(
@@ -296,7 +297,7 @@ module convolution #(
           residual_here <= 1'b0;
         end else begin
           here <= here - (start ? CreditBits'(Beats) : '0) + CreditBits'(came);
-          residual_here <= here + CreditBits'(came) >= (start ? CreditBits'(2 * Beats) : CreditBits'(Beats));
+          residual_here <= start ? here + CreditBits'(came) >= CreditBits'(2 * Beats) : here + CreditBits'(came) >= CreditBits'(Beats);
         end
       stream_fifo #(
           .WIDTH(LANES * 8),

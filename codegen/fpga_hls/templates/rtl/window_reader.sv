@@ -50,6 +50,9 @@ module window_reader #(
   localparam int RowBits = $clog2(HEIGHT + KERNEL_H + PAD_TOP + ROWS) + 1;
   localparam int ColumnBits = $clog2(WIDTH + KERNEL_W + PAD_LEFT) + 1;
   localparam int EndDelta = HEIGHT - (OUT_HEIGHT - 1) * STRIDE_H;  // rows from the last window's top to the next image's
+  localparam int FirstNeeded = KERNEL_H - PAD_TOP < HEIGHT ? KERNEL_H - PAD_TOP : HEIGHT;
+  // The first row of windows behind row 0 that reaches beyond the image.
+  localparam int Clamped = HEIGHT > KERNEL_H - PAD_TOP ? (HEIGHT - KERNEL_H + PAD_TOP) / STRIDE_H + 1 : 1;
   localparam int FirstBase = (ROWS * (1 + PAD_TOP / ROWS) - PAD_TOP) % ROWS;
 
   // ---- the writing side
@@ -57,11 +60,11 @@ module window_reader #(
   logic [ColumnBits-1:0] write_column;  // complete pixels of the row that comes in
   logic [(WORDS > 1 ? $clog2(WORDS) : 1)-1:0] write_word;
   // Rows are numbered on and on over all images, modulo 2^RowBits: those that are complete, and the oldest that the
-  // reads need, as it is, and when the reads that were counted before are done.
-  logic signed [RowBits-1:0] complete, oldest, oldest_1, oldest_2, occupied;
+  // reads need. Older ones are free two cycles later, when the reads that were counted before are done. How many are
+  // occupied is kept, not computed: negative where rows come that no window reads.
+  logic signed [RowBits-1:0] complete, oldest, oldest_1, freed, occupied;
   logic write, ends_pixel, ends_row;
 
-  assign occupied = complete - oldest_2;  // negative: rows that no window reads
   assign write = in_valid && in_ready;
   assign ends_pixel = write && 32'(write_word) == WORDS - 1;
   assign ends_row = ends_pixel && 32'(write_column) == WIDTH - 1;
@@ -72,10 +75,12 @@ module window_reader #(
       write_column <= '0;
       write_word <= '0;
       complete <= '0;
-      {oldest_1, oldest_2} <= '0;
+      {oldest_1, freed, occupied} <= '0;
       in_ready <= 1'b0;
     end else begin
-      {oldest_1, oldest_2} <= {oldest, oldest_1};
+      oldest_1 <= oldest;
+      freed <= oldest - oldest_1;
+      occupied <= occupied - freed + RowBits'(ends_row);
       in_ready <= ends_row ? occupied < RowBits'(ROWS - 1) : occupied < RowBits'(ROWS);
       if (ends_row) complete <= complete + 1'b1;
       if (write) write_address <= 32'(write_address) == Words - 1 ? '0 : write_address + 1'b1;
@@ -90,7 +95,7 @@ module window_reader #(
   logic [(OUT_WIDTH > 1 ? $clog2(OUT_WIDTH) : 1)-1:0] out_column;
   logic [(KERNEL_H > 1 ? $clog2(KERNEL_H) : 1)-1:0] kernel_row;
   logic [(KERNEL_W > 1 ? $clog2(KERNEL_W) : 1)-1:0] kernel_column;
-  logic signed [RowBits-1:0] top, needed, missing, missing_next;  // rows that this and the next row of windows lack
+  logic signed [RowBits-1:0] top, missing, near_missing;  // rows that this and the next row of windows lack
   logic signed [ColumnBits-1:0] left;
   logic [ColumnBits-1:0] last_column;  // of the window; beyond the image it is never there before the row is complete
   logic [AddressBits-1:0] column_base, kernel_column_words;
@@ -113,9 +118,9 @@ module window_reader #(
   assign ends_out_row = ends_window && last_out_column;
 
   // The rows of windows, two ahead of the one that is read, so that no sum has to be ready at once: where the window
-  // begins, the oldest row it needs, and the row behind the last one that it needs.
+  // begins, the oldest row it needs, and the row behind the last one that it needs, which from Clamped on is the image's.
   logic [(OUT_HEIGHT > 1 ? $clog2(OUT_HEIGHT) : 1)-1:0] far_row;
-  logic signed [RowBits-1:0] far_top, far_end, far_image, near_top, near_oldest, near_needed;
+  logic signed [RowBits-1:0] far_top, far_needed, far_image, near_top, near_oldest;
   logic [1:0] fill;
   logic near_last, filled, advance;
   assign filled = fill[1];
@@ -124,29 +129,26 @@ module window_reader #(
     if (rst) begin
       far_row <= '0;
       far_top <= -(RowBits'(PAD_TOP));
-      far_end <= RowBits'(KERNEL_H - PAD_TOP);
+      far_needed <= RowBits'(FirstNeeded);
       far_image <= '0;
       fill <= '0;
       oldest <= '0;
-      needed <= RowBits'(1);
     end else if (advance) begin
       fill <= {fill[0], 1'b1};
       if (32'(far_row) == OUT_HEIGHT - 1) begin
         far_row <= '0;
         far_top <= -(RowBits'(PAD_TOP));
-        far_end <= RowBits'(KERNEL_H - PAD_TOP);
+        far_needed <= far_image + RowBits'(HEIGHT + FirstNeeded);
         far_image <= far_image + RowBits'(HEIGHT);
       end else begin
         far_row <= far_row + 1'b1;
         far_top <= far_top + RowBits'(STRIDE_H);
-        far_end <= far_end + RowBits'(STRIDE_H);
+        far_needed <= 32'(far_row) + 1 >= Clamped ? far_image + RowBits'(HEIGHT) : far_needed + RowBits'(STRIDE_H);
       end
       near_top <= far_top;
       near_oldest <= far_image + (far_top < 0 ? '0 : far_top);
-      near_needed <= far_image + (far_end > RowBits'(HEIGHT) ? RowBits'(HEIGHT) : far_end);
       near_last <= 32'(far_row) == OUT_HEIGHT - 1;
       top <= near_top;
-      needed <= near_needed;
       last_out_row <= near_last;
       if (fill[0]) oldest <= near_oldest;
     end
@@ -182,15 +184,21 @@ module window_reader #(
       end
     end
 
-  assign missing = needed - complete;
-  assign missing_next = near_needed - complete;
+  always_ff @(posedge clk)
+    if (advance) begin
+      missing <= near_missing - RowBits'(ends_row);
+      near_missing <= far_needed - complete - RowBits'(ends_row);
+    end else begin
+      missing <= missing - RowBits'(ends_row);
+      near_missing <= near_missing - RowBits'(ends_row);
+    end
   always_ff @(posedge clk)
     if (rst || !filled) begin
       all_rows <= 1'b0;
       all_but_one <= 1'b0;
     end else if (ends_out_row) begin
-      all_rows <= ends_row ? missing_next <= 1 : missing_next <= 0;
-      all_but_one <= ends_row ? missing_next == 2 : missing_next == 1;
+      all_rows <= ends_row ? near_missing <= 1 : near_missing <= 0;
+      all_but_one <= ends_row ? near_missing == 2 : near_missing == 1;
     end else begin
       all_rows <= ends_row ? missing <= 1 : missing <= 0;
       all_but_one <= ends_row ? missing == 2 : missing == 1;

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from espalier.codegen.fpga_hls.rtl.emit import TEMPLATES
+from espalier.codegen.fpga_hls.rtl.emit import NARROW, TEMPLATES
 
 HERE = Path(__file__).parent
-MODULES = sorted(path.stem for path in TEMPLATES.glob("*.sv"))
+MODULES = sorted(path for folder in (TEMPLATES, NARROW) for path in folder.glob("*.sv"))
 OF_A_DESIGN = ("testbench", "clock")
 """These instantiate modules that only an emitted project has."""
 
@@ -20,17 +20,27 @@ needs_icarus = pytest.mark.skipif(shutil.which("iverilog") is None, reason="need
 
 
 @needs_verilator
-@pytest.mark.parametrize("module", [name for name in MODULES if name not in OF_A_DESIGN])
-def test_lint_of_a_template_alone_is_clean(module):
-    words = ["verilator", "--lint-only", "-Wall", "-y", ".", f"{module}.sv"]
+@pytest.mark.parametrize("path", [one for one in MODULES if one.stem not in OF_A_DESIGN], ids=lambda path: path.stem)
+def test_lint_of_a_template_alone_is_clean(path):
+    words = ["verilator", "--lint-only", "-Wall", "-y", ".", path]
     said = subprocess.run(words, cwd=TEMPLATES, capture_output=True, text=True)
     assert said.stderr == ""
 
 
 @needs_icarus
 def test_multipliers_are_exact_for_all_operands(tmp_path):
-    bench = HERE / "multiplier_bench.sv"
-    built = ["iverilog", "-g2012", "-o", tmp_path / "bench", "-y", TEMPLATES, "-Y", ".sv", bench]
-    subprocess.run(built, check=True, capture_output=True)
-    said = subprocess.run(["vvp", "-n", tmp_path / "bench"], check=True, capture_output=True, text=True)
-    assert said.stdout.splitlines()[-1] == "wrong=0"
+    assert said_by("multiplier_bench", TEMPLATES, tmp_path) == "wrong=0"
+
+
+@needs_icarus
+@pytest.mark.parametrize("folder", [TEMPLATES, NARROW])
+def test_wide_products_are_exact(folder, tmp_path):
+    assert said_by("multiply_wide_bench", folder, tmp_path) == "wrong=0"
+
+
+def said_by(bench: str, folder: Path, tmp_path: Path) -> str:
+    """The last line that a bench prints in Icarus, with modules of a folder."""
+    words = ["iverilog", "-g2012", "-o", tmp_path / bench, "-y", folder, "-Y", ".sv", HERE / f"{bench}.sv"]
+    subprocess.run(words, check=True, capture_output=True)
+    said = subprocess.run(["vvp", "-n", tmp_path / bench], check=True, capture_output=True, text=True)
+    return said.stdout.splitlines()[-1]
