@@ -40,8 +40,8 @@ def every_product():
     return one.graph(one.conv(name, 4, kernel=(1, 3), folding=Folding(2, 4), products=focused), depth=4)
 
 
-def written(graph, folder):
-    for path, text in emit(graph).items():
+def written(graph, folder, packs=True):
+    for path, text in emit(graph, packs).items():
         (folder / path).parent.mkdir(exist_ok=True)
         (folder / path).write_text(text)
     return folder
@@ -76,6 +76,12 @@ def gates_in_a_row():
     data, watched = one.fork(one.conv(data, 8, gate=first, folding=Folding(5, 2, 9)))
     second = one.gate(watched, 24, 4, 1, active=first)
     return one.graph(one.conv(data, 24, kernel=(1, 1), gate=second, active=first, folding=Folding(2, 1)))
+
+
+@needs_icarus
+def test_narrow_multipliers_compute_the_same(tmp_path):
+    graph = every_product()
+    simulated(graph, build_icarus(written(graph, tmp_path, packs=False)))
 
 
 @needs_icarus

@@ -11,8 +11,9 @@ from functools import partial
 import numpy as np
 import pytest
 
+from espalier.codegen.fpga_hls.cost.resources import dsps
 from espalier.codegen.fpga_hls.graph import StreamGraph
-from espalier.codegen.fpga_hls.rtl.emit import emit
+from espalier.codegen.fpga_hls.rtl.emit import NARROW, emit
 from espalier.codegen.fpga_hls.rtl.parameters import module_of
 from espalier.codegen.fpga_hls.rtl.timing import line_buffer_rows, result_depth
 from espalier.codegen.fpga_hls.stages import Folding
@@ -42,6 +43,15 @@ def test_the_lower_weight_of_a_pair_is_stored_above_zero():
     (line,) = module_of(stage).tables["conv0_weights.mem"].split()
     low, high = stage.weights.ravel().tolist()
     assert (int(line[2:], 16), int(line[:2], 16)) == (low + 128, high % 256)
+
+
+def test_narrow_multipliers_take_a_product_each_and_more_for_wide_ones():
+    graph = one_conv(4, 8, (6, 5), folding=Folding(2, 4))
+    wide, narrow = emit(graph), emit(graph, packs=False)
+    assert narrow["rtl/multiply_wide.sv"] == (NARROW / "multiply_wide.sv").read_text() != wide["rtl/multiply_wide.sv"]
+    assert (".PACK(1)" in wide["rtl/stage_conv0.sv"], ".PACK(0)" in narrow["rtl/stage_conv0.sv"]) == (True, True)
+    (stage,) = graph.stages
+    assert (dsps(stage), dsps(stage, packs=False)) == (2 * 2 + 2 * stage.out_lanes, 2 * 4 + 4 * stage.out_lanes)
 
 
 @pytest.mark.skipif(shutil.which("verilator") is None, reason="needs verilator")
