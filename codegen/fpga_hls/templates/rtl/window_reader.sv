@@ -50,6 +50,7 @@ module window_reader #(
   localparam int RowBits = $clog2(HEIGHT + KERNEL_H + PAD_TOP + ROWS) + 1;
   localparam int ColumnBits = $clog2(WIDTH + KERNEL_W + PAD_LEFT) + 1;
   localparam int EndDelta = HEIGHT - (OUT_HEIGHT - 1) * STRIDE_H;  // rows from the last window's top to the next image's
+  localparam int FirstColumn = KERNEL_W - PAD_LEFT - 1;  // the last column of the first window of a row
   localparam int FirstNeeded = KERNEL_H - PAD_TOP < HEIGHT ? KERNEL_H - PAD_TOP : HEIGHT;
   // The first row of windows behind row 0 that reaches beyond the image.
   localparam int Clamped = HEIGHT > KERNEL_H - PAD_TOP ? (HEIGHT - KERNEL_H + PAD_TOP) / STRIDE_H + 1 : 1;
@@ -97,7 +98,9 @@ module window_reader #(
   logic [(KERNEL_W > 1 ? $clog2(KERNEL_W) : 1)-1:0] kernel_column;
   logic signed [RowBits-1:0] top, missing, near_missing;  // rows that this and the next row of windows lack
   logic signed [ColumnBits-1:0] left;
-  logic [ColumnBits-1:0] last_column;  // of the window; beyond the image it is never there before the row is complete
+  // The last column of this window and of the next; beyond the image it is never there before the row is complete.
+  logic [ColumnBits-1:0] last_column, next_column;
+  logic column_here;  // write_column > last_column
   logic [AddressBits-1:0] column_base, kernel_column_words;
   logic [AddressBits-1:0] row_base[KERNEL_H];
   logic [IndexBits-1:0] counted, index_1, index_2, index_3;
@@ -111,7 +114,7 @@ module window_reader #(
   assign last_out_column = 32'(out_column) == OUT_WIDTH - 1;
   assign last_kernel_column = TAPS != 1 || 32'(kernel_column) == KERNEL_W - 1;
   assign at_start = word == '0 && step == '0;
-  assign ready = all_rows || (all_but_one && write_column > last_column);
+  assign ready = all_rows || (all_but_one && column_here);
   assign start = at_start && room && (group != '0 || ready);
   assign count = start || !at_start;
   assign ends_window = count && last_word && last_step && last_group;
@@ -164,7 +167,8 @@ module window_reader #(
       kernel_column_words <= '0;
       counted <= '0;
       left <= -(ColumnBits'(PAD_LEFT));
-      last_column <= ColumnBits'(KERNEL_W - PAD_LEFT - 1);
+      last_column <= ColumnBits'(FirstColumn);
+      next_column <= ColumnBits'(OUT_WIDTH == 1 ? FirstColumn : FirstColumn + STRIDE_W);
       column_base <= -(AddressBits'(PAD_LEFT * WORDS));
     end else if (count) begin
       counted <= ends_window ? '0 : counted + 1'b1;
@@ -179,7 +183,8 @@ module window_reader #(
       if (ends_window) begin
         out_column <= last_out_column ? '0 : out_column + 1'b1;
         left <= last_out_column ? -(ColumnBits'(PAD_LEFT)) : left + ColumnBits'(STRIDE_W);
-        last_column <= last_out_column ? ColumnBits'(KERNEL_W - PAD_LEFT - 1) : last_column + ColumnBits'(STRIDE_W);
+        last_column <= next_column;
+        next_column <= OUT_WIDTH == 1 || 32'(out_column) + 2 == OUT_WIDTH ? ColumnBits'(FirstColumn) : next_column + ColumnBits'(STRIDE_W);
         column_base <= last_out_column ? -(AddressBits'(PAD_LEFT * WORDS)) : column_base + AddressBits'(STRIDE_W * WORDS);
       end
     end
@@ -192,17 +197,19 @@ module window_reader #(
       missing <= missing - RowBits'(ends_row);
       near_missing <= near_missing - RowBits'(ends_row);
     end
+  // Every comparison is made for both outcomes, for `ends_out_row` and `ends_window` come late.
+  function automatic logic [1:0] rows_here(input logic signed [RowBits-1:0] lacking, input logic one_more);
+    rows_here = {
+      one_more ? lacking == 2 : lacking == 1, lacking[RowBits-1] || lacking == 0 || (one_more && lacking == 1)
+    };
+  endfunction
+  function automatic logic beyond(input logic [ColumnBits-1:0] column);
+    beyond = !ends_row && (ends_pixel ? write_column >= column : write_column > column);
+  endfunction
   always_ff @(posedge clk)
-    if (rst || !filled) begin
-      all_rows <= 1'b0;
-      all_but_one <= 1'b0;
-    end else if (ends_out_row) begin
-      all_rows <= ends_row ? near_missing <= 1 : near_missing <= 0;
-      all_but_one <= ends_row ? near_missing == 2 : near_missing == 1;
-    end else begin
-      all_rows <= ends_row ? missing <= 1 : missing <= 0;
-      all_but_one <= ends_row ? missing == 2 : missing == 1;
-    end
+    if (rst || !filled) {all_but_one, all_rows} <= '0;
+    else {all_but_one, all_rows} <= ends_out_row ? rows_here(near_missing, ends_row) : rows_here(missing, ends_row);
+  always_ff @(posedge clk) column_here <= !rst && (ends_window ? beyond(next_column) : beyond(last_column));
 
   // Where each row of the window begins in the ring.
   generate
