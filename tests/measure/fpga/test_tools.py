@@ -13,7 +13,17 @@ from espalier.measure.fpga.tools import ToolFailedError, find_tool, run_tool
 
 def test_a_missing_tool_is_named():
     with pytest.raises(ToolNotFoundError, match="no-such-tool is not installed; get it by: apt-get install it"):
-        find_tool("no-such-tool", "apt-get install it")
+        find_tool("no-such-tool", "nor-this-one", install="apt-get install it")
+
+
+def test_a_tool_that_pip_put_beside_python_is_found(tmp_path, monkeypatch):
+    for folder, name in (("bin", "second"), ("venv", "second"), ("venv", "third")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / name).touch(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "venv" / "python"))
+    assert find_tool("first", "second", "third", install="") == str(tmp_path / "bin" / "second")
+    assert find_tool("third", install="") == str(tmp_path / "venv" / "third")
 
 
 def test_a_failure_is_told_with_its_log(tmp_path):

@@ -38,7 +38,7 @@ def test_a_missing_tool_is_named(tmp_path, monkeypatch):
     (tmp_path / "hls" / "tcl").mkdir(parents=True)
     (tmp_path / "hls" / "tcl" / "csynth.tcl").touch()
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ToolNotFoundError, match="vitis_hls is not installed; get it by: AMD Vitis"):
+    with pytest.raises(ToolNotFoundError, match="vitis-run is not installed; get it by: AMD Vitis"):
         synthesize(tmp_path)
 
 

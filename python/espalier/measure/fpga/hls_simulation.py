@@ -77,7 +77,7 @@ def build_hls(project: Path, folder: Path, exact_widths: bool = True, limit_s: f
     missing = next((path for path in sources if not path.is_file()), None)
     if missing is not None:
         raise InvalidInputError(f"{project}: got no {missing.name}, accepted is an emitted HLS project")
-    compiler = find_tool("g++", INSTALL)
+    compiler = find_tool("g++", install=INSTALL)
     widths = ["-isystem", headers_folder()] if exact_widths else ["-DESPALIER_NATIVE_WIDTHS"]
     folder.mkdir(parents=True, exist_ok=True)
     program, level = folder / "testbench", "-O1" if exact_widths else "-O2"

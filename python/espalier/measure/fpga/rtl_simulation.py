@@ -121,7 +121,7 @@ def build_rtl(folder: Path, limit_s: float = 1200) -> RtlProgram:
     folder: with rtl/. Raises ToolNotFoundError, ToolFailedError.
     """
     rtl, build = _folders(folder)
-    verilator, compiler = find_tool("verilator", INSTALL), find_tool("g++", INSTALL)
+    verilator, compiler = (find_tool(one, install=INSTALL) for one in ("verilator", "g++"))
     words = [
         verilator,
         *VERILATE,
@@ -149,7 +149,7 @@ def build_rtl(folder: Path, limit_s: float = 1200) -> RtlProgram:
 def build_icarus(folder: Path, limit_s: float = 600) -> RtlProgram:
     """As `build_rtl`, for Icarus: built in a second, some hundred times slower to run."""
     rtl, build = _folders(folder)
-    compiler, runner = find_tool("iverilog", INSTALL_ICARUS), find_tool("vvp", INSTALL_ICARUS)
+    compiler, runner = (find_tool(one, install=INSTALL_ICARUS) for one in ("iverilog", "vvp"))
     words = [compiler, "-g2012", "-o", build / "icarus", "-s", "clock", "-y", ".", "-Y", ".sv", "clock.sv"]
     run_tool(words, rtl, build / "iverilog.log", limit_s)
     return RtlProgram(rtl, (runner, "-n", build / "icarus"), build / "icarus.log")

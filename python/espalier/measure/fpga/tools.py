@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,15 +17,16 @@ class ToolFailedError(EspalierError):
     """A program ended with an error or ran past its time; the message names its log."""
 
 
-def find_tool(name: str, install: str) -> str:
-    """The path of a program.
+def find_tool(*names: str, install: str) -> str:
+    """The path of the first of these programs that is on PATH, or beside Python, where pip puts programs.
 
-    install: the command that installs it. Raises ToolNotFoundError.
+    install: the command that installs it. Raises ToolNotFoundError, which speaks of the first one.
     """
-    found = shutil.which(name)
-    if found is None:
-        raise ToolNotFoundError(f"{name} is not installed; get it by: {install}")
-    return found
+    for name in names:
+        for folders in (None, str(Path(sys.executable).parent)):
+            if found := shutil.which(name, path=folders):
+                return found
+    raise ToolNotFoundError(f"{names[0]} is not installed; get it by: {install}")
 
 
 def run_tool(command: Sequence[str | Path], folder: Path, log: Path, limit_s: float, accepted=(0,)) -> str:

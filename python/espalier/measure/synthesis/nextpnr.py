@@ -6,12 +6,11 @@ The pins are left to the router, as for a design that is a part of another one.
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...core.errors import InvalidInputError, ToolNotFoundError
-from ..fpga.tools import ToolFailedError, run_tool
+from ...core.errors import InvalidInputError
+from ..fpga.tools import ToolFailedError, find_tool, run_tool
 from .yosys import BENCHES, find_yosys
 
 LABEL = "post-route"
@@ -43,7 +42,7 @@ def place_and_route(
         raise InvalidInputError(f"{folder}: got no rtl/{module}.sv, accepted is the folder of an emitted project")
     if size not in SIZES:
         raise InvalidInputError(f"ECP5 size: got {size!r}, accepted are {', '.join(SIZES)}")
-    router = _find_router()
+    router = find_tool(*NAMES, install=INSTALL)
     out.mkdir(exist_ok=True)
     sources = sorted(path.name for path in rtl.glob("*.sv") if path.name not in BENCHES)
     script = out / f"{module}.ecp5.ys"
@@ -52,15 +51,8 @@ def place_and_route(
     script.write_text("\n".join(lines) + "\n")
     run_tool([find_yosys(), "-q", f"../synthesis/{script.name}"], rtl, out / f"{module}.ecp5.log", limit_s)
     words = [router, f"--{size}", "--json", f"{module}.ecp5.json", "--report", f"{module}.route.json"]
-    words += [
-        "--freq",
-        f"{clock_hz / 1e6:g}",
-        "--seed",
-        str(seed),
-        "--timing-allow-fail",
-        "--lpf-allow-unconstrained",
-        "-q",
-    ]
+    words += ["--freq", f"{clock_hz / 1e6:g}", "--seed", str(seed), "--timing-allow-fail", "--lpf-allow-unconstrained"]
+    words += ["-q"]
     run_tool(words, out, out / f"{module}.route.log", limit_s)
     return read_report((out / f"{module}.route.json").read_text(), seed)
 
@@ -76,10 +68,3 @@ def read_report(text: str, seed: int = 1) -> RoutedDesign:
         return RoutedDesign(min(clocks), used, available, seed)
     except (ValueError, KeyError, TypeError) as error:
         raise ToolFailedError(f"nextpnr: not a report with a clock ({error})") from None
-
-
-def _find_router() -> str:
-    for name in NAMES:
-        if found := shutil.which(name):
-            return found
-    raise ToolNotFoundError(f"nextpnr-ecp5 is not installed; get it by: {INSTALL}")

