@@ -1,6 +1,6 @@
 """Do gates win against plain networks that are as fast because they are narrower?
 
-Every finished float32 training under benchmarks/checkpoints, gated or narrower, and the bundled dense M-CifarNet:
+Every finished float32 training under benchmarks/checkpoints, gated or narrower, and dense M-CifarNet and ResNet-20:
 top-1 on all 10,000 test images and the latency at batch 1 on one thread, both of the same compiled program. Latencies
 are medians of turns in one process. Also counts the images on which torch and the compiled program disagree.
 Writes control.json and docs/accuracy_over_latency.svg; only a run on all images is recorded.
@@ -26,6 +26,7 @@ from rich.table import Table
 from support import REPOSITORY
 from support.checkpoints import FOLDER, Finished, all_finished
 from support.cifar10 import load_test, normalise
+from support.networks import cifar_resnet
 from support.records import write_record
 
 import espalier
@@ -64,9 +65,11 @@ def measure(trained: list[Finished], x: np.ndarray, labels: np.ndarray, rounds: 
     """A row for each network."""
     example = torch.zeros(1, *x.shape[1:])
     programs = {"M-CifarNet": espalier.build(espalier.from_onnx(model_path()))}
+    programs["ResNet-20"] = espalier.build(espalier.from_torch(cifar_resnet(20), example))
     programs.update({one.name: espalier.build(espalier.from_torch(one.model, example)) for one in trained})
     facts = {one.name: described(one) for one in trained}
-    facts["M-CifarNet"] = {"network": "mcifarnet", "label": "width 100 %", "gated": False}
+    for name, network in (("M-CifarNet", "mcifarnet"), ("ResNet-20", "resnet20")):
+        facts[name] = {"network": network, "label": "width 100 %", "gated": False}
     first = tvm.runtime.tensor(x[:1])
     times = summarise(interleave({n: partial(a.program.machine["main"], first) for n, a in programs.items()}, rounds))
     noisy, by_torch = disturbed(times), {one.name: torch_choices(one.model, x) for one in trained}

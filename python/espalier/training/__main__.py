@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from ..core.errors import EspalierError
-from .recipe import RECIPES
+from .recipe import INCREMENTS, RECIPES
 
 LINE_EVERY_S = 60
 """How often progress is written where there is no terminal."""
@@ -35,6 +35,9 @@ def main(
     weights: Annotated[str | None, typer.Option(help="Number format of the weights, such as focused<5>.")] = None,
     activations: Annotated[str | None, typer.Option(help="Number format of quantized layers' inputs.")] = None,
     pruning: Annotated[float | None, typer.Option(help="Share of the weights that become 0.")] = None,
+    incremental: Annotated[
+        bool, typer.Option(help="Fix quantized weights a part at a time: 25, 50, 75, 87.5, 100 %.")
+    ] = False,
     learning_rate: Annotated[float | None, typer.Option(help="The highest one.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything that is drawn.")] = None,
     bfloat16: Annotated[bool | None, typer.Option(help="Compute products in bfloat16.")] = None,
@@ -46,7 +49,7 @@ def main(
         plan = {"density": density, "granularity": granularity, "placement": placement}
         plan |= {"weights": weights, "activations": activations}
         settings = {"epochs": epochs, "learning_rate": learning_rate, "seed": seed, "bfloat16": bfloat16}
-        settings |= {"pruning": pruning, "compiled": compiled}
+        settings |= {"pruning": pruning, "compiled": compiled, "incremental": INCREMENTS if incremental else None}
         _train(recipe, _given(plan), _given(settings), data, start or data, output, threads)
     except EspalierError as error:
         sys.stderr.write(f"espalier.training: error: {' '.join(str(error).split())}\n")

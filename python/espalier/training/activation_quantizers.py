@@ -11,6 +11,7 @@ from torch import nn
 
 from ..passes.quantize.scales import Numbers
 from .gates import ChannelGate
+from .straight_through import rounded
 
 MOST_SIGNED = 127
 
@@ -25,7 +26,7 @@ class ActivationQuantizer(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """In float32, whatever x is."""
         numbers = self.numbers
-        return torch.fake_quantize_per_tensor_affine(x.float(), numbers.scale, numbers.zero, 0, numbers.top)
+        return rounded(x.float(), numbers.scale, -numbers.zero, numbers.top - numbers.zero)
 
     def extra_repr(self) -> str:
         return f"{self.numbers}"
@@ -45,7 +46,7 @@ class QuantizedGate(ChannelGate):
     def saliencies(self, mean: torch.Tensor) -> torch.Tensor:
         """As in ChannelGate, of rounded means and weights."""
         step = (self.phi.detach().abs().max().item() or 1.0) / MOST_SIGNED
-        phi = torch.fake_quantize_per_tensor_affine(self.phi, step, 0, -MOST_SIGNED, MOST_SIGNED)
+        phi = rounded(self.phi, step, -MOST_SIGNED, MOST_SIGNED)
         return torch.relu(self.mean(mean) @ phi + self.rho)
 
     def boosts(self, saliency: torch.Tensor) -> torch.Tensor:

@@ -270,7 +270,7 @@ RECIPES = {
             "mcifarnet",
             "mcifarnet-pruned/weights.pt",
             Plan(weights="focused<5>"),
-            epochs=3,
+            epochs=2,
             learning_rate=0.005,
             weight_decay=1e-4,
             distillation=0.7,
@@ -290,11 +290,10 @@ RECIPES = {
             "resnet20",
             "resnet20-branch/weights.pt",
             dataclasses.replace(HALF_RESNET20["branch"], weights="focused<5>"),
-            epochs=5,
-            learning_rate=0.01,
+            epochs=2,
+            learning_rate=0.005,
             weight_decay=1e-4,
             distillation=0.7,
-            incremental=INCREMENTS,
         ),
         *(
             Recipe(

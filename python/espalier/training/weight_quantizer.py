@@ -8,7 +8,6 @@ In incremental quantization the largest weights of a layer are fixed at their le
 are trained as they are until their turn comes.
 
 References
-    Bengio et al., Estimating or Propagating Gradients Through Stochastic Neurons, arXiv 1308.3432, 2013.
     Zhou et al., Incremental Network Quantization, ICLR 2017.
     Zhao et al., Focused Quantization for Sparse CNNs, NeurIPS 2019, section 3.3.
 """
@@ -23,18 +22,7 @@ from torch.nn.utils import parametrize
 from ..core.formats import Format
 from ..core.quantized_weights import QuantizedWeights
 from ..passes.quantize.fitting.fit import fit
-
-
-class _Straight(torch.autograd.Function):
-    """The value of the second argument, the gradient of the first."""
-
-    @staticmethod
-    def forward(_ctx, _real, quantized):
-        return quantized
-
-    @staticmethod
-    def backward(_ctx, gradient):
-        return gradient, None
+from .straight_through import straight_through
 
 
 class WeightQuantizer(nn.Module):
@@ -62,7 +50,7 @@ class WeightQuantizer(nn.Module):
         quantized = self._quantized(weight.detach())
         if self.is_incremental and self.training:
             return torch.where(self.settled, quantized, weight * self.kept)
-        return _Straight.apply(weight, quantized)
+        return straight_through(weight, quantized)
 
     def integers(self, weight: torch.Tensor) -> torch.Tensor:
         """float32, shaped as the weight: the nearest levels; ties go to the greater, as in the compiler's fit."""

@@ -101,6 +101,10 @@ module convolution #(
   logic [LANES*8-1:0] residual;
   logic [LANES*OUT_BITS-1:0] result;
 
+  // level + one_more >= wanted, without the sum: `start` and `popped` come late.
+  function automatic logic enough(input logic [CreditBits-1:0] level, input logic one_more, input int wanted);
+    enough = level >= CreditBits'(wanted) || (one_more && level == CreditBits'(wanted - 1));
+  endfunction
   assign popped = y_valid && y_ready;
   assign room = credit_here && residual_here && lists_here;
   always_ff @(posedge clk)
@@ -109,8 +113,7 @@ module convolution #(
       credit_here <= 1'b0;
     end else begin
       credit <= credit - (start ? CreditBits'(Beats) : '0) + CreditBits'(popped);
-      // Both comparisons at once, for `start` comes late.
-      credit_here <= start ? credit + CreditBits'(popped) >= CreditBits'(2 * Beats) : credit + CreditBits'(popped) >= CreditBits'(Beats);
+      credit_here <= start ? enough(credit, popped, 2 * Beats) : enough(credit, popped, Beats);
     end
 
   window_reader #(
@@ -297,7 +300,7 @@ module convolution #(
           residual_here <= 1'b0;
         end else begin
           here <= here - (start ? CreditBits'(Beats) : '0) + CreditBits'(came);
-          residual_here <= start ? here + CreditBits'(came) >= CreditBits'(2 * Beats) : here + CreditBits'(came) >= CreditBits'(Beats);
+          residual_here <= start ? enough(here, came, 2 * Beats) : enough(here, came, Beats);
         end
       stream_fifo #(
           .WIDTH(LANES * 8),

@@ -149,7 +149,7 @@ module window_reader #(
         far_needed <= 32'(far_row) + 1 >= Clamped ? far_image + RowBits'(HEIGHT) : far_needed + RowBits'(STRIDE_H);
       end
       near_top <= far_top;
-      near_oldest <= far_image + (far_top < 0 ? '0 : far_top);
+      near_oldest <= far_image + (far_top[RowBits-1] ? '0 : far_top);
       near_last <= 32'(far_row) == OUT_HEIGHT - 1;
       top <= near_top;
       last_out_row <= near_last;
@@ -258,7 +258,7 @@ module window_reader #(
         address <= $clog2(Words)'(row_start + in_row);
         in_image <= {
           in_image[1:0],
-          row >= 0 && row < RowBits'(HEIGHT) && column >= 0 && column < ColumnBits'(WIDTH)
+          !row[RowBits-1] && row < RowBits'(HEIGHT) && !column[ColumnBits-1] && column < ColumnBits'(WIDTH)
         };
         // 3: the memory, 4: its register, 5: the padding; 6 is a register for the wires
         if (write) memory[write_address] <= in_data;
