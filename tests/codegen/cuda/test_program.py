@@ -104,10 +104,10 @@ def test_damaged_descriptions_are_refused(artifact, tmp_path):
 
 
 def test_without_nvcc_a_build_says_how_to_get_it(monkeypatch):
-    def missing(name):
-        raise ToolNotFoundError(f"{name}: not there")
+    def missing():
+        raise ToolNotFoundError("nvcc: not there")
 
-    monkeypatch.setattr("espalier.codegen.cuda.generate.find_tool", missing)
+    monkeypatch.setattr("espalier.codegen.cuda.generate.compiler", missing)
     with pytest.raises(ToolNotFoundError, match="nvcc: not there"):
         espalier.build(plain(), "nvidia/nvidia-h100")
 
