@@ -27,7 +27,7 @@ test: setup
 	$(BIN)/python -m pytest -n $(JOBS)
 
 test-slow: setup
-	$(BIN)/python -m pytest -n $(JOBS) -m 'slow and not gpu and not hls'
+	$(BIN)/python -m pytest -n $(JOBS) -m 'slow and not hls'
 
 lint: setup $(BIN)/ruff
 	$(BIN)/ruff check .
