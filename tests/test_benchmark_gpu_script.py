@@ -122,6 +122,13 @@ def test_a_step_that_fails_is_recorded_and_the_next_goes_on(tmp_path):
     ]
 
 
+@pytest.fixture
+def _with_a_driver(monkeypatch):
+    monkeypatch.setattr(driver, "version", lambda: (13, 0))
+    monkeypatch.setattr(measure, "load_cuda_runtime", lambda: None)
+
+
+@pytest.mark.usefixtures("_with_a_driver")
 @pytest.mark.parametrize(
     ("version", "message"), [((12, 4), "NVIDIA's driver is for CUDA 12.4, the bundle needs one for 13.0"),
                              ((13, 1), "NVIDIA's driver is here and shows no GPU")],
@@ -133,11 +140,21 @@ def test_what_cannot_run_is_one_line(version, message, monkeypatch):
         measure.device_facts({"arch": "sm_90a", "cuda": [13, 0]})
 
 
+@pytest.mark.usefixtures("_with_a_driver")
 def test_another_gpu_is_named(monkeypatch):
-    monkeypatch.setattr(driver, "version", lambda: (13, 0))
     present = SimpleNamespace(exist=True, compute_version="8.0", device_name="A100")
     monkeypatch.setattr(measure.tvm.runtime, "device", lambda _: present)
     with pytest.raises(SystemExit, match="the bundle is for sm_90a, A100 is 8.0: prepare_gpu.py --arch makes another"):
+        measure.device_facts({"arch": "sm_90a", "cuda": [13, 0]})
+
+
+@pytest.mark.usefixtures("_with_a_driver")
+def test_a_runtime_that_cannot_be_loaded_says_what_it_misses(monkeypatch):
+    def missing():
+        raise OSError("libcudart.so.13: cannot open shared object file")
+
+    monkeypatch.setattr(measure, "load_cuda_runtime", missing)
+    with pytest.raises(SystemExit, match="TVM's runtime for CUDA cannot be loaded: libcudart.so.13"):
         measure.device_facts({"arch": "sm_90a", "cuda": [13, 0]})
 
 

@@ -8,6 +8,7 @@ CUDA graphs. Inputs are random and rotate among so many buffers that the L2 cach
 from __future__ import annotations
 
 import argparse
+import ctypes
 import datetime
 import json
 import math
@@ -238,6 +239,11 @@ def load_peers(record: Record):
     return peers
 
 
+def load_cuda_runtime() -> None:
+    """TVM's part for CUDA, which TVM loads by itself only where its compiler is, too; OSError says what it misses."""
+    ctypes.CDLL(str(Path(tvm.__file__).parent / "lib" / "libtvm_runtime_cuda.so"))
+
+
 def device_facts(bundle: dict) -> dict:
     """What the record says of the machine; SystemExit in one line if nothing can run here."""
     try:
@@ -246,6 +252,10 @@ def device_facts(bundle: dict) -> dict:
         sys.exit(str(error))
     if version < tuple(bundle["cuda"]):
         sys.exit("NVIDIA's driver is for CUDA {}.{}, the bundle needs one for {}.{}".format(*version, *bundle["cuda"]))
+    try:
+        load_cuda_runtime()
+    except OSError as error:
+        sys.exit(f"TVM's runtime for CUDA cannot be loaded: {error}")
     device = tvm.runtime.device(timing.DEVICE)
     if not device.exist:
         sys.exit("NVIDIA's driver is here and shows no GPU (nvidia-smi should list one)")

@@ -32,9 +32,10 @@ using cuda::std::uint8_t, cuda::std::uint16_t, cuda::std::uint32_t, cuda::std::u
 
 
 class CudaCompiler(Protocol):
-    """name: of the compiler and its version, on which what it makes depends."""
+    """name: with the version, on which what it makes depends. image_format: what TVM calls its images."""
 
     name: str
+    image_format: str
 
     def compile_object(self, file: Path, arch: str, includes: Sequence[str], output: Path, has_kernels: bool) -> str:
         """Write an object file of a C++ file, and return what was printed, registers of each kernel included."""
@@ -48,6 +49,8 @@ class CudaCompiler(Protocol):
 
 class Nvcc:
     """NVIDIA's compiler; CUDA's own runtime is linked in."""
+
+    image_format = "fatbin"
 
     def __init__(self):
         found = re.search(r"\bV(\d+(\.\d+)+)", run_tool("nvcc", "--version"))
@@ -67,6 +70,8 @@ class Nvcc:
 class Nvrtc:
     """NVIDIA's compiler of kernels as a library, through its own Python bindings."""
 
+    image_format = "cubin"
+
     def __init__(self):
         from cuda.bindings import nvrtc
 
@@ -82,7 +87,7 @@ class Nvrtc:
             entries = (f'{{"{rest[: int(size)]}","{whole}"}}' for whole, size, rest in ENTRY.findall(log))
             macros = [f'-DESPALIER_IMAGE="{numbers}"', f"-DESPALIER_ENTRIES={','.join(entries)}"]
         options = ("-x", "c++", "-std=c++17", "-O2", "-fPIC", *macros, *_included(includes))
-        run_program("the C++ compiler", _cpp(), *options, "-c", str(file), "-o", str(output))
+        run_program("the C++ compiler", cpp(), *options, "-c", str(file), "-o", str(output))
         return log
 
     def compile_image(self, file: Path, arch: str, output: Path) -> str:
@@ -91,7 +96,7 @@ class Nvrtc:
         return log
 
     def link(self, output: str, inputs: Sequence[str]) -> None:
-        run_program("the C++ compiler", _cpp(), "-shared", "-fPIC", "-o", output, *inputs, "-ldl")
+        run_program("the C++ compiler", cpp(), "-shared", "-fPIC", "-o", output, *inputs, "-ldl")
 
     def compiled(self, source: str, arch: str, includes: Sequence[str]) -> tuple[bytes, str]:
         """Machine code of kernels and ptxas's output; ToolNotFoundError with the line that says why there is none."""
@@ -139,10 +144,11 @@ def _nvrtc(missing: ToolNotFoundError) -> Nvrtc:
         raise ToolNotFoundError(f"{missing}; nor is there NVRTC ({reason}): {NVRTC_INSTALL}") from None
 
 
-def _cpp() -> str:
+def cpp() -> str:
+    """The C++ compiler of this machine; ToolNotFoundError if there is none."""
     found = cc.get_cc()
     if not found:
-        raise ToolNotFoundError("a C++ compiler is needed beside NVRTC, and none was found: install g++")
+        raise ToolNotFoundError("a C++ compiler is needed to build for a GPU, and none was found: install g++")
     return found
 
 

@@ -19,7 +19,7 @@ from espalier.targets.gpu import Gpu, gpu_of
 
 from ..phases import loops_phase, machine_phase
 from .compilers import compiler
-from .kernel_objects import image_of, main_usage, static_libraries
+from .kernel_objects import image_of, main_usage, static_libraries, with_machine_code
 from .known_schedules import KnownSchedules
 from .launches import KernelLaunch
 from .lower import LowerOnCuda
@@ -55,6 +55,7 @@ def generate(
         mod = mod.with_attr(EXTERNAL, libraries)
     with _compiling_for(gpu.arch), with_graphs():
         executable = tvm.compile(mod, target, relax_pipeline=tvm.transform.Sequential(machine_phase(cuda_graph=True)))
+    with_machine_code(executable.mod, gpu.arch)
     return CudaProgram(gpu.arch, executable, _with_usage(emitted, gpu), remarks, stock)
 
 
@@ -100,7 +101,10 @@ def with_graphs() -> tvm.transform.PassContext:
 
 @contextlib.contextmanager
 def _compiling_for(arch: str) -> Iterator[None]:
-    """TVM's own kernels are compiled as ours are meanwhile; TVM's callback looks on PATH only, and uses fast math."""
+    """TVM's own kernels are compiled as ours are meanwhile, if it compiles them: where there is a driver.
+
+    TVM's callback looks on PATH only, and uses fast math.
+    """
     before = tvm_ffi.get_global_func(COMPILE)
     tvm_ffi.register_global_func(COMPILE, lambda code: image_of(str(code), arch), override=True)
     try:

@@ -16,10 +16,12 @@ import tvm_ffi
 
 from espalier.core.cache_folder import cache_folder
 
-from .compilers import compiler
+from .compilers import compiler, cpp
+from .toolchain import run_program
 
 TEMPLATES = Path(__file__).parent / "templates"
 NAME = "ESPALIER_NAME"
+HELPER = "compiled_module.cpp"
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,34 @@ def image_of(code: str, arch: str) -> bytes:
     """Machine code of CUDA C++ that TVM generated."""
     path = _compiled(code, arch, ".image", lambda file, fresh: compiler().compile_image(file, arch, fresh))
     return path.read_bytes()
+
+
+def with_machine_code(module: tvm.runtime.Module, arch: str) -> None:
+    """Compile what modules of TVM's kernels among the imports hold as source, so that no other machine has to."""
+    imports = list(module.imports)
+    for one in imports:
+        with_machine_code(one, arch)
+    if any(one.kind == "cuda" for one in imports):
+        module.clear_imports()
+        for one in imports:
+            module.import_module(_compiled_module(one, arch) if one.kind == "cuda" else one)
+
+
+def _compiled_module(module: tvm.runtime.Module, arch: str) -> tvm.runtime.Module:
+    image = image_of(module.inspect_source("cuda"), arch)
+    return _helper()["with_machine_code"](module, image, compiler().image_format)
+
+
+@functools.cache
+def _helper() -> tvm.runtime.Module:
+    """templates/compiled_module.cpp as a library."""
+
+    def compile_file(file: Path, fresh: Path) -> str:
+        includes = [f"-I{folder}" for folder in include_folders()]
+        options = ("-x", "c++", "-std=c++17", "-O1", "-fPIC", "-shared", *includes)
+        return run_program("the C++ compiler", cpp(), *options, str(file), "-o", str(fresh))
+
+    return tvm_ffi.load_module(str(_compiled((TEMPLATES / HELPER).read_text(), "", ".so", compile_file)))
 
 
 def usage_of(variant: Variant, arch: str) -> dict[str, KernelUsage]:

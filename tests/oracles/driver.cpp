@@ -1,4 +1,5 @@
 // NVIDIA's driver as far as kernels from NVRTC call it, on a machine without a GPU: every call becomes a line of output.
+// TVM's runtime for CUDA can be loaded with it, and finds no device.
 // FAKE_DRIVER says which call fails, and how: "load 209" or "launch 2".
 #include <cstdio>
 #include <cstdlib>
@@ -41,4 +42,9 @@ int cuGetErrorString(int status, const char** text) {
   *text = status == 2 ? "out of memory" : "something else";
   return 0;
 }
+#define NO_DEVICE(name) \
+  int name() { return 100; }
+NO_DEVICE(cuInit) NO_DEVICE(cuDeviceGetName) NO_DEVICE(cuFuncSetAttribute) NO_DEVICE(cuGetErrorName)
+NO_DEVICE(cuLaunchKernelEx) NO_DEVICE(cuModuleGetFunction) NO_DEVICE(cuModuleLoadData) NO_DEVICE(cuModuleUnload)
+NO_DEVICE(cuTensorMapEncodeTiled)
 }

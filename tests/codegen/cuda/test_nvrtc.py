@@ -75,14 +75,6 @@ def test_its_machine_code_is_for_the_architecture_and_has_the_instructions(tmp_p
     assert "0 bytes spill stores" in log
 
 
-@pytest.fixture(scope="module")
-def driver(tmp_path_factory) -> Path:
-    """A folder with a stand-in for NVIDIA's driver."""
-    folder = tmp_path_factory.mktemp("driver")
-    subprocess.run(["g++", "-shared", "-fPIC", ORACLES / "driver.cpp", "-o", folder / "libcuda.so.1"], check=True)
-    return folder
-
-
 def called(driver: Path, library: Path, name: str, numbers: list, tensors: int, fails: str = "") -> list[str]:
     """What the driver was asked to do, or the exception."""
     command = [sys.executable, ORACLES / "call_on_a_gpu.py", library, name, str(numbers), str(tensors)]
@@ -126,5 +118,5 @@ def test_without_either_both_install_commands_are_named(monkeypatch):
 @pytest.mark.usefixtures("_without_nvcc")
 def test_without_a_host_compiler_it_says_so(monkeypatch):
     monkeypatch.setattr(compilers.cc, "get_cc", lambda: None)
-    with pytest.raises(ToolNotFoundError, match="a C.. compiler is needed beside NVRTC"):
+    with pytest.raises(ToolNotFoundError, match="a C.. compiler is needed to build for a GPU"):
         object_of(Variant("fixed_call.cu", "no_kernels", (("ESPALIER_CALLED", "other"),)), "sm_80")
