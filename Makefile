@@ -16,7 +16,7 @@ $(STAMP): setup.py pyproject.toml constraints.txt
 	@echo "Installing into $(VENV), about two and a half gigabytes the first time ..."
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) install -qq --upgrade pip --constraint constraints.txt
-	@$(PIP) install -qq --editable '.[torch,cuda,peers,test]' --constraint constraints.txt
+	@$(PIP) install -qq --editable '.[torch,cuda,nvrtc,peers,test]' --constraint constraints.txt
 	@$(PIP) install -qq --no-deps hls4ml==1.3.0  # its wheel has ap_int.h, for emitted HLS C++
 	@touch $@
 
@@ -27,7 +27,7 @@ test: setup
 	$(BIN)/python -m pytest -n $(JOBS)
 
 test-slow: setup
-	$(BIN)/python -m pytest -n $(JOBS) -m 'slow and not gpu and not hls'
+	$(BIN)/python -m pytest -n $(JOBS) -m 'slow and not hls'
 
 lint: setup $(BIN)/ruff
 	$(BIN)/ruff check .

@@ -51,6 +51,10 @@ setup(
             *("nvidia-cuda-runtime>=13.0,<14", "nvidia-cuda-cccl>=13.0,<14"),
             *("nvidia-cuda-cuobjdump>=13.0,<14", "nvidia-cuda-nvdisasm>=13.0,<14"),
         ],
+        "nvrtc": [
+            *("cuda-bindings>=13.0,<14", "nvidia-cuda-nvrtc>=13.0,<14"),
+            *("nvidia-cuda-runtime>=13.0,<14", "nvidia-cuda-cccl>=13.0,<14"),  # headers
+        ],
         "peers": ["onnxruntime", "openvino"],
         "bench": ["torch", "onnxruntime", "openvino", "onnxscript", "pillow", "matplotlib", "h5py", "tflite"],
         "test": [

@@ -1,13 +1,14 @@
 """Everything that `run.sh` takes to a GPU machine, in one file; needs nvcc and no GPU.
 
-Weights are random numbers of 16 levels, so that compressed libraries stay small; what networks compute is compared with
-their reference bodies on this CPU.
+Weights are random numbers of 16 levels, and inputs are seeds, so that the file stays small; what networks compute is
+compared with their reference bodies on this CPU.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import json
 import shutil
 import subprocess
@@ -23,6 +24,7 @@ from support import REPOSITORY
 from support.gpu_cases import GRANULARITY, codebook_case, conv_cases, gate_cases, variants
 
 import espalier
+from espalier.codegen.cuda.device import CUDA_VERSION
 from espalier.codegen.cuda.kernel_objects import link, object_of
 from espalier.codegen.cuda.prediction import predict
 from espalier.core.plan import Plan
@@ -39,38 +41,64 @@ NETWORKS = {
 NETWORKS["resnet18 int8"] = ("resnet18", 1, Plan(weights="uniform<8>", activations="uniform<8>"))
 IMAGE, IMAGES = (3, 224, 224), 16
 """Of an input; and how many of them ranges of activations are observed on."""
+CUDA = (CUDA_VERSION // 1000, CUDA_VERSION % 1000 // 10)
+SEED = 1
+"""Of the normal numbers that a network's input is: numpy travels with it, and makes the same ones there."""
 SLIM = ("include", "3rdparty", "src", "cmake", "web", "lib64", "__pycache__", "libtvm_compiler.so")
 """Of TVM's package: what running a compiled library does not need."""
+WHEELS = ("numpy", "apache-tvm-ffi", "ml-dtypes", "typing-extensions")
+"""What TVM's runtime imports."""
+GLIBC = ("2_28", "2_27", "2_24", "2_17")
+"""Whose wheels are taken: the other machine is expected to be no older than the first."""
+PRESET = 9
+"""Of xz; the libraries of a network have the same weights, which its window of 64 MiB finds again."""
 
 
 def write_kernels(folder: Path, gpu: Gpu) -> None:
     """One library with every variant that a case names."""
     link(str(folder / "kernels.so"), [str(object_of(one, gpu.arch)) for one in variants(gpu)])
-    cases = {"convolutions": conv_cases(gpu), "gates": gate_cases(gpu), "codebook": codebook_case()}
+    cases = {"convolutions": conv_cases(gpu), "gates": gate_cases(gpu)}
+    cases |= {"codebook": codebook_case(), "least": codebook_case(32)}
     (folder / "cases.json").write_text(json.dumps(cases))
 
 
 def write_network(folder: Path, name: str, arch: str) -> dict:
-    """A compiled network with an input and what it gives on this CPU; returns its entry in bundle.json."""
+    """A compiled network, and what it gives on this CPU; returns its entry in bundle.json."""
+    network, batch, plan = NETWORKS[name]
+    gates, reference = reference_of(name.replace(" batch 32", ""))
+    artifact = espalier.build(read_network(network, batch), {"kind": "cuda", "arch": arch}, plan, gates)
+    file = name.replace(" ", "-").replace("=", "") + ".so"
+    artifact.program.link(folder / file)
+    x = np.random.default_rng(SEED).standard_normal(artifact.inputs[0].shape, np.float32)
+    samples = sorted({0, batch - 1})  # one by one: the reference is slow
+    y = np.concatenate([reference(x[one : one + 1]) for one in samples])
+    np.savez(folder / f"{file}.npz", y=y, samples=samples)
+    launches = [launch.to_dict() for launch in artifact.program.launches]
+    stored = {"name": name, "file": file, "network": network, "batch": batch, "launches": launches}
+    stored |= {"seed": SEED, "shape": list(x.shape)}
+    return {**stored, "predictions": predictions(artifact, arch), "report": list(artifact.report)}
+
+
+@functools.cache
+def reference_of(name: str) -> tuple[espalier.Calibration, espalier.Artifact]:
+    """The gates of a network of batch 1, and its reference body on this CPU."""
     from support.gates import random_gates  # torch is imported only where networks are wanted
 
     network, batch, plan = NETWORKS[name]
     mod = read_network(network, batch)
-    gates = random_gates(mod, plan)
     if plan.activations:
         images = np.random.default_rng(2).standard_normal((IMAGES, *IMAGE), np.float32)
-        gates = espalier.calibrate(mod, images, plan)
-    artifact = espalier.build(mod, {"kind": "cuda", "arch": arch}, plan, gates)
-    file = name.replace(" ", "-").replace("=", "") + ".so"
-    artifact.program.link(folder / file)
-    x = np.random.default_rng(1).standard_normal(artifact.inputs[0].shape, np.float32)
-    reference = espalier.build(read_network(network, 1), "llvm", plan, gates, lower=False)
-    samples = sorted({0, batch - 1})  # one by one: the reference is slow
-    y = np.concatenate([reference(x[one : one + 1]) for one in samples])
-    np.savez(folder / f"{file}.npz", x=x, y=y, samples=samples)
-    launches = [launch.to_dict() for launch in artifact.program.launches]
-    stored = {"name": name, "file": file, "network": network, "batch": batch, "launches": launches}
-    return {**stored, "predictions": predictions(artifact, arch), "report": list(artifact.report)}
+        found = espalier.calibrate(mod, images, plan)
+    else:
+        made = random_gates(mod, plan).gates
+        found = espalier.Calibration({gate: espalier.Gate(coarse(one.phi), one.rho) for gate, one in made.items()})
+    return found, espalier.build(mod, "llvm", plan, found, lower=False)
+
+
+def coarse(values: np.ndarray) -> np.ndarray:
+    """The numbers on 16 levels, which compress eight times."""
+    step = values.std() / 4
+    return (np.clip(np.round(values / step), -8, 7) * step).astype(np.float32)
 
 
 def predictions(artifact: espalier.Artifact, arch: str) -> list[dict]:
@@ -89,8 +117,7 @@ def read_network(name: str, batch: int) -> tvm.IRModule:
     with torch.no_grad():
         for one in module.modules():
             if isinstance(one, torch.nn.Conv2d | torch.nn.Linear):
-                step = one.weight.std() / 4
-                one.weight.copy_((one.weight / step).round().clamp(-8, 7) * step)
+                one.weight.copy_(torch.from_numpy(coarse(one.weight.numpy())))
     return espalier.from_torch(module, np.zeros((batch, *IMAGE), np.float32))
 
 
@@ -109,13 +136,22 @@ def _with_statistics(make):
 
 
 def write_runtime(folder: Path, python: str) -> None:
-    """TVM's files without its compiler, and the wheel of its calling convention for that Python."""
-    shutil.copytree(Path(tvm.__file__).parent, folder / "runtime" / "tvm", ignore=shutil.ignore_patterns(*SLIM))
-    platforms = [text for tag in ("2_28", "2_24", "2_17") for text in ("--platform", f"manylinux_{tag}_x86_64")]
-    version = metadata.version("apache-tvm-ffi")
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", *platforms]
-    command += ["--python-version", python, "--implementation", "cp", "-d", str(folder / "wheels")]
-    subprocess.run([*command, f"apache-tvm-ffi=={version}"], check=True)
+    """What `measure.py` imports, for that Python: TVM without its compiler, CUDA's runtime library, and two wheels."""
+    site = folder / "site"
+    shutil.copytree(Path(tvm.__file__).parent, site / "tvm", ignore=shutil.ignore_patterns(*SLIM))
+    shutil.copy(cuda_runtime(), site / "tvm" / "lib")  # TVM's library looks for it there first
+    platforms = [text for tag in GLIBC for text in ("--platform", f"manylinux_{tag}_x86_64")]
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile", "--only-binary=:all:"]
+    command += [*platforms, "--python-version", python, "--implementation", "cp", "--target", str(site)]
+    subprocess.run([*command, *(f"{one}=={metadata.version(one)}" for one in WHEELS)], check=True)
+    for tests in site.glob("numpy/**/tests"):
+        shutil.rmtree(tests)
+    (folder / "python").write_text(f"{python}\n")
+
+
+def cuda_runtime() -> Path:
+    """CUDA's runtime library, from its wheel."""
+    return next(one.locate() for one in metadata.files("nvidia-cuda-runtime") if one.name.startswith("libcudart.so."))
 
 
 def main() -> None:
@@ -130,14 +166,15 @@ def main() -> None:
         folder = Path(temporary)
         write_kernels(folder, gpu)
         networks = [write_network(folder, name, gpu.arch) for name in options.networks]
-        facts = {"arch": gpu.arch, "gpu": dataclasses.asdict(gpu), "networks": networks}
+        facts = {"arch": gpu.arch, "cuda": CUDA, "gpu": dataclasses.asdict(gpu), "networks": networks}
         (folder / "bundle.json").write_text(json.dumps(facts))
         write_runtime(folder, options.python)
         options.output.parent.mkdir(parents=True, exist_ok=True)
-        with tarfile.open(options.output, "w:xz") as archive:
+        unpacked = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        with tarfile.open(options.output, "w:xz", preset=PRESET) as archive:
             for path in sorted(folder.iterdir()):
                 archive.add(path, path.name)
-    print(f"{options.output.name}: {options.output.stat().st_size / 1e6:.1f} MB")
+    print(f"{options.output.name}: {options.output.stat().st_size / 1e6:.1f} MB, unpacked {unpacked / 1e6:.0f} MB")
 
 
 if __name__ == "__main__":

@@ -11,3 +11,12 @@ def no_program_cache():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ESPALIER_CACHE", "off")
         yield
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests marked gpu run wherever there is a GPU, and are listed as skipped elsewhere."""
+    if item.get_closest_marker("gpu"):
+        import tvm  # most tests that run alone need none of it
+
+        if not tvm.cuda(0).exist:
+            pytest.skip("this machine has no GPU")

@@ -58,6 +58,7 @@ def test_models_that_are_refused(command, kind, words, folder, tmp_path):
     [
         (("--density", "0"), ["density", "got 0.0", "accepted is a number in (0, 1]"]),
         (("--density", "1.5"), ["density", "got 1.5"]),
+        (("--align-density",), ["aligned density: the plan leaves no gate open", "a default density below 1"]),
         (("--density", "nan"), ["density", "got nan"]),
         (("--granularity", "3"), ["granularity", "got 3", "1, 4, 8, 16"]),
         (("--placement", "outer"), ["placement", "inner, branch, sum"]),

@@ -1,9 +1,10 @@
 """Densities at the ends of the stairs: as many channels as take no more time.
 
-A kernel computes whole vectors and whole register tiles, so the time of a layer over the number of channels that its
-gate keeps is a staircase. A density in the middle of a stair pays for channels that it does not get. Where a plan
-leaves a layer's density open, that is gives only the default's, it is raised to the end of the stair on which it lies:
-the time is of the layer itself and of all layers that read its list, as a cost model predicts them.
+A kernel computes whole vectors and whole register tiles, on a GPU whole waves of blocks, so the time of a layer over
+the number of channels that its gate keeps is a staircase. A density in the middle of a stair pays for channels that it
+does not get. Where a plan leaves a layer's density open, that is gives only the default's, it is raised to the end of
+the stair on which it lies: the time is of the layer itself and of all layers that read its list, as a cost model
+predicts them.
 Radu et al., Performance Aware Convolutional Neural Network Channel Pruning for Embedded GPUs, IISWC 2019 (section IV).
 """
 
@@ -23,14 +24,18 @@ from espalier.codegen.cpu.choose_kernels import convolutions_of
 from espalier.codegen.cpu.kernels.problem import ConvProblem
 from espalier.codegen.cpu.select import candidates
 from espalier.codegen.cpu.spaces import choice_of, task_of
+from espalier.codegen.cuda.kernels.choose_schedule import choose_schedule, predicted_s
+from espalier.codegen.cuda.kernels.conv2d import Problem
+from espalier.codegen.cuda.lower_layers import products_of
 from espalier.core import ir_names
 from espalier.core.choices import Option
-from espalier.core.errors import InvalidPlanError
+from espalier.core.errors import InvalidPlanError, UnsupportedTargetError
 from espalier.core.layers import ActiveList
 from espalier.core.plan import Plan
 from espalier.ir.dataflow import Dataflow, shape_of
 from espalier.passes.analysis.gate_sites import GateSites
 from espalier.targets.cpu import isa_of
+from espalier.targets.gpu import gpu_of
 from espalier.targets.resolve import resolve_target
 
 from .cost_model.analytic import Analytic
@@ -64,15 +69,19 @@ def align_density(
 ) -> tuple[Plan, tuple[AlignedLayer, ...]]:
     """The plan with the density of every gate that it leaves open at the end of its stair, and what that changes.
 
-    model: predicts kernels; None for the analytic rule. Gates follow in program order, each given those before it.
-    Raises InvalidPlanError if there is no such gate, and what `build` raises.
+    target: llvm or cuda; no device is needed. model: predicts kernels of llvm; None for the analytic rule. Gates follow
+    in program order, each given those before it.
+    Raises InvalidPlanError if there is no such gate, UnsupportedTargetError for an FPGA, and what `build` raises.
     """
     resolved = resolve_target(target)
+    kernels = KERNELS.get(str(resolved.kind.name))
+    if kernels is None:
+        raise UnsupportedTargetError(f"aligned density: got the target {target}, accepted are llvm and cuda")
     sites = GateSites.of(prepare(mod), plan).sites  # without gates that came with the model, whose lists are fixed
     open_ones = [name for name in sites if not plan.sets(name, "density")]
     if not open_ones:
         raise InvalidPlanError("aligned density: the plan leaves no gate open; accepted is a default density below 1")
-    network = _Network(mod, resolved, plan, model or Analytic())
+    network = _Network(mod, plan, kernels(resolved, model))
     found = tuple(network.align(name, *gate) for name, gate in network.gates.items() if name in open_ones)
     layers = {name: dict(settings) for name, settings in plan.layers.items()}
     for one in found:
@@ -80,21 +89,61 @@ def align_density(
     return dataclasses.replace(plan, layers=layers), found
 
 
+class _CpuKernels:
+    """The convolutions of a network, and how long the fastest kernel of one takes."""
+
+    def __init__(self, target: Target, model: CostModel | None):
+        self.target, self.isa, self.model = target, isa_of(target), model or Analytic()
+
+    def problems(self, flow: Dataflow) -> Mapping[relax.Var, ConvProblem]:
+        return convolutions_of(flow, self.isa)
+
+    def seconds(self, problem: ConvProblem) -> float:
+        options = [Option(choice_of(one), one.cycles) for one in candidates(problem, self.isa)]
+        return float(np.exp(self.model.predict(task_of(problem, self.target), options).log_seconds.min()))
+
+    def with_list(self, problem: ConvProblem, role: str, kept: ActiveList) -> ConvProblem:
+        return dataclasses.replace(problem, spec=dataclasses.replace(problem.spec, **{role: kept}))
+
+
+class _GpuKernels:
+    """The matrix products of a network, dense layers included, under the schedules that the rule chooses."""
+
+    def __init__(self, target: Target, model: CostModel | None):
+        if model is not None:
+            raise UnsupportedTargetError("aligned density: a cost model is for llvm, for cuda there is the rule only")
+        self.gpu = gpu_of(target)
+
+    def problems(self, flow: Dataflow) -> Mapping[relax.Var, Problem]:
+        return products_of(flow, self.gpu)
+
+    def seconds(self, problem: Problem) -> float:
+        return predicted_s(problem, choose_schedule(problem, self.gpu), self.gpu)
+
+    def with_list(self, problem: Problem, role: str, kept: ActiveList) -> Problem:
+        """The problem as it is where its kernel does not follow the list."""
+        return dataclasses.replace(problem, **{role: kept}) if getattr(problem, role) else problem
+
+
+KERNELS = {"llvm": _CpuKernels, "cuda": _GpuKernels}
+"""By the kind of target."""
+
+
 class _Network:
-    """The convolutions of a network under a plan, and which gate's list each of them takes.
+    """The problems of a network's kernels under a plan, and which gate's list each of them takes.
 
     gates: name -> (channels, list). problems: one for each convolution; `align` changes them. users: gate -> (number
     of a problem, which of LISTS).
     """
 
-    def __init__(self, mod: tvm.IRModule, target: Target, plan: Plan, model: CostModel):
-        self.target, self.isa, self.model = target, isa_of(target), model
+    def __init__(self, mod: tvm.IRModule, plan: Plan, kernels: _CpuKernels | _GpuKernels):
+        self.kernels = kernels
         flow = Dataflow.of(lowered(mod, plan, placeholder_calibration(mod, plan)))
-        convolutions = convolutions_of(flow, self.isa)
-        self.problems: list[ConvProblem] = list(convolutions.values())
+        found = kernels.problems(flow)
+        self.problems = list(found.values())
         self.gates = dict(_gates(flow))
         self.users: dict[str, list[tuple[int, str]]] = {name: [] for name in self.gates}
-        for number, var in enumerate(convolutions):
+        for number, var in enumerate(found):
             for name, role in _lists_of(flow, var):
                 self.users[name].append((number, role))
 
@@ -107,26 +156,18 @@ class _Network:
             if seconds > (1 + FREE) * before:
                 break
             best, after = count, seconds
+        longest = ActiveList(best, kept.granularity)
         for number, role in self.users[name]:
-            self.problems[number] = _with_list(self.problems[number], role, ActiveList(best, kept.granularity))
+            self.problems[number] = self.kernels.with_list(self.problems[number], role, longest)
         widths = (kept.count * kept.granularity, best * kept.granularity)
         return AlignedLayer(name, channels, *widths, before, after)
 
     def _seconds(self, name: str, kept: ActiveList) -> float:
-        """Of all convolutions that take the gate's list, were it this one."""
+        """Of all layers that take the gate's list, were it this one."""
         changed = {number: self.problems[number] for number, _ in self.users[name]}
         for number, role in self.users[name]:
-            changed[number] = _with_list(changed[number], role, kept)
-        return sum(map(self._fastest, changed.values()))
-
-    def _fastest(self, problem: ConvProblem) -> float:
-        families = candidates(problem, self.isa)
-        options = [Option(choice_of(one), one.cycles) for one in families]
-        return float(np.exp(self.model.predict(task_of(problem, self.target), options).log_seconds.min()))
-
-
-def _with_list(problem: ConvProblem, role: str, kept: ActiveList) -> ConvProblem:
-    return dataclasses.replace(problem, spec=dataclasses.replace(problem.spec, **{role: kept}))
+            changed[number] = self.kernels.with_list(changed[number], role, kept)
+        return sum(map(self.kernels.seconds, changed.values()))
 
 
 def _gates(flow: Dataflow) -> Iterable[tuple[str, tuple[int, ActiveList]]]:
@@ -140,7 +181,7 @@ def _gates(flow: Dataflow) -> Iterable[tuple[str, tuple[int, ActiveList]]]:
 
 
 def _lists_of(flow: Dataflow, var: relax.Var) -> Iterable[tuple[str, str]]:
-    """(gate, which of LISTS) for the lists that the convolution bound to `var` takes from gates as they are."""
+    """(gate, which of LISTS) for the lists that the layer bound to `var` takes from gates as they are."""
     _, spec, call = flow.layer_of(var)
     arguments: Mapping[str, relax.Expr] = dict(zip(spec.roles, call.args))
     for role in LISTS:

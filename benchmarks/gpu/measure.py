@@ -1,234 +1,221 @@
 """What `run.sh` runs on a GPU machine: checks and times what prepare_gpu.py packed, and torch on the same work.
 
-Needs torch, numpy, tvm_ffi and TVM's runtime; nothing of Espalier is imported. All times are medians of CUDA-event
-times of replayed CUDA graphs. Inputs are random and rotate among so many buffers that the L2 cache cannot hold them.
+Needs what the bundle carries (numpy, TVM's runtime) and NVIDIA's driver; torch only for comparisons with it, which are
+left out where it is missing. Nothing of Espalier is imported. All times are medians of CUDA-event times of replayed
+CUDA graphs. Inputs are random and rotate among so many buffers that the L2 cache cannot hold them.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import datetime
 import json
 import math
 import platform
+import sys
 import time
 from functools import partial
 from pathlib import Path
 
+try:
+    import torch  # before TVM, so that each finds its own CUDA runtime
+except ImportError:
+    torch = None
 import numpy as np
-import torch  # before TVM: it brings the CUDA runtime that TVM's library asks for
-import tvm_ffi
+import tvm
+from tvm.runtime.vm import VirtualMachine
 
+from . import driver, timing
 from .network_kernels import kernel_times, matched
-from .operands import DTYPES, check, launcher, mask_of, operands
-from .timing import DEVICE, LAUNCHES, REPLAYS, Record, graph_of, median_s
+from .operands import check, launcher, mask_of, operands, output_of, sample_of
+from .timing import LAUNCHES, REPLAYS, Record, graph_of, median_s, on_device, synchronize
 
 ROTATED_BYTES = 150 << 20
 MOST_SETS = 16
 BYTES = {"uint8": 1, "float16": 2, "float32": 4}
 KERNELS_LEFT_S, COMPILE_LEFT_S = 240, 75
 """Seconds that are kept for networks when single kernels are timed, and that torch may take to compile one."""
-TORCH_FORMATS = ("float16", "tfloat32", "float32")
-"""In which cuDNN is timed, too; torch has no convolution of bytes."""
+COPIED = 1 << 29
+"""float32 numbers of the copy whose bandwidth is the measured one: 2 GiB."""
+ROWS_AT_ONCE = 1024
+"""Of the packed layer's reference."""
 
 
-def ceilings() -> dict:
-    """What this GPU reaches: a copy, matrix products in three formats, and an empty launch in a graph."""
-    source = torch.rand(1 << 29, device=DEVICE)  # 2 GiB
-    target = torch.empty_like(source)
-    copied = median_s(lambda: target.copy_(source))["median_s"]
-    found = {"copy_bytes_s": 2 * source.numel() * 4 / copied}
-    source = target = None  # their memory is needed
-    for name, dtype, allowed in (("float16", torch.float16, True), ("tfloat32", torch.float32, True)):
-        torch.backends.cuda.matmul.allow_tf32 = allowed
-        a, b = (torch.randn(8192, 8192, device=DEVICE).to(dtype) for _ in range(2))
-        found[f"{name}_macs_s"] = 8192**3 / median_s(lambda a=a, b=b: a @ b)["median_s"]
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    one = torch.zeros(1, device=DEVICE)
-    graph = graph_of(lambda: [one.add_(1) for _ in range(100)])
-    found["launch_s"] = median_s(graph.replay, 100)["median_s"]
-    return found
+class Bench:
+    """What all steps share. cases: of the library of single kernels. peers: the module of that name, or None."""
+
+    def __init__(self, folder: Path, record: Record, peers):
+        self.folder, self.record, self.peers = folder, record, peers
+        self.library = tvm.runtime.load_module(str(folder / "kernels.so"))
+        self.cases = json.loads((folder / "cases.json").read_text())
+        self.random = np.random.default_rng()
+
+    def ceilings(self) -> dict:
+        """What this GPU reaches: a copy, and a launch of next to no work in a graph."""
+        function, arguments, _ = self._codebook(self.cases["least"])
+        graph = graph_of(lambda: [function(*arguments) for _ in range(100)])
+        launch = median_s(graph.replay, 100)["median_s"]
+        return {"copy_bytes_s": copied_bytes_s(), "launch_s": launch, **(self.peers.facts() if self.peers else {})}
+
+    def kernels(self) -> None:
+        """Checks first, then times: the chosen schedules, and cuDNN."""
+        for case in self.cases["convolutions"]:
+            sample = sample_of(case, self.random)
+            for schedule in case["schedules"]:
+                found = check(self.library, case, schedule, sample)
+                self.record.add("checks", {**_named(case, schedule), **found})
+                if not found["ok"]:
+                    print("WRONG:", _named(case, schedule), found["error"])
+        for case in self.cases["convolutions"]:
+            if self.record.left_s() < KERNELS_LEFT_S:
+                self.record.add("skipped", _named(case, case["schedules"][0]))
+                continue
+            self._time(case, case["schedules"][0], torch=self.peers.convolution(case) if self.peers else None)
+
+    def other_schedules(self) -> None:
+        """What the analytic rule did not choose, as long as there is time."""
+        for case in self.cases["convolutions"]:
+            for schedule in case["schedules"][1:]:
+                if self.record.left_s() > 15:
+                    self._time(case, schedule)
+
+    def gates(self) -> None:
+        """Each gate against the formula in float64, then its time."""
+        for case in self.cases["gates"]:
+            batch, channels, image, g = (case[key] for key in ("batch", "channels", "image", "granularity"))
+            x = self.random.standard_normal((batch, image, image, channels), np.float32).astype(np.float16)
+            phi = self.random.standard_normal((channels, channels), np.float32)
+            rho = self.random.random(channels, np.float32)
+            outputs = [on_device(np.zeros(shape, dtype)) for shape, dtype in case["outputs"]]
+            counters = np.zeros((3, batch), np.int32)
+            tensors = [*map(on_device, (x, phi, rho, counters)), *outputs]
+            run = partial(self.library[case["function"]], *case["numbers"], *tensors)
+            run()
+            synchronize()
+            found = gate_errors(case, x, phi, rho, outputs[0].numpy(), outputs[1].numpy())
+            named = {key: case[key] for key in ("batch", "channels", "image", "function")}
+            self.record.add("checks", {**named, **found})
+            times = median_s(graph_of(lambda run=run: [run() for _ in range(LAUNCHES)]).replay, LAUNCHES)
+            self.record.add("kernels", {"name": "gate", **named, **times})
+            print(f"gate {channels} {image}x{image} n{batch}: {times['median_s'] * 1e6:.1f} us, ok={found['ok']}")
+
+    def packed_dense(self) -> None:
+        """Packed 4-bit weights, larger than the L2 cache, beside torch's float16 ones of the same shape."""
+        case = self.cases["codebook"]
+        function, arguments, data = self._codebook(case)
+        function(*arguments)
+        synchronize()
+        ok = bool(np.array_equal(arguments[-1].numpy()[0], codebook_reference(*data)))
+        self.record.add("checks", {"name": "packed dense", "function": case["function"], "ok": ok})
+        found = median_s(graph_of(lambda: [function(*arguments) for _ in range(LAUNCHES)]).replay, LAUNCHES)
+        rate = case["size"] ** 2 / 2 / found["median_s"]
+        other = self.peers.linear(case["size"]) if self.peers else None
+        self.record.add(
+            "kernels", {"name": "packed dense", "size": case["size"], **found, "bytes_s": rate, "torch": other}
+        )
+        beside = f", float16 {other['median_s'] * 1e6:.1f} us" if other else ""
+        print(f"packed dense: {found['median_s'] * 1e6:.1f} us, {rate / 1e12:.2f} TB/s, ok={ok}{beside}")
+
+    def _codebook(self, case: dict):
+        """The function of a packed layer, its arguments, and the data: x, codes, levels, bias, scale."""
+        size, random = case["size"], self.random
+        levels = np.sort(random.permutation(256)[:16] - 128).astype(np.int8)
+        x = random.integers(0, 256, (1, size), np.uint8)
+        codes = random.integers(0, 1 << 32, (size, size // 8), np.uint32)
+        bias, scale = random.integers(-999, 999, size, np.int32), random.random(size, np.float32)
+        data, y = (x, codes, levels, bias, scale), np.full((1, size), np.nan, np.float32)
+        arrays = [x, codes.view(np.int32), levels.view(np.int32), bias, scale, y]
+        return self.library[case["function"]], [*case["numbers"], *map(on_device, arrays)], data
+
+    def _time(self, case: dict, schedule: dict, **more) -> None:
+        found = timed(self.library, case, schedule, self.random)
+        rate = {"macs_s": case["macs"] / found["median_s"], "bytes_s": case["bytes"] / found["median_s"]}
+        entry = {**_named(case, schedule), **found, **rate, "predicted_s": schedule["launch"]["predicted_s"], **more}
+        self.record.add("kernels", entry)
+        other = f", cuDNN {more['torch']['median_s'] * 1e6:.1f} us" if more.get("torch") else ""
+        names = "{name} n{batch} d{density} {format} {function}/{splits}".format(**entry)
+        print(f"{names}: {found['median_s'] * 1e6:.1f} us, {rate['macs_s'] * 2e-12:.0f} TFLOP/s{other}")
+
+    def network(self, entry: dict) -> None:
+        """A compiled network against its reference on the machine that compiled it, then its time, launch by launch."""
+        stored, device = np.load(self.folder / f"{entry['file']}.npz"), tvm.runtime.device(timing.DEVICE)
+        machine = VirtualMachine(tvm.runtime.load_module(str(self.folder / entry["file"])), device)
+        x = on_device(np.random.default_rng(entry["seed"]).standard_normal(entry["shape"], np.float32))
+        runs = [machine["main"](x).numpy()[stored["samples"]] for _ in range(2)]  # the first captures the graph
+        error = max(float(np.linalg.norm(one - stored["y"]) / np.linalg.norm(stored["y"])) for one in runs)
+        found = median_s(lambda: machine["main"](x))
+        start = time.perf_counter()
+        for _ in range(REPLAYS):
+            machine["main"](x)
+        synchronize()
+        wall = (time.perf_counter() - start) / REPLAYS
+        found = {"name": entry["name"], "error": error, **found, "wall_s": wall, "batch": entry["batch"]}
+        kernels = self._launches(entry, partial(machine["main"], x))
+        summed = sum(one["measured_s"] for one in kernels if one["measured_s"])
+        self.record.add("networks", {**found, "kernels_s": summed, "kernels": kernels})
+        print(
+            f"{entry['name']}: {found['median_s'] * 1e6:.0f} us (wall {wall * 1e6:.0f} us, our kernels "
+            f"{summed * 1e6:.0f} us), error {error:.1e}"
+        )
+
+    def _launches(self, entry: dict, run) -> list[dict]:
+        """The predictions, each with the launch's time in a replay where torch's profiler can be had."""
+        return matched(entry["launches"], entry["predictions"], kernel_times(run) if self.peers else [])
+
+    def torch_network(self, network: str, batch: int, compiles: bool) -> None:
+        """torch's times of a network."""
+        if compiles and self.record.left_s() < COMPILE_LEFT_S:
+            raise TimeoutError(f"{self.record.left_s():.0f} s are left, compiling may take {COMPILE_LEFT_S}")
+        for variant, times in self.peers.network(network, batch, compiles).items():
+            self.record.add("torch", {"network": network, "batch": batch, "variant": variant, **times})
+            print(f"torch {network} {variant}, batch {batch}: {times['median_s'] * 1e6:.0f} us")
 
 
-def timed(library, case: dict, schedule: dict) -> dict:
-    """A launch's time, dense or over lists, on rotating buffers."""
+def copied_bytes_s() -> float:
+    """Bytes that a copy on the device reads and writes in a second."""
+    source, target = (tvm.runtime.empty((COPIED,), "float32", tvm.runtime.device(timing.DEVICE)) for _ in range(2))
+    return 2 * COPIED * 4 / median_s(lambda: source.copyto(target))["median_s"]
+
+
+def timed(library, case: dict, schedule: dict, random: np.random.Generator) -> dict:
+    """A launch's time, dense or over lists, on rotating buffers, which hold the same numbers."""
     size = sum(math.prod(case[role]) for role in ("x", "weight", "y")) * BYTES[case["dtype"]]
     sets = min(MOST_SETS, max(2, ROTATED_BYTES // size))
-    dtype = DTYPES[case["dtype"]]
+    made = operands(case, random)
     runs = [
-        launcher(library, case, schedule, operands(case), torch.empty(case["y"], dtype=dtype, device=DEVICE))
+        launcher(library, case, schedule, {role: on_device(one) for role, one in made.items()}, output_of(case))
         for _ in range(sets)
     ]
     graph = graph_of(lambda: [runs[number % sets]() for number in range(LAUNCHES)])
     return median_s(graph.replay, LAUNCHES)
 
 
-def torch_timed(case: dict) -> dict:
-    """cuDNN's time for the dense layer: channels_last, its own choice of algorithm."""
-    dtype = DTYPES[case["dtype"]]
-    torch.backends.cudnn.benchmark = True
-    torch.backends.cudnn.allow_tf32 = case["format"] == "tfloat32"
-    sets = []
-    for _ in range(2 if case["batch"] > 1 else 8):
-        made = operands({**case, "kept": None})
-        sets.append([made["x"].permute(0, 3, 1, 2), made["weight"].permute(0, 3, 1, 2), made["bias"].to(dtype)])
-    run = torch.nn.functional.conv2d
-    graph = graph_of(
-        lambda: [run(*sets[number % len(sets)], case["stride"], case["padding"]).relu_() for number in range(LAUNCHES)]
-    )
-    torch.backends.cudnn.allow_tf32 = False
-    return median_s(graph.replay, LAUNCHES)
+def gate_errors(case: dict, x, phi, rho, pi, winners) -> dict:
+    """How far a gate is off the formula in float64, and whether it chose the same groups."""
+    batch, channels, g = (case[key] for key in ("batch", "channels", "granularity"))
+    means = np.abs(x.astype(np.float64)).mean((1, 2))
+    saliency = np.maximum(means @ phi.T.astype(np.float64) + rho, 0)
+    order = np.argsort(-saliency.reshape(batch, -1, g).sum(2), 1, kind="stable")
+    expected = np.sort(order[:, : case["kept"]], 1)
+    kept = saliency * mask_of(expected, channels // g, g)
+    error = float(np.linalg.norm(pi - kept) / np.linalg.norm(kept))
+    return {"error": error, "ok": error < 1e-4 and bool(np.array_equal(winners, expected))}
 
 
-def measure_kernels(folder: Path, record: Record) -> None:
-    """Checks first, then times: the chosen schedules, cuDNN, then the other schedules."""
-    library = tvm_ffi.load_module(str(folder / "kernels.so"))
-    cases = json.loads((folder / "cases.json").read_text())["convolutions"]
-    for case in cases:
-        for schedule in case["schedules"]:
-            found = check(library, case, schedule)
-            record.add("checks", {**_named(case, schedule), **found})
-            if not found["ok"]:
-                print("WRONG:", _named(case, schedule), found["error"])
-    for case in cases:
-        if record.left_s() < KERNELS_LEFT_S:
-            record.add("skipped", _named(case, case["schedules"][0]))
-            continue
-        has_peer = case["density"] == 1 and case["format"] in TORCH_FORMATS
-        _record_time(library, record, case, case["schedules"][0], torch=torch_timed(case) if has_peer else None)
-
-
-def measure_other_schedules(folder: Path, record: Record) -> None:
-    """What the analytic rule did not choose, as long as there is time."""
-    library = tvm_ffi.load_module(str(folder / "kernels.so"))
-    for case in json.loads((folder / "cases.json").read_text())["convolutions"]:
-        for schedule in case["schedules"][1:]:
-            if record.left_s() > 15:
-                _record_time(library, record, case, schedule)
-
-
-def _record_time(library, record: Record, case: dict, schedule: dict, **more) -> None:
-    found = timed(library, case, schedule)
-    rate = {"macs_s": case["macs"] / found["median_s"], "bytes_s": case["bytes"] / found["median_s"]}
-    entry = {**_named(case, schedule), **found, **rate, "predicted_s": schedule["launch"]["predicted_s"], **more}
-    record.add("kernels", entry)
-    other = f", cuDNN {more['torch']['median_s'] * 1e6:.1f} us" if more.get("torch") else ""
-    names = "{name} n{batch} d{density} {format} {function}/{splits}".format(**entry)
-    print(f"{names}: {found['median_s'] * 1e6:.1f} us, {rate['macs_s'] * 2e-12:.0f} TFLOP/s{other}")
+def codebook_reference(x, codes, levels, bias, scale) -> np.ndarray:
+    """float32 [size]: the packed layer, its integers exact in float64."""
+    sums = np.empty(len(codes))
+    shifts, table, vector = np.arange(0, 32, 4, dtype=np.uint32), levels.astype(np.float64), x[0].astype(np.float64)
+    for first in range(0, len(codes), ROWS_AT_ONCE):
+        nibbles = codes[first : first + ROWS_AT_ONCE, :, None] >> shifts & 15
+        sums[first : first + ROWS_AT_ONCE] = table[nibbles].reshape(len(nibbles), -1) @ vector
+    return (sums + bias).astype(np.float32) * scale
 
 
 def _named(case: dict, schedule: dict) -> dict:
     names = {key: case[key] for key in ("name", "batch", "density", "format")}
     return {**names, "function": schedule["function"], "splits": schedule["splits"]}
-
-
-def measure_gates(folder: Path, record: Record) -> None:
-    """Each gate against the formula in float64, then its time."""
-    library = tvm_ffi.load_module(str(folder / "kernels.so"))
-    for case in json.loads((folder / "cases.json").read_text())["gates"]:
-        batch, channels, image, g = (case[key] for key in ("batch", "channels", "image", "granularity"))
-        x = torch.randn(batch, image, image, channels, device=DEVICE).half()
-        phi, rho = torch.randn(channels, channels, device=DEVICE), torch.rand(channels, device=DEVICE)
-        counters = torch.zeros(3, batch, dtype=torch.int32, device=DEVICE)
-        outputs = [torch.empty(shape, dtype=getattr(torch, dtype), device=DEVICE) for shape, dtype in case["outputs"]]
-        function = library[case["function"]]
-
-        def run(tensors=(x, phi, rho, counters, *outputs), function=function, numbers=case["numbers"]):
-            function(*numbers, *tensors)
-
-        run()
-        saliency = (x.double().abs().mean((1, 2)) @ phi.T.double() + rho).relu()
-        score = saliency.reshape(batch, -1, g).sum(2)
-        winners = score.topk(case["kept"], 1).indices.sort(1).values
-        pi = saliency * mask_of(winners.int(), channels // g, g)
-        error = float((outputs[0] - pi).norm() / pi.norm())
-        ok = error < 1e-4 and bool((outputs[1] == winners).all())
-        named = {key: case[key] for key in ("batch", "channels", "image", "function")}
-        record.add("checks", {**named, "error": error, "ok": ok})
-        graph = graph_of(lambda run=run: [run() for _ in range(LAUNCHES)])
-        record.add("kernels", {"name": "gate", **named, **median_s(graph.replay, LAUNCHES)})
-        print(
-            f"gate {channels} {image}x{image} n{batch}: "
-            f"{record.results['kernels'][-1]['median_s'] * 1e6:.1f} us, ok={ok}"
-        )
-
-
-def measure_codebook(folder: Path, record: Record) -> None:
-    """Packed 4-bit weights against float16 ones of the same shape; both are larger than the L2 cache."""
-    library = tvm_ffi.load_module(str(folder / "kernels.so"))
-    case = json.loads((folder / "cases.json").read_text())["codebook"]
-    size, levels = case["size"], torch.randperm(256, device=DEVICE)[:16].sort().values - 128
-    x = torch.randint(0, 256, (1, size), dtype=torch.uint8, device=DEVICE)
-    codes = torch.randint(-(2**31), 2**31, (size, size // 8), dtype=torch.int32, device=DEVICE)
-    table = levels.to(torch.int8).view(torch.int32)
-    bias, scale = torch.randint(-999, 999, (size,), dtype=torch.int32, device=DEVICE), torch.rand(size, device=DEVICE)
-    y = torch.full((1, size), float("nan"), device=DEVICE)
-    function = library[case["function"]]
-    function(*case["numbers"], x, codes, table, bias, scale, y)
-    nibbles = torch.stack([codes >> shift & 15 for shift in range(0, 32, 4)], 2).reshape(size, size)
-    expected = ((levels[nibbles].double() @ x[0].double()) + bias).float() * scale
-    ok = bool(torch.equal(y[0], expected))
-    record.add("checks", {"name": "packed dense", "function": case["function"], "ok": ok})
-    del nibbles
-    packed = graph_of(lambda: [function(*case["numbers"], x, codes, table, bias, scale, y) for _ in range(LAUNCHES)])
-    weight, halves = torch.randn(size, size, device=DEVICE).half(), torch.randn(1, size, device=DEVICE).half()
-    dense = graph_of(lambda: [torch.nn.functional.linear(halves, weight) for _ in range(LAUNCHES)])
-    found, other = median_s(packed.replay, LAUNCHES), median_s(dense.replay, LAUNCHES)
-    rate = codes.numel() * 4 / found["median_s"]
-    record.add("kernels", {"name": "packed dense", "size": size, **found, "bytes_s": rate, "torch": other})
-    print(
-        f"packed dense: {found['median_s'] * 1e6:.1f} us, {rate / 1e12:.2f} TB/s, "
-        f"float16 {other['median_s'] * 1e6:.1f} us"
-    )
-
-
-def measure_network(folder: Path, entry: dict, record: Record) -> None:
-    """A compiled network against its reference on the machine that compiled it, then its time, call by call."""
-    import tvm
-    from tvm.runtime.vm import VirtualMachine
-
-    stored = np.load(folder / f"{entry['file']}.npz")
-    device = tvm.cuda(0)
-    machine = VirtualMachine(tvm.runtime.load_module(str(folder / entry["file"])), device)
-    x = tvm.runtime.tensor(stored["x"], device)
-    runs = [machine["main"](x).numpy()[stored["samples"]] for _ in range(2)]  # the first captures the graph
-    error = max(float(np.linalg.norm(one - stored["y"]) / np.linalg.norm(stored["y"])) for one in runs)
-    timing = median_s(lambda: machine["main"](x))
-    start = time.perf_counter()
-    for _ in range(REPLAYS):
-        machine["main"](x)
-    device.sync()
-    wall = (time.perf_counter() - start) / REPLAYS
-    kernels = matched(entry["launches"], entry["predictions"], kernel_times(lambda: machine["main"](x)))
-    summed = sum(one["measured_s"] for one in kernels if one["measured_s"])
-    found = {"name": entry["name"], "error": error, **timing, "wall_s": wall, "batch": entry["batch"]}
-    record.add("networks", {**found, "kernels_s": summed, "kernels": kernels})
-    print(
-        f"{entry['name']}: {timing['median_s'] * 1e6:.0f} us (wall {wall * 1e6:.0f} us, our kernels "
-        f"{summed * 1e6:.0f} us), error {error:.1e}"
-    )
-
-
-def measure_torch(network: str, batch: int, record: Record, compiles: bool) -> None:
-    """torchvision's network, float16, channels_last: as it is and in a CUDA graph, or compiled and in a graph."""
-    import torchvision
-
-    if compiles and record.left_s() < COMPILE_LEFT_S:
-        raise TimeoutError(f"{record.left_s():.0f} s are left, compiling may take {COMPILE_LEFT_S}")
-    model = getattr(torchvision.models, network)().cuda().eval().half().to(memory_format=torch.channels_last)
-    x = torch.randn(batch, 3, 224, 224, device=DEVICE).half().to(memory_format=torch.channels_last)
-    torch.backends.cudnn.benchmark = True
-    with torch.inference_mode():
-        if compiles:
-            compiled = torch.compile(model, mode="max-autotune-no-cudagraphs", fullgraph=True)
-            compiled(x)
-            variants = {"compiled graph": graph_of(lambda: compiled(x)).replay}
-        else:
-            variants = {"eager": lambda: model(x), "graph": graph_of(lambda: model(x)).replay}
-        for name, run in variants.items():
-            timing = median_s(run)
-            record.add("torch", {"network": network, "batch": batch, "variant": name, **timing})
-            print(f"torch {network} {name}, batch {batch}: {timing['median_s'] * 1e6:.0f} us")
 
 
 def attempt(record: Record, what: str, action) -> None:
@@ -240,6 +227,53 @@ def attempt(record: Record, what: str, action) -> None:
         print(f"{what}: {type(error).__name__}: {error}")
 
 
+def load_peers(record: Record):
+    """The module `peers`, None (and why, in the record) where torch is missing or sees no GPU."""
+    if torch is None or not torch.cuda.is_available():
+        why = "is not installed" if torch is None else "sees no GPU"
+        record.add("skipped", {"step": "torch", "error": f"torch {why}"})
+        print(f"torch {why}: nothing is compared with it")
+        return None
+    from . import peers
+
+    return peers
+
+
+def load_cuda_runtime() -> None:
+    """TVM's part for CUDA, which TVM loads by itself only where its compiler is, too; OSError says what it misses."""
+    ctypes.CDLL(str(Path(tvm.__file__).parent / "lib" / "libtvm_runtime_cuda.so"))
+
+
+def device_facts(bundle: dict) -> dict:
+    """What the record says of the machine; SystemExit in one line if nothing can run here."""
+    try:
+        version = driver.version()
+    except RuntimeError as error:
+        sys.exit(str(error))
+    if version < tuple(bundle["cuda"]):
+        sys.exit("NVIDIA's driver is for CUDA {}.{}, the bundle needs one for {}.{}".format(*version, *bundle["cuda"]))
+    try:
+        load_cuda_runtime()
+    except OSError as error:
+        sys.exit(f"TVM's runtime for CUDA cannot be loaded: {error}")
+    device = tvm.runtime.device(timing.DEVICE)
+    if not device.exist:
+        sys.exit("NVIDIA's driver is here and shows no GPU (nvidia-smi should list one)")
+    capability, arch = str(device.compute_version), bundle["arch"]
+    if f"sm_{capability.replace('.', '')}" != arch.rstrip("a"):
+        sys.exit(f"the bundle is for {arch}, {device.device_name} is {capability}: prepare_gpu.py --arch makes another")
+    return {
+        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "device": str(device.device_name),
+        "sms": device.multi_processor_count,
+        "capability": capability,
+        "arch": arch,
+        "driver_cuda": version,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
@@ -247,34 +281,24 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=400)
     options = parser.parse_args()
     bundle = json.loads((options.folder / "bundle.json").read_text())
-    properties = torch.cuda.get_device_properties(0)
-    facts = {
-        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "device": properties.name,
-        "sms": properties.multi_processor_count,
-        "capability": f"{properties.major}.{properties.minor}",
-        "arch": bundle["arch"],
-        "torch": torch.__version__,
-        "cudnn": torch.backends.cudnn.version(),
-        "python": platform.python_version(),
-    }
+    facts = device_facts(bundle)
     record = Record(options.record, options.seconds, facts)
-    torch.manual_seed(int(time.time()))
-    attempt(record, "ceilings", lambda: facts.update(ceilings()))
+    bench = Bench(options.folder, record, load_peers(record))
+    attempt(record, "ceilings", lambda: facts.update(bench.ceilings()))
     print(json.dumps(facts))
-    attempt(record, "kernels", lambda: measure_kernels(options.folder, record))
-    attempt(record, "gates", lambda: measure_gates(options.folder, record))
-    attempt(record, "packed dense", lambda: measure_codebook(options.folder, record))
+    for name in ("kernels", "gates", "packed_dense"):
+        attempt(record, name, getattr(bench, name))
     for entry in bundle["networks"]:
-        attempt(record, entry["name"], lambda entry=entry: measure_network(options.folder, entry, record))
-    networks = sorted({(entry["batch"], entry["network"]) for entry in bundle["networks"]})
+        attempt(record, entry["name"], partial(bench.network, entry))
+    networks = sorted({(entry["batch"], entry["network"]) for entry in bundle["networks"]}) if bench.peers else []
     for compiles in (False, True):
         for batch, network in networks:
             step = f"torch {network} {batch}{' compiled' if compiles else ''}"
-            attempt(record, step, partial(measure_torch, network, batch, record, compiles))
-    attempt(record, "other schedules", lambda: measure_other_schedules(options.folder, record))
+            attempt(record, step, partial(bench.torch_network, network, batch, compiles))
+    attempt(record, "other schedules", bench.other_schedules)
     wrong = [one for one in record.results["checks"] if not one["ok"]]
     print(f"{len(record.results['checks'])} checks, {len(wrong)} wrong; {len(record.results['skipped'])} steps skipped")
+    sys.exit(bool(wrong))
 
 
 if __name__ == "__main__":

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 import statistics
 
-import torch
-
 TRACED = 5
 """Runs whose kernels are traced; times are medians over them."""
 OURS = re.compile(r"\bespalier::(conv2d|depthwise|dense_codebook|channel_gate)\b")
@@ -15,6 +13,8 @@ OURS = re.compile(r"\bespalier::(conv2d|depthwise|dense_codebook|channel_gate)\b
 
 def kernel_times(run) -> list[list[float]]:
     """Seconds of our kernels in program order, for each of `TRACED` runs."""
+    import torch  # its interface to CUPTI; without torch nothing is traced
+
     activities = [torch.profiler.ProfilerActivity.CUDA]
     with torch.profiler.profile(activities=activities) as profile:
         for _ in range(TRACED):

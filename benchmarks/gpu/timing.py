@@ -7,8 +7,11 @@ import statistics
 import time
 from pathlib import Path
 
-import torch
+import numpy as np
+import tvm
 import tvm_ffi
+
+from .driver import Event, Graph
 
 DEVICE = "cuda"
 """Where tensors lie; the tests check these programs themselves on a CPU, with emulated kernels."""
@@ -32,35 +35,35 @@ class Record:
         self.path.write_text(json.dumps(self.results, indent=1) + "\n")
 
 
-def graph_of(run) -> torch.cuda.CUDAGraph:
-    """A graph of what `run` launches, after a warm-up."""
-    stream = torch.cuda.Stream()
-    with tvm_ffi.use_torch_stream(torch.cuda.stream(stream)):
-        for _ in range(2):
-            run()
-    synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with tvm_ffi.use_torch_stream(torch.cuda.graph(graph)):
-        run()
-    return graph
-
-
-def median_s(replay, launches: int = 1) -> dict:
-    """Seconds of one launch: the median and the quartiles over replays."""
-    samples = []
-    for number in range(WARM_UP + REPLAYS):
-        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        start.record()
-        replay()
-        end.record()
-        end.synchronize()
-        if number >= WARM_UP:
-            samples.append(start.elapsed_time(end) / 1e3 / launches)
-    low, middle, high = statistics.quantiles(samples, n=4)
-    return {"median_s": middle, "quartile1_s": low, "quartile3_s": high, "repeats": REPLAYS}
+def on_device(array: np.ndarray) -> tvm.runtime.Tensor:
+    return tvm.runtime.tensor(np.ascontiguousarray(array), tvm.runtime.device(DEVICE))
 
 
 def synchronize() -> None:
-    """Wait for the GPU."""
-    if DEVICE == "cuda":
-        torch.cuda.synchronize()
+    tvm.runtime.device(DEVICE).sync()
+
+
+def graph_of(run) -> Graph:
+    """A graph of what `run` launches through functions of TVM's."""
+
+    def run_on(stream: int) -> None:
+        with tvm_ffi.use_raw_stream(tvm_ffi.device(DEVICE, 0), stream):
+            run()
+
+    synchronize()  # what is still being copied to the device would otherwise race with the graph's own stream
+    return Graph(run_on)
+
+
+def median_s(replay, launches: int = 1) -> dict:
+    """Seconds of one launch of what `replay` puts on the default stream: the median and the quartiles over replays."""
+    samples = []
+    for number in range(WARM_UP + REPLAYS):
+        start, end = Event(), Event()
+        start.record()
+        replay()
+        end.record()
+        seconds = end.seconds_since(start)
+        if number >= WARM_UP:
+            samples.append(seconds / launches)
+    low, middle, high = statistics.quantiles(samples, n=4)
+    return {"median_s": middle, "quartile1_s": low, "quartile3_s": high, "repeats": REPLAYS}

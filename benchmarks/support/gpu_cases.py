@@ -126,17 +126,24 @@ def _schedule(spec, problem: Problem, schedule: Schedule, y_dtype: str, gpu: Gpu
 
 def gate_cases(gpu: Gpu) -> list[dict]:
     """The gates of ResNet-18's stages."""
-    cases = []
-    for batch in BATCHES:
-        for channels, image in ((64, 56), (128, 28), (256, 14), (512, 7)):
-            spec = ChannelGateSpec("gate", "boost", GRANULARITY, channels // GRANULARITY // 2)
-            parts = channel_gate.gate_parts(gpu, batch, image * image)
-            numbers = channel_gate.gate_numbers(spec, (batch, channels, image, image), channels, "float16", parts)
-            outputs = channel_gate.output_shapes(spec, batch, channels, channels, parts)
-            case = {"batch": batch, "channels": channels, "image": image, "granularity": GRANULARITY, "kept": spec.kept}
-            case["function"] = channel_gate.variant_of(spec).name
-            cases.append({**case, "numbers": numbers, "outputs": outputs})
-    return cases
+    layers = ((64, 56), (128, 28), (256, 14), (512, 7))
+    return [gate_case(batch, *layer, gpu) for batch in BATCHES for layer in layers]
+
+
+def gate_case(batch: int, channels: int, image: int, gpu: Gpu) -> dict:
+    """A gate that keeps half of its groups, as numbers and shapes."""
+    spec = ChannelGateSpec("gate", "boost", GRANULARITY, channels // GRANULARITY // 2)
+    parts = channel_gate.gate_parts(gpu, batch, image * image)
+    return {
+        "batch": batch,
+        "channels": channels,
+        "image": image,
+        "granularity": GRANULARITY,
+        "kept": spec.kept,
+        "function": channel_gate.variant_of(spec).name,
+        "numbers": channel_gate.gate_numbers(spec, (batch, channels, image, image), channels, "float16", parts),
+        "outputs": channel_gate.output_shapes(spec, batch, channels, channels, parts),
+    }
 
 
 def codebook_case(size: int = 16384) -> dict:

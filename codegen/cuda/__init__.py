@@ -1,1 +1,1 @@
-"""NVIDIA GPUs: kernels in CUDA C++ under templates/, compiled by nvcc, called from TVM's virtual machine."""
+"""NVIDIA GPUs: CUDA C++ under templates/, compiled by nvcc or NVRTC, called from TVM's virtual machine."""

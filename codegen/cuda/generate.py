@@ -18,13 +18,13 @@ from espalier.ir.rewriting import remarks_of
 from espalier.targets.gpu import Gpu, gpu_of
 
 from ..phases import loops_phase, machine_phase
-from .kernel_objects import fatbin_of, main_usage, static_libraries
+from .compilers import compiler
+from .kernel_objects import image_of, main_usage, static_libraries, with_machine_code
 from .known_schedules import KnownSchedules
 from .launches import KernelLaunch
 from .lower import LowerOnCuda
 from .lower_layers import Emitted
 from .program import CudaProgram
-from .toolchain import find_tool
 
 EXTERNAL = "external_mods"
 """TVM's module attribute for what is linked into the program."""
@@ -39,11 +39,11 @@ def generate(
 ) -> CudaProgram:
     """Compile `mod`; without `lower` every operator runs as its reference body. times: what is known of kernels.
 
-    Raises ToolNotFoundError if nvcc is missing or fails, UnsupportedTargetError for a compressed program.
+    Raises ToolNotFoundError if no compiler is there or it fails, UnsupportedTargetError for a compressed program.
     """
     if compress:
         raise UnsupportedTargetError("compress: weights are kept in a container for llvm only, not for cuda")
-    find_tool("nvcc")
+    compiler()  # before anything is lowered, in case there is none
     gpu, before = gpu_of(target), remarks_of(mod)
     known = KnownSchedules(times, target) if times else None
     mod, emitted = lowered_on(mod, gpu, lower, known)
@@ -55,6 +55,7 @@ def generate(
         mod = mod.with_attr(EXTERNAL, libraries)
     with _compiling_for(gpu.arch), with_graphs():
         executable = tvm.compile(mod, target, relax_pipeline=tvm.transform.Sequential(machine_phase(cuda_graph=True)))
+    with_machine_code(executable.mod, gpu.arch)
     return CudaProgram(gpu.arch, executable, _with_usage(emitted, gpu), remarks, stock)
 
 
@@ -100,9 +101,12 @@ def with_graphs() -> tvm.transform.PassContext:
 
 @contextlib.contextmanager
 def _compiling_for(arch: str) -> Iterator[None]:
-    """TVM's own kernels are compiled by our nvcc meanwhile, as ours are; TVM's callback looks on PATH only."""
+    """TVM's own kernels are compiled as ours are meanwhile, if it compiles them: where there is a driver.
+
+    TVM's callback looks on PATH only, and uses fast math.
+    """
     before = tvm_ffi.get_global_func(COMPILE)
-    tvm_ffi.register_global_func(COMPILE, lambda code: fatbin_of(str(code), arch), override=True)
+    tvm_ffi.register_global_func(COMPILE, lambda code: image_of(str(code), arch), override=True)
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Kernels as nvcc compiles them: one object file for each variant of a template, kept under what it depends on."""
+"""Compiled kernels: one object file for each variant of a template, kept under what it depends on."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,10 +16,12 @@ import tvm_ffi
 
 from espalier.core.cache_folder import cache_folder
 
-from .toolchain import nvcc_version, run_tool
+from .compilers import compiler, cpp
+from .toolchain import run_program
 
 TEMPLATES = Path(__file__).parent / "templates"
 NAME = "ESPALIER_NAME"
+HELPER = "compiled_module.cpp"
 
 
 @dataclass(frozen=True)
@@ -58,20 +60,50 @@ def include_folders() -> tuple[str, ...]:
     return str(TEMPLATES), tvm_ffi.libinfo.find_include_path(), tvm_ffi.libinfo.find_dlpack_include_path()
 
 
-def arch_options(arch: str) -> tuple[str, ...]:
-    """nvcc's options for machine code of one architecture; the long form, because the short one adds other passes."""
-    return ("-gencode", f"arch={arch.replace('sm_', 'compute_')},code={arch}")
-
-
 def object_of(variant: Variant, arch: str) -> Path:
-    """The variant's object file, compiled unless it was before; ToolNotFoundError if nvcc is missing or fails."""
-    options = ("-std=c++17", "-O3", "-Xptxas", "-v", "-Xcompiler", "-fPIC", *arch_options(arch))
-    return _compiled(variant.source, options, ".o")
+    """The variant's object file, compiled unless it was before.
+
+    Raises ToolNotFoundError if no compiler is there or it fails.
+    """
+
+    def compile_file(file: Path, fresh: Path) -> str:
+        return compiler().compile_object(file, arch, include_folders(), fresh, has_kernels=bool(variant.kernel))
+
+    return _compiled(variant.source, arch, ".o", compile_file)
 
 
-def fatbin_of(code: str, arch: str) -> bytes:
+def image_of(code: str, arch: str) -> bytes:
     """Machine code of CUDA C++ that TVM generated."""
-    return _compiled(code, ("-std=c++17", "-O3", "--fatbin", *arch_options(arch)), ".fatbin").read_bytes()
+    path = _compiled(code, arch, ".image", lambda file, fresh: compiler().compile_image(file, arch, fresh))
+    return path.read_bytes()
+
+
+def with_machine_code(module: tvm.runtime.Module, arch: str) -> None:
+    """Compile what modules of TVM's kernels among the imports hold as source, so that no other machine has to."""
+    imports = list(module.imports)
+    for one in imports:
+        with_machine_code(one, arch)
+    if any(one.kind == "cuda" for one in imports):
+        module.clear_imports()
+        for one in imports:
+            module.import_module(_compiled_module(one, arch) if one.kind == "cuda" else one)
+
+
+def _compiled_module(module: tvm.runtime.Module, arch: str) -> tvm.runtime.Module:
+    image = image_of(module.inspect_source("cuda"), arch)
+    return _helper()["with_machine_code"](module, image, compiler().image_format)
+
+
+@functools.cache
+def _helper() -> tvm.runtime.Module:
+    """templates/compiled_module.cpp as a library."""
+
+    def compile_file(file: Path, fresh: Path) -> str:
+        includes = [f"-I{folder}" for folder in include_folders()]
+        options = ("-x", "c++", "-std=c++17", "-O1", "-fPIC", "-shared", *includes)
+        return run_program("the C++ compiler", cpp(), *options, str(file), "-o", str(fresh))
+
+    return tvm_ffi.load_module(str(_compiled((TEMPLATES / HELPER).read_text(), "", ".so", compile_file)))
 
 
 def usage_of(variant: Variant, arch: str) -> dict[str, KernelUsage]:
@@ -98,43 +130,40 @@ def static_libraries(variants: Sequence[Variant], arch: str) -> list[tvm.runtime
 
 
 def link(output: str, objects: Sequence[str], options: Sequence[str] | None = None, **_unused) -> None:
-    """Link a shared library; CUDA's own runtime comes in with it, so that only the driver is needed to run it."""
-    inputs = [one for one in objects if not one.endswith((".c", ".cc"))]
-    sources = [one for one in objects if one.endswith((".c", ".cc"))]
-    run_tool(
-        "nvcc", "-shared", "-cudart", "static", "-Xcompiler", "-fPIC", "-o", output, *inputs, *sources, *(options or [])
-    )
+    """Link a shared library that needs only the driver to run it."""
+    compiler().link(output, [*objects, *(options or [])])
 
 
-def _compiled(source: str, options: Sequence[str], suffix: str) -> Path:
-    """What nvcc makes of a C++ file, with what it printed beside it; both appear whole."""
+def _compiled(source: str, arch: str, suffix: str, compile_file: Callable[[Path, Path], str]) -> Path:
+    """What a compiler makes of a C++ file, with what it printed beside it; both appear whole.
+
+    compile_file: from the source file to a fresh file; returns what was printed.
+    """
     folder = _folder()
-    stem = folder / _key(source, options)
+    stem = folder / _key(source, arch, suffix)
     result = stem.with_suffix(suffix)
     if not result.is_file():
         with tempfile.TemporaryDirectory(dir=folder) as temporary:
-            file, fresh = Path(temporary) / "kernels.cu", Path(temporary) / f"fresh{suffix}"
+            file, fresh, log = (Path(temporary) / name for name in ("kernels.cu", f"fresh{suffix}", "log"))
             file.write_text(source)
-            includes = [text for folder in include_folders() for text in ("-I", folder)]
-            compiling = () if "--fatbin" in options else ("-c",)
-            text = run_tool("nvcc", *options, *includes, *compiling, str(file), "-o", str(fresh))
-            log = Path(temporary) / "log"
-            log.write_text(text)
+            log.write_text(compile_file(file, fresh))
             os.replace(log, stem.with_suffix(".log"))
             os.replace(fresh, result)
     return result
 
 
-def _key(source: str, options: Sequence[str]) -> str:
-    sha = hashlib.sha256("\n".join([source, *options, nvcc_version(), tvm_ffi.__version__]).encode())
-    for name, content in sorted(_templates().items()):
+def _key(*depends_on: str) -> str:
+    sha = hashlib.sha256("\n".join([*depends_on, compiler().name, tvm_ffi.__version__]).encode())
+    for name, content in sorted(_sources().items()):
         sha.update(name.encode() + content)
     return sha.hexdigest()
 
 
 @functools.cache
-def _templates() -> Mapping[str, bytes]:
-    return {path.name: path.read_bytes() for path in TEMPLATES.iterdir()}
+def _sources() -> Mapping[str, bytes]:
+    """The templates, and the options of the compilers."""
+    paths = [*TEMPLATES.iterdir(), Path(__file__).with_name("compilers.py")]
+    return {path.name: path.read_bytes() for path in paths}
 
 
 def _folder() -> Path:

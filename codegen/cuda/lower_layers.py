@@ -14,8 +14,7 @@ from espalier.core.layers import ChannelGateSpec, Conv2dSpec, DenseSpec, LayerSp
 from espalier.ir.dataflow import Dataflow, argument, constant, dtype_of, shape_of
 from espalier.targets.gpu import Gpu
 
-from ..cpu.kernels.channel_gate_int8 import check_scores
-from ..cpu.kernels.requantize import check_sums
+from ..integer_bounds import check_scores, check_sums
 from .kernel_launches import launch_of, launch_of_codebook, launch_of_depthwise, launch_of_gate
 from .kernel_objects import Variant
 from .kernels import channel_gate, conv2d, dense_codebook, depthwise, epilogue

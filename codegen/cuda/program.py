@@ -71,7 +71,7 @@ class CudaProgram:
         """None: the parameters are in the library."""
 
     def save(self, folder: Path) -> None:
-        """Write the shared library and its description; ToolNotFoundError if nvcc is missing or fails."""
+        """Write the shared library and its description; ToolNotFoundError if it cannot be linked."""
         self.link(folder / LIBRARY)
         (folder / DESCRIPTION).write_text(json.dumps(self.description(), indent=2) + "\n")
 
@@ -98,7 +98,7 @@ class CudaProgram:
         except (RuntimeError, OSError) as error:
             if "KeyboardInterrupt" in str(error):  # TVM's interface hands every Python exception on as a RuntimeError
                 raise KeyboardInterrupt from None
-            raise ToolNotFoundError(f"nvcc could not link the library: {_first_line(error)}") from None
+            raise ToolNotFoundError(f"the library could not be linked: {_first_line(error)}") from None
 
     def _loadable(self):
         with tempfile.TemporaryDirectory() as folder:  # linked: an executable in memory cannot call our kernels

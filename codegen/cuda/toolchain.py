@@ -1,4 +1,4 @@
-"""NVIDIA's compiler and what reads its output: where they are found and how they are run.
+"""NVIDIA's programs: where they are found and how they are run.
 
 nvcc is taken from PATH, else from the PyPI packages that `pip install "espalier[cuda]"` brings (they lie in one folder,
 `nvidia/cu13`, with their headers and libraries, and nvcc finds those from its own place).
@@ -29,17 +29,10 @@ def find_tool(name: str) -> Path:
     on_path = shutil.which(name)
     if on_path:
         return Path(on_path)
-    for folder in _package_folders():
+    for folder in package_folders():
         if (folder / "bin" / name).is_file():
             return folder / "bin" / name
     raise ToolNotFoundError(f"{name}: found neither on PATH nor among Python's packages: {INSTALL}")
-
-
-@functools.cache
-def nvcc_version() -> str:
-    """The release of nvcc, such as "13.0.88"."""
-    found = re.search(r"\bV(\d+(\.\d+)+)", run_tool("nvcc", "--version"))
-    return found.group(1) if found else "unknown"
 
 
 def run_tool(name: str, *arguments: str) -> str:
@@ -47,23 +40,35 @@ def run_tool(name: str, *arguments: str) -> str:
 
     Raises ToolNotFoundError if it is missing, cannot be run, or fails; the message has the first line that says why.
     """
-    command = [str(find_tool(name)), *arguments]
+    return run_program(name, str(find_tool(name)), *arguments)
+
+
+def run_program(name: str, *command: str) -> str:
+    """What a command prints; see `run_tool`. name: what messages call it."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
     except OSError as error:
         raise ToolNotFoundError(f"{name} cannot be run ({error.strerror}): {INSTALL}") from None
     output = done.stdout + done.stderr
     if done.returncode:
-        raise ToolNotFoundError(f"{name} failed: {_cause(output) or f'exit status {done.returncode}'}")
+        raise ToolNotFoundError(f"{name} failed: {cause_of(output) or f'exit status {done.returncode}'}")
     return output
 
 
-def _package_folders() -> list[Path]:
+def header_folders() -> list[Path]:
+    """Where the PyPI packages' headers of CUDA are; nvcc finds its own."""
+    folders = [folder / "include" for folder in package_folders()]
+    return [one for folder in folders for one in (folder, folder / "cccl") if one.is_dir()]
+
+
+def package_folders() -> list[Path]:
+    """The folders of NVIDIA's PyPI packages, the newest CUDA first."""
     spec = importlib.util.find_spec("nvidia")
     places = list(spec.submodule_search_locations or []) if spec else []
     return [folder for place in places for folder in sorted(Path(place).glob("cu*"), reverse=True)]
 
 
-def _cause(output: str) -> str:
+def cause_of(output: str) -> str:
+    """The line of a tool's output that names the problem."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     return next((line for line in lines if CAUSES.search(line)), lines[0] if lines else "")

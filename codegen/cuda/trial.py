@@ -153,7 +153,7 @@ class Library:
     arch: str
 
     def export_library(self, path: str) -> None:
-        """Write the shared library; ToolNotFoundError if nvcc is missing or fails."""
+        """Write the shared library; ToolNotFoundError if no compiler is there or it fails."""
         variants = {call.called.name: call.called for call in self.functions.values()}
         variants |= {name: call.fixed(name) for name, call in self.functions.items()}
         link(path, [str(object_of(one, self.arch)) for one in variants.values()])

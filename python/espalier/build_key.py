@@ -21,7 +21,7 @@ from tvm import relax
 from tvm.target import Target
 
 from . import codegen, passes
-from .codegen.cuda.toolchain import nvcc_version
+from .codegen.cuda.compilers import compiler
 from .core.calibration import Calibration, digest
 from .core.choices import KernelTimes
 from .core.plan import Plan
@@ -57,7 +57,7 @@ def build_key(
             [str(name) for name in context.disabled_pass],
             {str(name): str(value) for name, value in context.config.items()},
         ],
-        "nvcc": nvcc_version() if str(target.kind.name) == "cuda" else None,
+        "cuda_compiler": compiler().name if str(target.kind.name) == "cuda" else None,
         "versions": [tvm.__version__, tvm_ffi.__version__, platform.machine(), platform.system(), SOURCES],
     }
     sha = hashlib.sha256(json.dumps(header, sort_keys=True).encode())

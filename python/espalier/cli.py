@@ -151,6 +151,10 @@ def compile(
     records: Annotated[
         Path | None, typer.Option(metavar="RECORDS", help="What `espalier tune` measured: kernels are chosen by it.")
     ] = None,
+    align_density: Annotated[
+        bool,
+        typer.Option("--align-density", help="Keep as many channels more as take no more time, by prediction."),
+    ] = False,
     compress: Annotated[
         bool, typer.Option("--compress", help="Entropy-code the weights in OUT, and show sizes.")
     ] = False,
@@ -172,7 +176,8 @@ def compile(
     options = PlanOptions(
         plan, density, granularity, placement, weights, activations, sparsity, winograd, calibration, records
     )
-    return _finish(command.run(model, output, target, options, shape or (), keep_model, compress), as_json)
+    how = command.CompileOptions(keep_model, compress, align_density)
+    return _finish(command.run(model, output, target, options, shape or (), how), as_json)
 
 
 @app.command()

@@ -7,7 +7,7 @@ import pytest
 from models import ModelBuilder
 
 import espalier
-from espalier.core.errors import InvalidPlanError
+from espalier.core.errors import InvalidPlanError, UnsupportedTargetError
 from espalier.core.plan import Plan
 from espalier.frontend import bundled
 from espalier.tuning.align_density import FREE, align_density
@@ -68,6 +68,24 @@ def test_the_rule_finds_stairs_and_the_network_takes_no_longer(mod):
         assert one.aligned_s <= (1 + FREE) * one.seconds
     cycles = [sum(one.option.cycles for one in network_work(mod, TARGET, each).kernels) for each in (given, plan)]
     assert cycles[1] <= (1 + FREE) ** len(found) * cycles[0]
+
+
+def test_on_a_gpu_stairs_are_those_of_waves_and_tiles(mod):
+    """Predicted, without a GPU."""
+    given = Plan(density=0.3, granularity=8, weights="float16")
+    _, found = align_density(mod, "nvidia/nvidia-h100", given)
+    assert [(one.name, one.kept) for one in found] == [("conv0", 32), ("conv1", 32), ("conv2", 24)]
+    assert any(one.aligned > one.kept for one in found)
+    for one in found:
+        assert one.kept <= one.aligned < one.channels
+        assert 1e-6 < one.aligned_s <= (1 + FREE) * one.seconds < 1e-4
+    with pytest.raises(UnsupportedTargetError, match="a cost model is for llvm"):
+        align_density(mod, "nvidia/nvidia-h100", given, Stairs())
+
+
+def test_an_fpga_has_no_such_stairs(mod):
+    with pytest.raises(UnsupportedTargetError, match="accepted are llvm and cuda"):
+        align_density(mod, "fpga_hls/pynq-z2", Plan(density=0.5))
 
 
 def test_a_density_that_the_plan_gives_stays(mod):

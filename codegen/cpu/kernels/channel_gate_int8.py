@@ -8,10 +8,10 @@ import numpy as np
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from espalier.core.errors import InvalidModelError
 from espalier.core.layers import ChannelGateSpec
 from espalier.targets.cpu import Isa
 
+from ...integer_bounds import check_scores
 from ..layout import Layout
 from ..packing import packing
 from .channel_gate import ChannelGateKernel
@@ -35,16 +35,6 @@ def pack_gate(spec: ChannelGateSpec, phi: np.ndarray, rho: np.ndarray, lanes: in
     """
     check_scores(spec, phi, rho)
     return {"phi": pack_predictor(phi, lanes), "rho": filled_up(rho, lanes)}
-
-
-def check_scores(spec: ChannelGateSpec, phi: np.ndarray, rho: np.ndarray) -> None:
-    """Raise InvalidModelError if the score of a group may exceed 32 bits."""
-    worst = np.abs(phi.astype(np.int64)).sum(0) * 255 + np.abs(rho.astype(np.int64))
-    worst = int(worst.reshape(-1, spec.granularity).sum(1).max())
-    if worst >= 1 << 31:
-        raise InvalidModelError(
-            f"layer {spec.name}: the scores of its channel gate can reach {worst}, accepted are those below 2^31"
-        )
 
 
 @packing

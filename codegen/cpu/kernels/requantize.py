@@ -7,17 +7,23 @@ Where it can be proven that it rounds to the same number, a sum is rescaled in f
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from tvm import tirx
 from tvm.script.ir_builder import tirx as T
 
-from espalier.core.errors import InvalidModelError
-from espalier.core.integer import ADD_BITS, LayerArithmetic, ResidualArithmetic
+from espalier.core.integer import LayerArithmetic, ResidualArithmetic
 from espalier.core.layers import LayerSpec
 from espalier.targets.cpu import Isa
 
+from ...integer_bounds import (
+    PART,
+    boosts_inside,
+    check_sums,
+    in_parts,
+    largest_result,
+    largest_sums,
+    rounds_in_float32,
+)
 from ..packing import packing
 from . import narrow
 from .emit import spread, vector_type
@@ -27,18 +33,8 @@ NARROW, FUSED, WIDE, REAL = "narrow", "fused", "wide", "real"
 """By one multiply-add in float32, with results of at most 16 bits (`narrow`) or of any size; by products of 64 bits;
 not at all, the output is float32."""
 
-_EXACT = 1 << 24
-"""Integers up to this are float32 numbers."""
-
-_MAGIC, _MAGIC_BITS, _WHOLE = 1.5 * 2**23, 0x4B400000, 1 << 22
+_MAGIC, _MAGIC_BITS = 1.5 * 2**23, 0x4B400000
 """Added to a number below 2^22 in magnitude, the sum's last bit counts ones; and the bits of the magic number."""
-
-_PART = 12
-"""Bits of the lower part of a residual's multipliers, where their products with sums do not fit 32 bits as they are."""
-
-_BEYOND = 512
-"""Results of this magnitude are clipped whatever the zero point."""
-
 
 def rounding_of(spec: LayerSpec, constants: dict[str, np.ndarray], isa: Isa) -> str:
     """How a layer's sums can be rescaled: one of the words above.
@@ -52,46 +48,10 @@ def rounding_of(spec: LayerSpec, constants: dict[str, np.ndarray], isa: Isa) -> 
         return REAL
     if not isa.feature or not rounds_in_float32(spec, constants):
         return WIDE
-    largest = _largest_sums(spec, constants)
-    factor = constants["multiplier"].astype(np.int64) * (255 if _boosts_inside(spec) else 1)
+    largest = largest_sums(spec, constants)
+    factor = constants["multiplier"].astype(np.int64) * (255 if boosts_inside(spec) else 1)
     rescaled = largest.astype(float) * factor / 2.0**spec.integer.shift
     return NARROW if narrow.suits(spec, isa) and rescaled.max() <= narrow.LIMIT else FUSED
-
-
-def check_sums(spec: LayerSpec, constants: dict[str, np.ndarray]) -> None:
-    """Raise InvalidModelError if a sum may exceed 32 bits."""
-    worst = int(_largest_sums(spec, constants).max())
-    if worst >= 1 << 31:
-        raise InvalidModelError(
-            f"layer {spec.name}: its sums of products can reach {worst}, accepted are those below 2^31 = {1 << 31}; "
-            "quantize its weights to fewer bits"
-        )
-
-
-def rounds_in_float32(spec: LayerSpec, constants: dict[str, np.ndarray]) -> bool:
-    """Whether one fused multiply-add in float32 rescales every sum to the same integer, or to one that is clipped."""
-    limit, factor = _limit(spec), 255 if _boosts_inside(spec) else 1
-    multiplier = constants["multiplier"].astype(np.int64)
-    if limit is None or int(multiplier.max()) * factor >= _EXACT:
-        return False
-    is_exact = _largest_sums(spec, constants) <= _EXACT
-    is_clipped = multiplier * _EXACT >= max(2 * _BEYOND, 2 * limit) << min(spec.integer.shift, 50)
-    return bool(np.all(is_exact | is_clipped | (multiplier == 0)))
-
-
-def _largest_sums(spec: LayerSpec, constants: dict[str, np.ndarray]) -> np.ndarray:
-    """int64 [C_out]: magnitudes that no sum exceeds."""
-    low, high = sum_range(spec, constants)
-    return np.maximum(-low, high)
-
-
-def sum_range(spec: LayerSpec, constants: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """int64 [C_out]: the least and the greatest sum that any input can give."""
-    weight = constants["weight"].astype(np.int64).reshape(len(constants["weight"]), -1)
-    positive, negative = np.maximum(weight, 0).sum(1), np.minimum(weight, 0).sum(1)
-    below, above = spec.integer.x_zero, 255 - spec.integer.x_zero
-    bias = constants.get("bias", np.zeros(len(weight), np.int32)).astype(np.int64)
-    return bias + negative * above - positive * below, bias + positive * above - negative * below
 
 
 def packed_constants(spec: LayerSpec, constants: dict[str, np.ndarray], lanes: int, rounding: str) -> dict:
@@ -130,36 +90,6 @@ def argument_types(rounding: str) -> dict[str, str]:
     return {"bias": "int32", "multiplier": multiplier, "scale": "float32", "pi": "uint8", "mask": "uint8"}
 
 
-def _boosts_inside(spec: LayerSpec) -> bool:
-    """Whether pi is a factor of the multiplier."""
-    return "pi" in spec.roles and (spec.gate == "branch" or "residual" not in spec.roles)
-
-
-def _limit(spec: LayerSpec) -> int | None:
-    """A magnitude at which rescaled sums may be cut because the result is clipped; None if int32 does not suffice."""
-    one = spec.integer
-    beyond = _BEYOND
-    if "pi" in spec.roles and not _boosts_inside(spec):
-        beyond <<= one.pi_shift
-    if "residual" not in spec.roles:
-        return beyond
-    residual = one.residual
-    if residual.own <= 0 or residual.other < 0:
-        return None
-    limit = math.ceil(((beyond << residual.shift) + 255 * residual.other) / residual.own) + 1
-    if residual.low is not None:
-        limit = max(limit, abs(residual.low), abs(residual.high))
-    largest = limit * residual.own + 255 * residual.other + (1 << residual.shift)
-    boosted = 255 * ((largest >> residual.shift) + 1) + (1 << one.pi_shift)
-    summed = largest >> _PART if _in_parts(residual) else largest
-    return limit if max(summed, boosted, limit << _PART + 1) < 1 << 31 and limit < _WHOLE - 2 * _BEYOND else None
-
-
-def _in_parts(residual: ResidualArithmetic) -> bool:
-    """Whether the multipliers are divided into an upper and a lower part."""
-    return max(residual.own, residual.other) >= 1 << ADD_BITS and residual.shift > _PART
-
-
 class Requantization:
     """The end of a layer, for vectors of `lanes` sums.
 
@@ -168,7 +98,7 @@ class Requantization:
 
     def __init__(self, spec: LayerSpec, rounding: str, lanes: int):
         self.spec, self.one, self.rounding, self.lanes = spec, spec.integer, rounding, lanes
-        self.boosts_inside = _boosts_inside(spec)
+        self.boosts_inside = boosts_inside(spec)
         self.word = "int64" if rounding == WIDE else "int32"
 
     def factor(self, multiplier, pi):
@@ -235,7 +165,7 @@ class Requantization:
 
     def _cut(self, bits):
         """The rescaled sums, cut to where the result is clipped anyway."""
-        limit = _limit(self.spec)
+        limit = largest_result(self.spec)
         low, high = (spread(T.int32(_MAGIC_BITS + bound), self.lanes) for bound in (-limit, limit))
         return tirx.min(tirx.max(bits, low), high) - spread(T.int32(_MAGIC_BITS), self.lanes)
 
@@ -256,12 +186,12 @@ class Requantization:
         def sums(own: int, factor: int):
             return total * self._number(own) + other * self._number(factor)
 
-        if self.word == "int64" or not _in_parts(one):
+        if self.word == "int64" or not in_parts(one):
             return self._rounded(sums(one.own, one.other), one.shift)
-        mask = (1 << _PART) - 1
+        mask = (1 << PART) - 1
         lower = T.bind(sums(one.own & mask, one.other & mask))
-        upper = T.bind(sums(one.own >> _PART, one.other >> _PART) + (lower >> self._number(_PART)))
-        shift = one.shift - _PART
+        upper = T.bind(sums(one.own >> PART, one.other >> PART) + (lower >> self._number(PART)))
+        shift = one.shift - PART
         odd = (upper >> self._number(shift)) & self._number(1)
         more = tirx.min(lower & self._number(mask), self._number(1))  # past the half there is no tie
         return (upper + self._number((1 << (shift - 1)) - 1) + (odd | more)) >> self._number(shift)

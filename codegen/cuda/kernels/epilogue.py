@@ -12,7 +12,7 @@ import numpy as np
 from espalier.core.integer import LayerArithmetic, ResidualArithmetic
 from espalier.core.layers import LayerSpec
 
-from ...cpu.kernels.requantize import check_sums, rounds_in_float32
+from ...integer_bounds import check_sums, rounds_in_float32
 from ..layout import whole_groups
 
 FLAGS = {"bias": 1, "residual": 2, "pi": 4, "winners": 8, "active": 16, "outside": 64}

@@ -2,7 +2,11 @@
 //
 // A call's arguments are numbers first, then tensors; the outputs are its last tensors. What goes wrong is raised in
 // Python as an exception of the kind that a `Failure` names.
+//
+// nvcc compiles calls and kernels together. With NVRTC, which compiles kernels alone (ESPALIER_IMAGE names a file with
+// their machine code), calls are the C++ compiler's, and launch through the driver. Without either a call is emulated.
 #pragma once
+#ifndef __CUDACC_RTC__
 #include <cstdint>
 #include <string>
 
@@ -10,16 +14,16 @@
 #include <tvm/ffi/c_api.h>
 
 #include "device.cuh"
-#ifdef __CUDACC__
+#include "failure.hpp"
+#if defined(__CUDACC__) || defined(ESPALIER_IMAGE)
+#define ESPALIER_ON_GPU
 #include <tvm/ffi/extra/c_env_api.h>
+#endif
+#ifdef ESPALIER_IMAGE
+#include "driver.hpp"
 #endif
 
 namespace espalier {
-
-struct Failure {
-  const char* kind;
-  std::string message;
-};
 
 class Call {
  public:
@@ -46,7 +50,7 @@ class Call {
       found = reinterpret_cast<const DLTensor*>(reinterpret_cast<const char*>(one.v_obj) + sizeof(TVMFFIObject));
     if (!found) throw Failure{"TypeError", name_ + ": expected a tensor"};
     device_ = found->device.device_id;
-#ifdef __CUDACC__
+#ifdef ESPALIER_ON_GPU
     if (found->device.device_type != kDLCUDA) throw Failure{"ValueError", name_ + ": its tensors are not on a GPU"};
 #endif
     return static_cast<char*>(found->data) + found->byte_offset;
@@ -68,6 +72,7 @@ class Call {
 };
 
 struct Launch {
+  const char* kernel;  // its name in its template
   dim3 grid;
   int threads;
   int shared_bytes = 0;
@@ -78,8 +83,7 @@ template <typename... Params>
 void launch(const Launch& shape, int device, void (*kernel)(Params...), Params... params) {
 #ifdef __CUDACC__
   auto check = [](cudaError_t status) {
-    if (status == cudaErrorNoKernelImageForDevice)
-      throw Failure{"RuntimeError", "this library has no code for this GPU; compile for its arch (espalier doctor)"};
+    if (status == cudaErrorNoKernelImageForDevice) throw Failure{"RuntimeError", NO_CODE};
     if (status != cudaSuccess) throw Failure{"RuntimeError", std::string("CUDA: ") + cudaGetErrorString(status)};
   };
   if (shape.shared_bytes > 48 << 10)
@@ -91,6 +95,12 @@ void launch(const Launch& shape, int device, void (*kernel)(Params...), Params..
     check(cudaLaunchCooperativeKernel(function, shape.grid, dim3(shape.threads), arguments, shape.shared_bytes, stream));
   else
     check(cudaLaunchKernel(function, shape.grid, dim3(shape.threads), arguments, shape.shared_bytes, stream));
+#elif defined(ESPALIER_IMAGE)
+  (void)kernel;
+  void* arguments[] = {static_cast<void*>(&params)...};
+  unsigned grid[] = {shape.grid.x, shape.grid.y, shape.grid.z};
+  Driver::get().launch(shape.kernel, grid, shape.threads, shape.shared_bytes, shape.cooperative, device,
+                       TVMFFIEnvGetStream(kDLCUDA, device), arguments);
 #else
   (void)device;
   emulation::run(shape.grid, shape.threads, shape.shared_bytes, shape.cooperative, [&] { kernel(params...); });
@@ -120,3 +130,4 @@ int32_t answer(const char* name, const TVMFFIAny* arguments, int32_t count, TVMF
     return espalier::answer(#name, arguments, count, result, body);                                              \
   }
 #define ESPALIER_FUNCTION(name, body) ESPALIER_FUNCTION_(name, body)
+#endif

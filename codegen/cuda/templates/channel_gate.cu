@@ -3,6 +3,9 @@
 #include "call.hpp"
 #include "channel_gate.cuh"
 
+#ifdef __CUDACC_RTC__
+template __global__ void espalier::channel_gate<espalier::ESPALIER_GATE>(espalier::ChannelGate);
+#else
 namespace {
 
 void channel_gate(espalier::Call& call) {
@@ -21,10 +24,11 @@ void channel_gate(espalier::Call& call) {
   p.winners = static_cast<int*>(call.tensor());
   p.scratch = call.tensor();
   call.finish();
-  espalier::Launch shape{dim3(p.parts, p.batch), espalier::GATE_THREADS, shared_bytes, true};
+  espalier::Launch shape{"channel_gate", dim3(p.parts, p.batch), espalier::GATE_THREADS, shared_bytes, true};
   espalier::launch(shape, call.device(), espalier::channel_gate<espalier::ESPALIER_GATE>, espalier::ChannelGate(p));
 }
 
 }  // namespace
 
 ESPALIER_FUNCTION(ESPALIER_NAME, channel_gate)
+#endif

@@ -9,6 +9,14 @@ namespace {
 using ThisTile = espalier::Tile<ESPALIER_TILE>;
 using Numbers = espalier::ESPALIER_NUMBERS;
 
+}  // namespace
+
+#ifdef __CUDACC_RTC__
+template __global__ void espalier::conv2d<Numbers, ThisTile>(espalier::Convolution, Numbers::End);
+template __global__ void espalier::finish_resting<Numbers::End>(Numbers::End, int64_t);
+#else
+namespace {
+
 void conv2d(espalier::Call& call) {
   espalier::Convolution p{};
   Numbers::End e{};
@@ -36,10 +44,11 @@ void conv2d(espalier::Call& call) {
   int tile_rows = p.winners || p.active ? p.tiles_of_sample * p.batch : tiles(pixels * p.batch, ThisTile::ROWS);
   if (given & espalier::FILL_RESTING) espalier::launch_resting(e, int64_t(pixels) * p.batch, call.device());
   dim3 grid(tiles(columns, ThisTile::COLUMNS), tile_rows, p.splits);
-  espalier::launch({grid, ThisTile::THREADS, ThisTile::SHARED_BYTES}, call.device(),
+  espalier::launch({"conv2d", grid, ThisTile::THREADS, ThisTile::SHARED_BYTES}, call.device(),
                    espalier::conv2d<Numbers, ThisTile>, espalier::Convolution(p), Numbers::End(e));
 }
 
 }  // namespace
 
 ESPALIER_FUNCTION(ESPALIER_NAME, conv2d)
+#endif

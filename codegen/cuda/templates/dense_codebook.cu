@@ -2,6 +2,7 @@
 #include "call.hpp"
 #include "dense_codebook.cuh"
 
+#ifndef __CUDACC_RTC__
 namespace {
 
 void dense_codebook(espalier::Call& call) {
@@ -18,10 +19,12 @@ void dense_codebook(espalier::Call& call) {
   p.y = call.tensor();
   call.finish();
   constexpr int ROWS = espalier::CODEBOOK_WARPS * espalier::CODEBOOK_ROWS;
-  espalier::Launch shape{dim3((p.channels + ROWS - 1) / ROWS, p.batch), espalier::CODEBOOK_THREADS, p.chunks * espalier::CODES};
+  espalier::Launch shape{"dense_codebook", dim3((p.channels + ROWS - 1) / ROWS, p.batch), espalier::CODEBOOK_THREADS,
+                         p.chunks * espalier::CODES};
   espalier::launch(shape, call.device(), espalier::dense_codebook, espalier::DenseCodebook(p));
 }
 
 }  // namespace
 
 ESPALIER_FUNCTION(ESPALIER_NAME, dense_codebook)
+#endif

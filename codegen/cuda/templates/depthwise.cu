@@ -7,6 +7,14 @@ namespace {
 
 using Taps = espalier::ESPALIER_TAPS;
 
+}  // namespace
+
+#ifdef __CUDACC_RTC__
+template __global__ void espalier::depthwise<Taps>(espalier::Depthwise, Taps::End);
+template __global__ void espalier::finish_resting<Taps::End>(Taps::End, int64_t);
+#else
+namespace {
+
 void depthwise(espalier::Call& call) {
   espalier::Depthwise p{};
   Taps::End e{};
@@ -28,10 +36,11 @@ void depthwise(espalier::Call& call) {
   int64_t groups = (p.winners ? p.winners_count * p.winners_group : p.channels) / espalier::GROUP;
   int64_t threads = across * groups * p.batch * p.out_height;
   dim3 grid(unsigned((threads + espalier::DEPTHWISE_THREADS - 1) / espalier::DEPTHWISE_THREADS));
-  espalier::launch({grid, espalier::DEPTHWISE_THREADS}, call.device(), espalier::depthwise<Taps>,
+  espalier::launch({"depthwise", grid, espalier::DEPTHWISE_THREADS}, call.device(), espalier::depthwise<Taps>,
                    espalier::Depthwise(p), Taps::End(e));
 }
 
 }  // namespace
 
 ESPALIER_FUNCTION(ESPALIER_NAME, depthwise)
+#endif

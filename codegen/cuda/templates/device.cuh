@@ -1,21 +1,30 @@
-// What the kernels need of a GPU, by name. Compiled by nvcc it is PTX; compiled by a C++ compiler it is emulation.hpp,
-// so that index arithmetic and numerics can be tested without a device.
+// What the kernels need of a GPU, by name. Compiled by nvcc or NVRTC it is PTX; compiled by a C++ compiler it is
+// emulation.hpp, so that index arithmetic and numerics can be tested without a device.
 //
 // A fragment is what one lane holds of a matrix tile, in 32-bit registers. For 16-bit, 32-bit and 8-bit operands alike a
 // tile of A is 16 rows of 32 bytes (4 registers), one of B 8 columns of 32 bytes (2), one of C 16 x 8 values (4): see the
 // PTX ISA, "Matrix fragments for mma.m16n8k16", "m16n8k8" (tf32) and "m16n8k32" (s8). Below compute capability 8.0 the
 // same fragments are multiplied by two or four smaller instructions.
 #pragma once
+#ifdef __CUDACC_RTC__
+#include <cuda/std/cstdint>
+using cuda::std::int8_t, cuda::std::int64_t, cuda::std::uint8_t, cuda::std::uint32_t, cuda::std::uint64_t;
+#else
 #include <cstdint>
 #include <cstring>
+#endif
 
 #ifndef __CUDACC__
 #include "emulation.hpp"
 #else
 #include <cuda_fp16.h>
-#include <cuda_runtime.h>
 
+#ifdef __CUDACC_RTC__
+#define KERNEL __global__
+#else
+#include <cuda_runtime.h>
 #define KERNEL static __global__  // static: several objects of a library have the same ones
+#endif
 #define DEVICE __device__ __forceinline__
 #define UNROLL _Pragma("unroll")
 

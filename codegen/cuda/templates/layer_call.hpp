@@ -1,5 +1,6 @@
 // What the calls of layers have in common.
 #pragma once
+#ifndef __CUDACC_RTC__
 #include "call.hpp"
 #include "layer.cuh"
 #include "requantize.cuh"
@@ -39,8 +40,9 @@ template <typename End>
 void launch_resting(const End& e, int64_t pixels, int device) {
   constexpr int64_t THREADS = 256, MOST_BLOCKS = 2048;
   int64_t groups = pixels * e.channels / GROUP, blocks = (groups + THREADS - 1) / THREADS;
-  launch({dim3(unsigned(blocks < MOST_BLOCKS ? blocks : MOST_BLOCKS)), int(THREADS)}, device, finish_resting<End>, End(e),
+  launch({"finish_resting", dim3(unsigned(blocks < MOST_BLOCKS ? blocks : MOST_BLOCKS)), int(THREADS)}, device, finish_resting<End>, End(e),
          int64_t(groups));
 }
 
 }  // namespace espalier
+#endif

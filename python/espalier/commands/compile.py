@@ -8,33 +8,42 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from espalier.core.artifact import MANIFEST, Artifact, Program
 from espalier.core.errors import InvalidInputError
+from espalier.core.plan import Plan
 from espalier.report import tables
 
 from . import models
 from .output import Outcome, steps
 
+if TYPE_CHECKING:
+    from espalier.tuning.align_density import AlignedLayer
+
 MODEL = "model.onnx"
 
 
-def run(
-    model: Path,
-    output: Path,
-    target: str,
-    options: models.PlanOptions,
-    shapes: Sequence[str],
-    keep_model: bool,
-    compress: bool,
-) -> Outcome:
-    """Compile a model and save it.
+@dataclass(frozen=True)
+class CompileOptions:
+    """Besides the plan.
 
     keep_model: put a copy of the model into the artifact's folder, for `espalier bench` to give to other libraries.
     compress: entropy-code the weights, and show what they take before and after.
+    align_density: keep as many channels as take no more time.
     """
+
+    keep_model: bool = True
+    compress: bool = False
+    align_density: bool = False
+
+
+def run(
+    model: Path, output: Path, target: str, options: models.PlanOptions, shapes: Sequence[str], how: CompileOptions
+) -> Outcome:
+    """Compile a model and save it."""
     check_output_folder(output)
     with steps(5) as bar:
         bar.begin("reading the model")
@@ -44,15 +53,22 @@ def run(
 
         resolve_target(target)
         mod = models.read_model(model, shapes)
-        calibration = models.calibrate(mod, context, bar)
+        plan, aligned = _aligned(mod, target, context.plan()) if how.align_density else (context.plan(), ())
+        calibration = models.calibrate(mod, context, bar, plan=plan)
         bar.begin("compiling")
         start = time.perf_counter()
         known = context.records()
-        artifact = api.build(mod, target, context.plan(), calibration, records=known, compress=compress)
+        artifact = api.build(mod, target, plan, calibration, records=known, compress=how.compress)
         seconds = time.perf_counter() - start
         bar.begin("saving")
-        (with_model(artifact, models.model_file(model)) if keep_model else artifact).save(output)
-    return _outcome(artifact, model, output, seconds)
+        (with_model(artifact, models.model_file(model)) if how.keep_model else artifact).save(output)
+    return _outcome(artifact, model, output, seconds, aligned)
+
+
+def _aligned(mod, target: str, plan: Plan) -> tuple[Plan, tuple[AlignedLayer, ...]]:
+    from espalier.tuning.align_density import align_density
+
+    return align_density(mod, target, plan)
 
 
 def list_layers(model: Path, shapes: Sequence[str]) -> Outcome:
@@ -106,10 +122,13 @@ def with_model(artifact: Artifact, model: Path) -> Artifact:
     return dataclasses.replace(artifact, program=_WithModel(artifact.program, content))
 
 
-def _outcome(artifact: Artifact, model: Path, output: Path, seconds: float) -> Outcome:
+def _outcome(
+    artifact: Artifact, model: Path, output: Path, seconds: float, aligned: Sequence[AlignedLayer] = ()
+) -> Outcome:
     size = artifact.program.sizes()
     macs, dense = sum(one.macs for one in artifact.layers), sum(one.macs_dense for one in artifact.layers)
     remarks = tuple(f"  {remark}" for remark in artifact.report)
+    longer = tuple(f"  {one.name}: {one.aligned} instead of {one.kept} of {one.channels}" for one in aligned)
     return Outcome(
         {
             "artifact": str(output),
@@ -120,11 +139,13 @@ def _outcome(artifact: Artifact, model: Path, output: Path, seconds: float) -> O
             "macs_dense": dense,
             "layers": [dataclasses.asdict(one) for one in artifact.layers],
             "report": list(artifact.report),
+            **({"aligned": [dataclasses.asdict(one) for one in aligned]} if aligned else {}),
             **({"size": tables.size_data(size)} if size else {}),
         },
         (
             tables.layer_table(artifact.layers),
             *((tables.size_table(size), tables.size_sentence(size), "") if size else ()),
+            *(("Channels at no predicted cost:", *longer, "") if longer else ()),
             *(("Report:", *remarks, "") if remarks else ()),
             f"{model.name}: {tables.quantity(macs)} of {tables.quantity(dense)} MACs are done"
             f" ({tables.percent(macs, dense)}); built in {seconds:.1f} s, saved in {output}",

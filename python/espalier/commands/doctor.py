@@ -26,6 +26,7 @@ OPTIONAL_PACKAGES = {
     "torch": "PyTorch models, training gates, bench --against torch",
     "onnxruntime": "bench and demo: a peer to compare with",
     "openvino": "bench: a peer to compare with",
+    "cuda-bindings": "compiling for NVIDIA GPUs by NVRTC, where there is no nvcc",
     "optuna": "search: studies and their samplers",
     "botorch": "search --sampler qlognehvi",
 }

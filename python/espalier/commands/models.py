@@ -8,6 +8,7 @@ from pathlib import Path
 
 from espalier.core.calibration import Calibration
 from espalier.core.errors import InvalidInputError
+from espalier.core.plan import Plan
 from espalier.pass_context import PREFIX, PassContext
 
 from .output import Steps
@@ -47,10 +48,17 @@ def read_model(model: Path, shapes: Sequence[str]):
     return espalier.from_onnx(model_file(model), _parse_shapes(shapes))
 
 
-def calibrate(mod, context: PassContext, steps: Steps, ranges: str = "mse", gates_from: Calibration | None = None):
+def calibrate(
+    mod,
+    context: PassContext,
+    steps: Steps,
+    ranges: str = "mse",
+    gates_from: Calibration | None = None,
+    plan: Plan | None = None,
+):
     """The calibration that the flags hold, or one fitted on the inputs that they hold, or None.
 
-    ranges, gates_from: as for `espalier.calibrate`.
+    ranges, gates_from: as for `espalier.calibrate`. plan: in the place of the flags'.
     """
     from espalier import api
 
@@ -58,7 +66,7 @@ def calibrate(mod, context: PassContext, steps: Steps, ranges: str = "mse", gate
     if context.calibration() is not None or inputs is None:
         return context.calibration()
     steps.begin("calibrating")
-    return api.calibrate(mod, inputs, context.plan(), progress=steps.part, ranges=ranges, gates_from=gates_from)
+    return api.calibrate(mod, inputs, plan or context.plan(), progress=steps.part, ranges=ranges, gates_from=gates_from)
 
 
 def _parse_shapes(texts: Sequence[str]) -> Mapping[str, tuple[int, ...]]:

@@ -33,7 +33,7 @@ def run() -> Outcome:
     gpus, present = [dataclasses.asdict(gpu) for gpu in GPUS], tvm.cuda(0).exist
     boards = [dataclasses.asdict(board) for board in BOARDS]
     data = {"targets": [here], "gpus": gpus, "gpu_is_present": present, "boards": boards}
-    note = f"This machine has {'a' if present else 'no'} GPU; compiling needs none, only nvcc."
+    note = f"This machine has {'a' if present else 'no'} GPU; compiling needs none, only nvcc or NVRTC."
     return Outcome(data, (tables.plain_table(headings, [row]), other, _gpu_table(), note, _board_table()))
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
+
 import pytest
+from oracles import emulated
 from oracles.emulated import FOLDER
 
 from espalier.codegen.cuda import kernel_objects
@@ -15,3 +19,11 @@ def shared_objects():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kernel_objects, "_temporary_folder", lambda: FOLDER)
         yield
+
+
+@pytest.fixture(scope="session")
+def driver(tmp_path_factory) -> Path:
+    """A folder with a stand-in for NVIDIA's driver."""
+    folder, source = tmp_path_factory.mktemp("driver"), Path(emulated.__file__).with_name("driver.cpp")
+    subprocess.run(["g++", "-shared", "-fPIC", source, "-o", folder / "libcuda.so.1"], check=True)
+    return folder

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from espalier.codegen.cuda.kernel_objects import Variant, fatbin_of, main_usage, object_of
+from espalier.codegen.cuda.kernel_objects import Variant, image_of, main_usage, object_of
 from espalier.codegen.cuda.kernels import dense_codebook
 from espalier.codegen.cuda.kernels.choose_schedule import resident_blocks
 from espalier.codegen.cuda.kernels.conv2d import TILES, WAITING_TILES
@@ -57,7 +57,7 @@ def test_packed_codes_are_decoded_in_registers():
 
 def test_what_does_not_compile_is_one_line():
     with pytest.raises(ToolNotFoundError, match="nvcc failed: .*error") as raised:
-        fatbin_of("this is no C++", "sm_80")
+        image_of("this is no C++", "sm_80")
     assert "\n" not in str(raised.value)
 
 
@@ -65,5 +65,5 @@ def test_an_object_is_compiled_once(monkeypatch):
     variant = Variant("nothing.cu", "nothing")
     monkeypatch.setattr(Variant, "source", property(lambda _: "void nothing() {}\n"))
     first = object_of(variant, "sm_80")
-    monkeypatch.setattr("espalier.codegen.cuda.kernel_objects.run_tool", None)
+    monkeypatch.setattr("espalier.codegen.cuda.compilers.run_tool", None)
     assert object_of(variant, "sm_80") == first

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tvm
+from oracles import emulated
 from oracles.graphs import random_calibration
 from oracles.networks import plain
 from typer.testing import CliRunner
@@ -18,6 +23,7 @@ from espalier.cli import app
 from espalier.codegen.cuda import device
 from espalier.codegen.cuda.device import require_device, runs_on
 from espalier.codegen.cuda.program import CudaProgram
+from espalier.codegen.cuda.toolchain import package_folders
 from espalier.core.errors import CorruptArtifactError, ToolNotFoundError, UnsupportedTargetError
 from espalier.core.plan import Plan
 
@@ -53,6 +59,16 @@ def test_the_library_needs_no_part_of_cuda_but_the_driver(folder):
     assert not [line for line in needed.splitlines() if "NEEDED" in line and ("cuda" in line or "tvm" in line)]
 
 
+def test_the_library_loads_where_nothing_can_be_compiled(folder, driver):
+    """TVM's own kernels in it are machine code, too, which TVM keeps as source where there is no driver."""
+    cudart = next(one for each in package_folders() for one in (each / "lib").glob("libcudart.so.*"))
+    command = [sys.executable, Path(emulated.__file__).with_name("load_for_a_gpu.py"), folder / "program.so", cudart]
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(driver)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.stdout.split() == ["relax.VMExecutable", "library", "cuda"], done.stderr
+    assert b"__launch_bounds__" not in (folder / "program.so").read_bytes()
+
+
 @no_gpu
 def test_without_a_driver_a_run_says_so(folder):
     artifact = espalier.load(folder)
@@ -71,6 +87,14 @@ class OldDriver:
 def test_an_old_driver_is_named(monkeypatch):
     monkeypatch.setattr(device.ctypes, "CDLL", lambda _: OldDriver())
     with pytest.raises(UnsupportedTargetError, match="driver 580 or newer .*, this one is for CUDA 12.4"):
+        require_device("sm_90a")
+
+
+def test_another_gpu_than_the_library_was_built_for_is_named(monkeypatch):
+    present = SimpleNamespace(exist=True, compute_version="8.6", device_name="A10")
+    monkeypatch.setattr(device, "_require_driver", lambda: None)
+    monkeypatch.setattr(device.tvm, "cuda", lambda _: present)
+    with pytest.raises(UnsupportedTargetError, match="compiled for sm_90a and this GPU, A10, is sm_86"):
         require_device("sm_90a")
 
 
@@ -104,10 +128,10 @@ def test_damaged_descriptions_are_refused(artifact, tmp_path):
 
 
 def test_without_nvcc_a_build_says_how_to_get_it(monkeypatch):
-    def missing(name):
-        raise ToolNotFoundError(f"{name}: not there")
+    def missing():
+        raise ToolNotFoundError("nvcc: not there")
 
-    monkeypatch.setattr("espalier.codegen.cuda.generate.find_tool", missing)
+    monkeypatch.setattr("espalier.codegen.cuda.generate.compiler", missing)
     with pytest.raises(ToolNotFoundError, match="nvcc: not there"):
         espalier.build(plain(), "nvidia/nvidia-h100")
 

@@ -12,7 +12,7 @@ from espalier.core.errors import ToolNotFoundError
 def _nothing_installed(monkeypatch, tmp_path):
     toolchain.find_tool.cache_clear()
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(toolchain, "_package_folders", list)
+    monkeypatch.setattr(toolchain, "package_folders", list)
     yield
     toolchain.find_tool.cache_clear()
 

@@ -1,0 +1,197 @@
+"""What a GPU machine runs, rehearsed without a GPU: every step on emulated kernels, and run.sh up to the driver."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tarfile
+import time
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tvm
+from gpu import driver, measure, timing
+from oracles import emulated
+from support import gpu_cases
+from tvm import relax
+
+from espalier.targets.gpu import gpu_of_arch
+
+H100 = gpu_of_arch("sm_90a")
+RUN = Path(measure.__file__).parent / "run.sh"
+
+
+class Library(dict):
+    """Emulated functions by name."""
+
+    def __missing__(self, name: str):
+        return emulated.function_of({one.name: one for one in gpu_cases.variants(H100)}[name])
+
+
+def once(run, launches: int = 1) -> dict:
+    """In the place of a time."""
+    start = time.perf_counter()
+    run()
+    return {"median_s": (time.perf_counter() - start) / launches}
+
+
+@pytest.fixture
+def on_the_cpu(monkeypatch):
+    """Tensors on this CPU; what a graph would replay runs once."""
+    monkeypatch.setattr(timing, "DEVICE", "cpu")
+    changes = {"COPIED": 1 << 10, "LAUNCHES": 2, "MOST_SETS": 2, "KERNELS_LEFT_S": 0, "REPLAYS": 1}
+    for name, value in {**changes, "graph_of": lambda run: SimpleNamespace(replay=run), "median_s": once}.items():
+        monkeypatch.setattr(measure, name, value)
+    monkeypatch.setattr(gpu_cases, "LAYERS", {"3x3": (64, 64, 4, 3, 1)})
+
+
+@pytest.fixture
+def bench(on_the_cpu, monkeypatch, tmp_path):
+    cases = [gpu_cases.conv_case("3x3", 1, 0.5, "int8", H100)]
+    dense = gpu_cases.conv_case("3x3", 1, 1.0, "float16", H100)
+    cases.append({**dense, "schedules": dense["schedules"][:2]})
+    gates, packed = [gpu_cases.gate_case(2, 64, 4, H100)], gpu_cases.codebook_case(64)
+    least = gpu_cases.codebook_case(32)
+    stored = {"convolutions": cases, "gates": gates, "codebook": packed, "least": least}
+    (tmp_path / "cases.json").write_text(json.dumps(stored))
+    with monkeypatch.context() as patch:
+        patch.setattr(measure.tvm.runtime, "load_module", lambda _: None)
+        bench = measure.Bench(tmp_path, timing.Record(tmp_path / "gpu.json", 900, {}), None)
+    bench.library = Library()
+    return bench
+
+
+def test_every_step_on_single_kernels(bench):
+    facts = bench.ceilings()
+    for step in (bench.kernels, bench.gates, bench.packed_dense, bench.other_schedules):
+        step()
+    results = json.loads(bench.record.path.read_text())
+    assert facts["copy_bytes_s"] > 0
+    assert facts["launch_s"] > 0
+    assert [one for one in results["checks"] if not one["ok"]] == []
+    assert len(results["checks"]) == 5
+    assert len(results["kernels"]) == 5
+    assert not results["skipped"]
+
+
+def test_a_wrong_gate_and_a_wrong_packed_layer_are_seen(bench, monkeypatch):
+    def wrong(function, *arguments):
+        function(*arguments)
+        pi = next(one for one in arguments if isinstance(one, tvm.runtime.Tensor) and one.shape == (2, 64))
+        pi.copyfrom(pi.numpy() * np.float32(1.01))
+
+    name = bench.cases["gates"][0]["function"]
+    bench.library[name] = partial(wrong, bench.library[name])
+    monkeypatch.setattr(measure, "codebook_reference", lambda *data: np.zeros(64, np.float32))
+    bench.gates()
+    bench.packed_dense()
+    assert [one["ok"] for one in bench.record.results["checks"]] == [False, False]
+
+
+def test_a_network_is_compared_and_timed(on_the_cpu, tmp_path):
+    x = relax.Var("x", relax.TensorType((2, 3), "float32"))
+    builder = relax.BlockBuilder()
+    with builder.function("main", [x]):
+        builder.emit_func_output(builder.emit(relax.op.add(x, x)))
+    tvm.compile(builder.get(), "llvm").export_library(str(tmp_path / "net.so"))
+    expected = 2 * np.random.default_rng(1).standard_normal((2, 3), np.float32)
+    np.savez(tmp_path / "net.so.npz", y=expected[[1]], samples=[1])
+    launch = {"layer": "l", "variant": "v", "grid": (1, 1, 1), "registers": 9, "macs": 6, "bytes": 9}
+    entry = {"name": "net", "file": "net.so", "batch": 2, "seed": 1, "shape": [2, 3], "launches": [launch]}
+    record = timing.Record(tmp_path / "gpu.json", 900, {})
+    bench = SimpleNamespace(folder=tmp_path, record=record, peers=None)
+    bench._launches = partial(measure.Bench._launches, bench)
+    measure.Bench.network(bench, {**entry, "predictions": [{"predicted_s": 1e-6}]})
+    (found,) = record.results["networks"]
+    assert found["error"] == 0
+    assert (found["kernels"][0]["predicted_s"], found["kernels"][0]["measured_s"]) == (1e-6, None)
+
+
+def test_a_step_that_fails_is_recorded_and_the_next_goes_on(tmp_path):
+    def out_of_memory():
+        raise RuntimeError("CUDA: out of memory")
+
+    record = timing.Record(tmp_path / "gpu.json", 900, {})
+    measure.attempt(record, "kernels", out_of_memory)
+    assert json.loads(record.path.read_text())["skipped"] == [
+        {"step": "kernels", "error": "RuntimeError: CUDA: out of memory"}
+    ]
+
+
+@pytest.fixture
+def _with_a_driver(monkeypatch):
+    monkeypatch.setattr(driver, "version", lambda: (13, 0))
+    monkeypatch.setattr(measure, "load_cuda_runtime", lambda: None)
+
+
+@pytest.mark.usefixtures("_with_a_driver")
+@pytest.mark.parametrize(
+    ("version", "message"), [((12, 4), "NVIDIA's driver is for CUDA 12.4, the bundle needs one for 13.0"),
+                             ((13, 1), "NVIDIA's driver is here and shows no GPU")],
+)  # fmt: skip
+def test_what_cannot_run_is_one_line(version, message, monkeypatch):
+    monkeypatch.setattr(driver, "version", lambda: version)
+    monkeypatch.setattr(measure.tvm.runtime, "device", lambda _: SimpleNamespace(exist=False))
+    with pytest.raises(SystemExit, match=message):
+        measure.device_facts({"arch": "sm_90a", "cuda": [13, 0]})
+
+
+@pytest.mark.usefixtures("_with_a_driver")
+def test_another_gpu_is_named(monkeypatch):
+    present = SimpleNamespace(exist=True, compute_version="8.0", device_name="A100")
+    monkeypatch.setattr(measure.tvm.runtime, "device", lambda _: present)
+    with pytest.raises(SystemExit, match="the bundle is for sm_90a, A100 is 8.0: prepare_gpu.py --arch makes another"):
+        measure.device_facts({"arch": "sm_90a", "cuda": [13, 0]})
+
+
+@pytest.mark.usefixtures("_with_a_driver")
+def test_a_runtime_that_cannot_be_loaded_says_what_it_misses(monkeypatch):
+    def missing():
+        raise OSError("libcudart.so.13: cannot open shared object file")
+
+    monkeypatch.setattr(measure, "load_cuda_runtime", missing)
+    with pytest.raises(SystemExit, match="TVM's runtime for CUDA cannot be loaded: libcudart.so.13"):
+        measure.device_facts({"arch": "sm_90a", "cuda": [13, 0]})
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    """A bundle with next to nothing in it."""
+    folder = tmp_path_factory.mktemp("bundle")
+    (folder / "python").write_text("2.7\n")
+    with tarfile.open(folder / "bundle.tar.xz", "w:xz") as archive:
+        archive.add(folder / "python", "python")
+    return folder / "bundle.tar.xz"
+
+
+def run(*arguments, **environment) -> str:
+    """The one line with which run.sh gives up."""
+    variables = {"PATH": "/usr/bin:/bin", "PYTHON": sys.executable, **environment}
+    done = subprocess.run(["bash", str(RUN), *map(str, arguments)], capture_output=True, text=True, env=variables)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    return line.removeprefix("run.sh: ")
+
+
+def test_run_names_what_is_missing(bundle, tmp_path):
+    assert run(tmp_path / "none").startswith("no bundle at ")
+    assert run(bundle, tmp_path, "soon") == "SECONDS is soon, accepted is a whole number"
+    assert run(bundle, tmp_path, 1, 2).startswith("got 4 arguments")
+    assert run(bundle, PYTHON="python2.6").startswith("no python2.6 here")
+
+
+@pytest.mark.skipif(tvm.cuda(0).exist, reason="this machine has a GPU")
+def test_run_without_a_driver_says_so(bundle):
+    assert run(bundle) == "NVIDIA's driver was not found (libcuda.so.1): this runs on a machine with a GPU"
+
+
+def test_run_wants_the_python_of_the_bundle(bundle, tmp_path):
+    subprocess.run(["g++", "-shared", "-x", "c++", "/dev/null", "-o", tmp_path / "libcuda.so.1"], check=True)
+    broken = tmp_path / "broken.tar.xz"
+    broken.write_bytes(b"nothing")
+    assert run(bundle, LD_LIBRARY_PATH=str(tmp_path)).startswith("the bundle is for Python 2.7: PYTHON=python2.7")
+    assert run(broken, LD_LIBRARY_PATH=str(tmp_path)).endswith("broken.tar.xz cannot be unpacked")
