@@ -156,9 +156,10 @@ def model_of(network: str) -> torch.nn.Module:
 
 
 def finished() -> Iterator[Contender]:
-    """Networks that were trained with gates or quantizers."""
+    """Networks of `NETWORKS` that were trained with gates or quantizers."""
     for one in map(checkpoints.finished, sorted(checkpoints.FOLDER.glob("*.pt"))):
-        if not (one.recipe.is_gated or one.recipe.is_quantized):
+        is_changed = one.recipe.is_gated or one.recipe.is_quantized
+        if not (is_changed and any(is_of({"network": one.name}, network) for network in NETWORKS)):
             continue
         _, plan, calibration = export(one.model, torch.zeros(1, 3, 32, 32))
         yield Contender(one.name, "yes", plan, one.model, calibration)
