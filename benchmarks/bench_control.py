@@ -6,6 +6,7 @@ are medians of turns in one process. Also counts the images on which torch and t
 Writes control.json and docs/accuracy_over_latency.svg; only a run on all images is recorded.
 
     python benchmarks/bench_control.py [--checkpoints FOLDER] [--rounds 20] [--images 10000]
+    python benchmarks/bench_control.py --latency        # only times again what the record has
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from support import REPOSITORY
 from support.checkpoints import FOLDER, Finished, all_finished
 from support.cifar10 import load_test, normalise
 from support.networks import cifar_resnet
-from support.records import write_record
+from support.records import merged_rows, write_record
 
 import espalier
 from espalier.frontend.bundled import model_path
@@ -35,7 +36,7 @@ from espalier.measure.compare import disturbed, interleave, summarise
 from espalier.measure.threads import set_threads
 
 OUTPUT = REPOSITORY / "docs" / "accuracy_over_latency.svg"
-ALL_IMAGES, TORCH_BATCH = 10_000, 500
+RECORD, ALL_IMAGES, TORCH_BATCH = "control", 10_000, 500
 TITLES = {"mcifarnet": "M-CifarNet", "resnet20": "ResNet-20", "resnet8": "ResNet-8"}
 GATED = {"color": "#0072B2", "marker": "o", "linestyle": "none", "label": "with trained gates"}
 DENSE = {"color": "#D55E00", "marker": "s", "label": "plain"}
@@ -47,33 +48,65 @@ def main() -> None:
     parser.add_argument("--checkpoints", type=Path, default=FOLDER, help="folder of finished weights")
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--images", type=int, default=ALL_IMAGES, help="test images, the first of them")
+    parser.add_argument("--latency", action="store_true", help="classify nothing: accuracies are the record's")
     options = parser.parse_args()
     try:
         trained = [one for one in all_finished(options.checkpoints) if not one.recipe.is_quantized]
     except espalier.EspalierError as error:
         raise SystemExit(f"error: {error}") from None
     set_threads(1)
+    programs = compiled(trained)
+    times = timed(programs, options.rounds)
+    if options.latency:
+        rows = [row | times[row["checkpoint"]] for row in merged_rows(RECORD, [], ("checkpoint",))]
+        publish(rows)
+        return
     images, labels = (part[: options.images] for part in load_test())
-    rows = measure(trained, normalise(images), labels, options.rounds)
-    Console().print(table(rows))
+    rows = [row | times[row["checkpoint"]] for row in classified(trained, programs, normalise(images), labels)]
     if options.images == ALL_IMAGES:
-        write_record("control", rows)
-        save(rows, OUTPUT)
+        publish(rows)
+    else:
+        Console().print(table(rows))
 
 
-def measure(trained: list[Finished], x: np.ndarray, labels: np.ndarray, rounds: int) -> list[dict]:
-    """A row for each network."""
-    example = torch.zeros(1, *x.shape[1:])
+def publish(rows: list[dict]) -> None:
+    """Show the rows, record and draw them."""
+    rows = sorted(rows, key=lambda row: (row["network"], row["latency_s"]))
+    Console().print(table(rows))
+    write_record(RECORD, rows)
+    save(rows, OUTPUT)
+
+
+def compiled(trained: list[Finished]) -> dict[str, espalier.Artifact]:
+    """Every network by its name."""
+    example = torch.zeros(1, 3, 32, 32)
     programs = {"M-CifarNet": espalier.build(espalier.from_onnx(model_path()))}
     programs["ResNet-20"] = espalier.build(espalier.from_torch(cifar_resnet(20), example))
-    programs.update({one.name: espalier.build(espalier.from_torch(one.model, example)) for one in trained})
+    return programs | {one.name: espalier.build(espalier.from_torch(one.model, example)) for one in trained}
+
+
+def timed(programs: dict[str, espalier.Artifact], rounds: int) -> dict[str, dict]:
+    """Latencies of one image, by turns."""
+    image = tvm.runtime.tensor(np.zeros((1, 3, 32, 32), "float32"))
+    runs = {name: partial(one.program.machine["main"], image) for name, one in programs.items()}
+    times = summarise(interleave(runs, rounds))
+    noisy = disturbed(times)
+    return {
+        name: {
+            "latency_s": one.median_s,
+            "quartiles_s": [one.quartile1_s, one.quartile3_s],
+            "disturbed": name in noisy,
+        }
+        for name, one in times.items()
+    }
+
+
+def classified(trained: list[Finished], programs: dict, x: np.ndarray, labels: np.ndarray) -> list[dict]:
+    """A row for each network, without its latency."""
     facts = {one.name: described(one) for one in trained}
     for name, network in (("M-CifarNet", "mcifarnet"), ("ResNet-20", "resnet20")):
         facts[name] = {"network": network, "label": "width 100 %", "gated": False}
-    first = tvm.runtime.tensor(x[:1])
-    times = summarise(interleave({n: partial(a.program.machine["main"], first) for n, a in programs.items()}, rounds))
-    noisy, by_torch = disturbed(times), {one.name: torch_choices(one.model, x) for one in trained}
-    rows = []
+    by_torch, rows = {one.name: torch_choices(one.model, x) for one in trained}, []
     for name, artifact in track(programs.items(), "classifying", console=Console(stderr=True)):
         chosen = np.array([artifact(image[None]).argmax() for image in x])
         rows.append(
@@ -83,14 +116,11 @@ def measure(trained: list[Finished], x: np.ndarray, labels: np.ndarray, rounds: 
                 "top1": top1(chosen, labels),
                 "top1_torch": top1(by_torch[name], labels) if name in by_torch else None,
                 "other_choices_than_torch": int((chosen != by_torch[name]).sum()) if name in by_torch else None,
-                "latency_s": times[name].median_s,
-                "quartiles_s": [times[name].quartile1_s, times[name].quartile3_s],
-                "disturbed": name in noisy,
                 "macs": sum(layer.macs for layer in artifact.layers),
                 "macs_dense": sum(layer.macs_dense for layer in artifact.layers),
             }
         )
-    return sorted(rows, key=lambda row: (row["network"], row["latency_s"]))
+    return rows
 
 
 def described(one: Finished) -> dict:

@@ -40,6 +40,7 @@ def test_which_recipes_have_gates():
         "resnet20-branch",
         "resnet20-sum",
         "resnet20-quantized",
+        "resnet8-gated",
     ]
     assert [name for name, one in RECIPES.items() if one.is_quantized] == [
         "mcifarnet-quantized",
