@@ -31,6 +31,7 @@ from support.cifar10 import load_test
 from support.records import FOLDER, write_record
 
 from espalier.codegen.fpga_hls.rtl.emit import data_bits, emit
+from espalier.core.files import write_files
 from espalier.frontend.bundled import integer_model_path
 from espalier.measure.fpga.rtl_simulation import beats_of, build_rtl, tensor_of
 from espalier.measure.synthesis.yosys import BENCHES, TOP, CellCounts, read_counts, synthesize, total
@@ -65,9 +66,7 @@ def main() -> None:
 
 def write(graph, folder: Path) -> None:
     """The emitted project."""
-    for path, text in emit(graph).items():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_text(text)
+    write_files(folder, emit(graph))
 
 
 def simulated(program, folder: Path, x: np.ndarray) -> dict:

@@ -22,6 +22,7 @@ from support.records import write_record
 
 import espalier
 from espalier.codegen.fpga_hls.program import HLS
+from espalier.core.files import write_files
 from espalier.measure.fpga.hls_simulation import build_hls
 
 MODEL = REPOSITORY / "benchmarks" / "out" / "resnet8-int8.onnx"
@@ -38,9 +39,7 @@ def main() -> None:
     program = espalier.build(espalier.from_onnx(options.model), TARGET).program
     given, expected = (np.stack(one) for one in zip(*(program.vectors([image[None]]) for image in x)))
     with tempfile.TemporaryDirectory() as folder:
-        for path, text in program.projects().items():
-            (Path(folder) / path).parent.mkdir(parents=True, exist_ok=True)
-            (Path(folder) / path).write_text(text)
+        write_files(Path(folder), program.projects())
         bench = build_hls(Path(folder) / HLS, Path(folder) / "build", exact_widths=False)
         found = bench.run(given, expected, limit_s=3600)
     answers = found.outputs.reshape(len(x), -1).argmax(1)

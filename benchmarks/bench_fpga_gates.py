@@ -42,8 +42,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=REPOSITORY / "benchmarks" / "out" / "fpga_gates")
     options = parser.parse_args()
     images, labels = load_test()
-    gated = Source.of(options.gated).program(options.interval)
-    x, found = Source.of(options.gated).inputs(images), {"interval_bar": 1.3}
+    source = Source.of(options.gated)
+    gated, x, found = source.program(options.interval), source.inputs(images), {"interval_bar": 1.3}
     for name, program in (("gated", gated), ("dense", as_parallel(Source.of(options.dense), gated))):
         write(program.graph, options.folder / name)
         found[name] = {

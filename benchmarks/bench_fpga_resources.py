@@ -39,7 +39,7 @@ from espalier.codegen.fpga_hls.from_relax import streamed
 from espalier.codegen.fpga_hls.network import Choice, StageNetwork, assembled
 from espalier.codegen.fpga_hls.rtl.emit import emit, stage_module
 from espalier.codegen.fpga_hls.stages import Convolution, Stage, folded
-from espalier.core.files import write_atomically
+from espalier.core.files import write_atomically, write_files
 from espalier.measure.synthesis.yosys import synthesize
 
 RECORD = "fpga_resources"
@@ -101,9 +101,7 @@ def synthesized(number: int, jobs: int) -> list[dict]:
     graph = assembled(network, {stage.name: drawn(stage, random) for stage in network.stages})
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "rtl").mkdir()
-        for path, text in emit(graph).items():
-            (folder / path).write_text(text)
+        write_files(folder, emit(graph))
         with ThreadPoolExecutor(jobs) as pool:
             counts = pool.map(lambda stage: synthesize(folder, stage_module(stage)).summary(), graph.stages)
             return [point(number, stage, cells) for stage, cells in zip(graph.stages, counts)]

@@ -25,6 +25,7 @@ from torch import nn
 
 import espalier
 from espalier.codegen.fpga_hls.rtl.emit import TOP, stage_module
+from espalier.core.files import write_files
 from espalier.measure.synthesis.nextpnr import place_and_route
 from espalier.measure.synthesis.yosys import BENCHES
 
@@ -70,9 +71,7 @@ def emitted(folder: Path):
     target = {"kind": "ext_dev", "device": BOARD}
     target |= {"feature.frames_per_s": FRAMES_PER_S, "feature.clock_hz": CLOCK_HZ}
     program = espalier.build(mod, target, plan, espalier.calibrate(mod, images, plan)).program
-    for path, text in program.projects().items():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_text(text)
+    write_files(folder, program.projects())
     return program.graph
 
 

@@ -15,6 +15,7 @@ from espalier.codegen.fpga_hls.from_relax import streamed
 from espalier.codegen.fpga_hls.network import StageNetwork
 from espalier.codegen.fpga_hls.program import FpgaProgram
 from espalier.core.calibration import Calibration
+from espalier.measure import agreement
 from espalier.targets.boards import BY_NAME
 from espalier.training import export
 
@@ -58,5 +59,4 @@ class Source:
 
 def top1(program: FpgaProgram, x: np.ndarray, labels: np.ndarray) -> float:
     """Percent that the integer network gets right, on the host: what the accelerator computes, bit for bit."""
-    chosen = [program.run([one[None]])[0].argmax() for one in x]
-    return round(100 * float(np.mean(np.array(chosen) == labels)), 2)
+    return round(100 * agreement.top1(np.concatenate([program.run([one[None]])[0] for one in x]), labels), 2)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from espalier.core.errors import CorruptArtifactError
+from espalier.core.files import write_files
 from espalier.targets.boards import BY_NAME, Board, Resources
 
 from ..cpu.program import CpuProgram, load_program
@@ -99,9 +100,7 @@ class FpgaProgram:
         (folder / GRAPH).write_text(text)
         np.savez_compressed(folder / ARRAYS, **arrays, **{IMAGE: self.image})
         (folder / DESCRIPTION).write_text(json.dumps(self.description(), indent=2) + "\n")
-        for path, content in self.projects().items():
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            (folder / path).write_text(content)
+        write_files(folder, self.projects())
         (folder / VECTORS).mkdir(parents=True, exist_ok=True)
         given, expected = self.vectors([self.image])  # after the host was saved: running it leaves traces
         given.tofile(folder / VECTORS / "input.bin")

@@ -36,6 +36,7 @@ not at all, the output is float32."""
 _MAGIC, _MAGIC_BITS = 1.5 * 2**23, 0x4B400000
 """Added to a number below 2^22 in magnitude, the sum's last bit counts ones; and the bits of the magic number."""
 
+
 def rounding_of(spec: LayerSpec, constants: dict[str, np.ndarray], isa: Isa) -> str:
     """How a layer's sums can be rescaled: one of the words above.
 

@@ -16,6 +16,7 @@ from ...codegen.fpga_hls.graph import StreamGraph
 from ...codegen.fpga_hls.program import HLS, FpgaProgram
 from ...core.artifact import Artifact
 from ...core.errors import InvalidInputError
+from ...core.files import write_files
 from ...core.measurement import AcceleratorMeasurement, FifoMeasurement, StageMeasurement
 from .hls_simulation import EmulationError, build_hls
 from .rtl_simulation import RtlSimulation, beats_of, build_rtl, tensor_of
@@ -61,9 +62,7 @@ def profile(
 def _project(program: FpgaProgram, folder: str | Path | None) -> Iterator[Path]:
     """A folder with the emitted projects; a temporary one goes away again if all went well."""
     place = Path(tempfile.mkdtemp(prefix="espalier-")) if folder is None else Path(folder).absolute()
-    for path, text in program.projects().items():
-        (place / path).parent.mkdir(parents=True, exist_ok=True)
-        (place / path).write_text(text)
+    write_files(place, program.projects())
     yield place
     if folder is None:
         shutil.rmtree(place, ignore_errors=True)
