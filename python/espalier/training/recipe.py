@@ -270,7 +270,7 @@ RECIPES = {
             "mcifarnet",
             "mcifarnet-pruned/weights.pt",
             Plan(weights="focused<5>"),
-            epochs=2,
+            epochs=3,
             learning_rate=0.005,
             weight_decay=1e-4,
             distillation=0.7,
