@@ -21,7 +21,7 @@ from espalier.training.supernet_training import SupernetTraining  # noqa: E402
 
 RANDOM = np.random.default_rng(0)
 IMAGES = Images(RANDOM.integers(0, 256, (32, 32, 32, 3), np.uint8), np.arange(32) % 10, torch.device("cpu"))
-RECIPE = dataclasses.replace(recipe("supernet-resnet-cifar"), start=None, narrowed_from=None, epochs=2, batch=16)
+RECIPE = dataclasses.replace(recipe("supernet-resnet-cifar"), start=None, narrowed_from=None, distillation=0.5, epochs=2, batch=16)
 
 
 def drawn(name: str) -> FamilyNetwork:
@@ -109,7 +109,7 @@ def test_what_is_no_part_is_refused():
     with pytest.raises(InvalidInputError, match=r"uniform<bits>"):
         shared_parameters(largest, FamilyNetwork(SPACES["resnet-cifar"].smallest), "shift<4>")
     with pytest.raises(InvalidInputError, match="supernet's recipe"):
-        dataclasses.replace(RECIPE, distillation=0.5)
+        dataclasses.replace(RECIPE, pruning=0.5)
 
 
 def test_training_continues_as_if_it_was_never_stopped(tmp_path):

@@ -174,11 +174,17 @@ class Training:
     def _backward(self, images: torch.Tensor, labels: torch.Tensor) -> float:
         """Add the gradients of a batch to the parameters' and return its loss."""
         with self._products():
-            with torch.no_grad():
-                taught = None if self.taught is None else self.taught(images).float()
-            loss = self._loss(self.trained(images).float(), taught, labels)
+            loss = self._loss(self.trained(images).float(), self._taught(images), labels)
         loss.backward()
         return loss.item()
+
+    @torch.no_grad()
+    def _taught(self, images: torch.Tensor) -> torch.Tensor | None:
+        """What the teacher answers, if there is one."""
+        if self.taught is None:
+            return None
+        with self._products():
+            return self.taught(images).float()
 
     def _loss(self, logits: torch.Tensor, taught: torch.Tensor | None, labels: torch.Tensor) -> torch.Tensor:
         recipe = self.recipe

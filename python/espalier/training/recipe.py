@@ -88,8 +88,8 @@ class Recipe:
         for name in ("epochs", "batch"):
             if getattr(self, name) < 1:
                 raise InvalidInputError(f"{name}: got {getattr(self, name)}, accepted are whole numbers from 1")
-        if self.space and (self.is_gated or self.is_quantized or self.pruning is not None or self.distillation):
-            raise InvalidInputError("space: a supernet's recipe has neither plan, pruning nor another teacher")
+        if self.space and (self.is_gated or self.is_quantized or self.pruning is not None):
+            raise InvalidInputError("space: a supernet's recipe has neither plan nor pruning")
         if self.narrowed_from and not self.start:
             raise InvalidInputError(f"narrowed_from: got {self.narrowed_from!r} and no start, accepted are both")
         if self.pruning is not None and not 0 < self.pruning < 1:
@@ -318,6 +318,7 @@ RECIPES = {
             "models-cifar10/resnet20-12fca82f.th",
             narrowed_from="resnet20",
             space="resnet-cifar",
+            distillation=0.5,
             epochs=8,
             learning_rate=0.05,
             drawn_formats=("float32", "uniform<4>"),

@@ -1,7 +1,8 @@
 """Training a supernet: the loop of any training, whose step follows the sandwich rule.
 
-In each step the largest network learns from the labels, and the smallest one and `drawn` others, each with weights in
-one of the recipe's formats, learn from what the largest one answers to the same images.
+In each step the largest network learns from the labels and from the recipe's teacher, if it has one, and the smallest
+one and `drawn` others, each with weights in one of the recipe's formats, learn from what the largest one answers to the
+same images.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
 
 from ..core.architecture import architecture_space
 from .families import FamilyNetwork
@@ -36,7 +36,7 @@ class SupernetTraining(Training):
     def _backward(self, images: torch.Tensor, labels: torch.Tensor) -> float:
         with self._products():
             logits = self.trained(images).float()
-        loss = functional.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
+        loss = self._loss(logits, self._taught(images), labels)
         loss.backward()
         taught, formats = logits.detach(), self.recipe.drawn_formats
         drawn = [self.space.sample(self.random) for _ in range(self.recipe.drawn)]
