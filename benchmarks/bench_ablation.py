@@ -27,7 +27,7 @@ from support.choices import binary_entropy, choices
 from support.records import merged_rows, write_record
 
 from espalier.training import cifar10
-from espalier.training.data import Images
+from espalier.training.data import Images, default_device
 from espalier.training.loop import Training
 from espalier.training.memory import keep_freed_memory
 from espalier.training.recipe import RECIPES, Recipe
@@ -64,7 +64,7 @@ def main() -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     keep_freed_memory()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = default_device()
     train, test = (Images(*load(data_folder()), device) for load in (cifar10.load_train, cifar10.load_test))
     recipes = {name: dataclasses.replace(BASE, epochs=options.epochs, **VARIANTS[name]) for name in VARIANTS}
     rows = recorded(recipes)

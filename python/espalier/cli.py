@@ -239,9 +239,7 @@ def search(
         str | None, typer.Option(metavar="NAME", help="Only pick from a finished study what has least of it.")
     ] = None,
     sampler: Annotated[str, typer.Option(help="nsga2, gp, qlognehvi or random.")] = "nsga2",
-    supernet: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Weights of a supernet, see training.")
-    ] = None,
+    supernet: Annotated[Path | None, typer.Option(metavar="FILE", help="Weights of a supernet, see training.")] = None,
     data: Annotated[
         Path | None, typer.Option(metavar="PATH", help="CIFAR-10 (default: the 1,000 images in the package).")
     ] = None,
@@ -251,6 +249,13 @@ def search(
     measure: Annotated[bool, typer.Option("--measure", help="Compile and time every network, predict none.")] = False,
     build: Annotated[bool, typer.Option(help="Build and measure the front in the end.")] = True,
     seed: Annotated[int, typer.Option(help="Of what the search draws.")] = 0,
+    fine_tune: Annotated[
+        int | None, typer.Option(metavar="EPOCHS", help="Train each network of the front so long; needs --data.")
+    ] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(metavar="NETWORK=FILE", help="Who teaches then (default: the supernet's largest network)."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Search networks, number formats and the target's settings together for the best trade-offs."""
@@ -262,8 +267,9 @@ def search(
         return _finish(command.ask(output, tuple(limits), minimize), as_json)
     targets = tuple(target or ("llvm",))
     how = command.SearchOptions(
-        space, targets, objectives, budget, tuple(limits), sampler, supernet, data, storage, measure, build, seed
-    )
+        space, targets, objectives, budget, tuple(limits), sampler, supernet, data, storage, measure, build, seed,
+        fine_tune, teacher,
+    )  # fmt: skip
     return _finish(command.run(output, how), as_json)
 
 

@@ -3,12 +3,9 @@
 import os
 import subprocess
 import sys
-import tarfile
 
 import pytest
-from training.test_cifar10 import IMAGES, LABELS, batch
-
-from espalier.training import cifar10
+from cifar10_archive import standard_archive
 
 pytest.importorskip("torch")
 
@@ -22,13 +19,7 @@ def run(*arguments) -> subprocess.CompletedProcess:
 @pytest.fixture
 def data(tmp_path):
     """The standard archive with 20 images a batch."""
-    folder = tmp_path / cifar10.BATCHES
-    folder.mkdir()
-    for name in (*cifar10.TRAIN, *cifar10.TEST):
-        (folder / name).write_bytes(batch(IMAGES, LABELS))
-    with tarfile.open(tmp_path / cifar10.ARCHIVE, "w:gz") as tar:
-        tar.add(folder, cifar10.BATCHES)
-    return tmp_path / cifar10.ARCHIVE
+    return standard_archive(tmp_path)
 
 
 def test_a_recipe_is_one_command_and_can_be_called_again(data, tmp_path):

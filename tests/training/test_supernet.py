@@ -21,7 +21,9 @@ from espalier.training.supernet_training import SupernetTraining  # noqa: E402
 
 RANDOM = np.random.default_rng(0)
 IMAGES = Images(RANDOM.integers(0, 256, (32, 32, 32, 3), np.uint8), np.arange(32) % 10, torch.device("cpu"))
-RECIPE = dataclasses.replace(recipe("supernet-resnet-cifar"), start=None, narrowed_from=None, distillation=0.5, epochs=2, batch=16)
+RECIPE = dataclasses.replace(
+    recipe("supernet-resnet-cifar"), start=None, narrowed_from=None, distillation=0.5, epochs=2, batch=16
+)
 
 
 def drawn(name: str) -> FamilyNetwork:

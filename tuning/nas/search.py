@@ -17,7 +17,8 @@ from espalier.frontend import bundled
 from espalier.measure.threads import set_threads
 
 from .evaluators import AllOf, Evaluator, FpgaModel, MeasuredLatency, PredictedLatency, SupernetAccuracy, WeightSize
-from .joint_space import JointSpace
+from .fine_tuning import FineTuning
+from .joint_space import Candidate, JointSpace
 from .problem import OBJECTIVES, Limit, Objective, Problem, Value
 from .samplers import require_optuna
 from .study import FILE, NAME, Evaluated, Search, description, evaluated, front_of, opened
@@ -70,32 +71,41 @@ def problem_of(
 
 
 def build_front(
-    search: Search, space: JointSpace, networks: SupernetNetworks, folder: Path, tell: Callable[[int, int], None]
-) -> list[Built]:
+    search: Search, space: JointSpace, networks: SupernetNetworks, folder: Path, tell: Callable[[int, int, str], None],
+    tuned: FineTuning | None = None,
+) -> list[Built]:  # fmt: skip
     """Build every point of the front, measure it on the target if that is this machine, judge it by images that the
     search has not seen, and save artifacts, plans and `front.json`.
 
-    tell: is told how many of how many are done.
+    tell: is told how many of how many are done, and what is done now. tuned: how the networks are trained further.
     """
     chosen, built = front_of(search.problem, search.evaluated), []
     for number, point in enumerate(chosen):
-        tell(number, len(chosen))
-        built.append(_built(point, space, networks, folder / FRONT / f"{number:02d}"))
+
+        def begin(words: str, number: int = number) -> None:
+            tell(number, len(chosen), words)
+
+        begin("networks")
+        built.append(_built(point, space, networks, folder / FRONT / f"{number:02d}", tuned, begin))
     content = {"version": VERSION, **description(search.problem), "front": [_as_data(one) for one in built]}
     write_atomically(folder / RESULT, (json.dumps(content, indent=2) + "\n").encode())
     return built
 
 
-def _built(point: Evaluated, space: JointSpace, networks: SupernetNetworks, folder: Path) -> Built:
+def _built(
+    point: Evaluated, space: JointSpace, networks: SupernetNetworks, folder: Path, tuned: FineTuning | None,
+    tell: Callable[[str], None],
+) -> Built:  # fmt: skip
     candidate = space.candidate(point.point)
-    mod, calibration = networks.calibrated(candidate.architecture, candidate.plan)
+    mod, calibration = _calibrated(candidate, networks, tuned, tell)
     artifact = api.build(mod, candidate.target, candidate.plan, calibration)
     artifact.save(folder)
     candidate.plan.save(folder / "plan.json")
     measured, remark = {}, ""
     images, labels = networks.split.final
     set_threads(1)
-    how = f"compiled, {len(labels)} {networks.split.origin} that the search has not seen, no fine-tuning"
+    trained = tuned.words if tuned else "no fine-tuning"
+    how = f"compiled, {len(labels)} {networks.split.origin} that the search has not seen, {trained}"
     measured["accuracy"] = Value(top1(artifact, images, labels), how)
     try:
         measured |= _measured(artifact, space.is_fpga)
@@ -103,6 +113,19 @@ def _built(point: Evaluated, space: JointSpace, networks: SupernetNetworks, fold
         remark = f"not measured here: {error}"
     layers = tuple({name: getattr(one, name) for name in LAYER} for one in artifact.layers)
     return Built(point, str(candidate.architecture), measured, layers, folder.name, remark)
+
+
+def _calibrated(candidate: Candidate, networks: SupernetNetworks, tuned: FineTuning | None, tell):
+    """(mod, calibration) with the supernet's weights, or with those that they became."""
+    if tuned is None:
+        return networks.calibrated(candidate.architecture, candidate.plan)
+    network, is_quantized = tuned.trained(candidate.architecture, candidate.plan, tell)
+    if not is_quantized:
+        return networks.fitted(network, candidate.plan)
+    from espalier.training import export
+
+    mod, _, calibration = export(network, networks.example)
+    return mod, calibration
 
 
 def _measured(artifact, is_fpga: bool) -> dict[str, Value]:

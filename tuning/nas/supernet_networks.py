@@ -81,7 +81,7 @@ class SupernetNetworks:
                 f"space {space.name}: no supernet comes with the package, give --supernet; train one with "
                 "python -m espalier.training"
             )
-        self.largest = _loaded(self.weights, space)
+        self.largest, self.example = _loaded(self.weights, space), torch.zeros(1, 3, 32, 32)
         labels = np.zeros(len(split.calibration), np.int64)
         self.calibration_images = Images(split.calibration[:RECALIBRATION], labels, torch.device("cpu"))
         self.network = lru_cache(KEPT)(self._network)
@@ -89,9 +89,15 @@ class SupernetNetworks:
 
     def calibrated(self, architecture: Architecture, plan: Plan):
         """(mod, calibration) for a plan, fitted on the images to calibrate with."""
+        return self._fitted(self.module(architecture), plan)
+
+    def fitted(self, network, plan: Plan):
+        """The same of a torch network that was trained further."""
+        return self._fitted(from_torch(network, self.example), plan)
+
+    def _fitted(self, mod, plan: Plan):
         from espalier import api
 
-        mod = self.module(architecture)
         if all(plan.layer(name).weights == "float32" and plan.layer(name).density == 1 for name in plan.layers):
             return mod, Calibration()
         return mod, api.calibrate(mod, bundled.normalise(self.split.calibration[:RANGE_IMAGES]), plan)
@@ -102,8 +108,7 @@ class SupernetNetworks:
         return recalibrate(extract(self.largest, architecture), self.calibration_images)
 
     def _module(self, architecture: Architecture):
-        torch = require_torch()
-        return from_torch(self.network(architecture), torch.zeros(1, 3, 32, 32))
+        return from_torch(self.network(architecture), self.example)
 
 
 def top1(run: Callable[[np.ndarray], np.ndarray], images: np.ndarray, labels: np.ndarray) -> float:

@@ -34,6 +34,8 @@ class SearchOptions:
     measures: bool = False
     builds: bool = True
     seed: int = 0
+    fine_tune: int | None = None
+    teacher: str | None = None
 
 
 def run(folder: Path, how: SearchOptions) -> Outcome:
@@ -79,6 +81,7 @@ def _search(folder: Path, target: str, how: SearchOptions) -> Outcome:
     split = Split.of(how.data) if how.data else Split.bundled()
     networks = SupernetNetworks(space.architectures, how.supernet, split)
     limits = tuple(map(Limit.parse, how.limits))
+    tuned = _fine_tuning(how, networks.weights, folder)
     problem = problem_of(space, networks, objectives, limits, folder, how.measures)
     search = Search(problem, how.storage or folder, how.sampler, how.seed)
     try:
@@ -89,12 +92,26 @@ def _search(folder: Path, target: str, how: SearchOptions) -> Outcome:
             return _outcome(search, end, folder, [])
         with steps(1) as bar:
             bar.begin("building the front")
-            built = build_front(search, space, networks, folder, lambda done, all: bar.part(done, all, "networks"))
+            built = build_front(search, space, networks, folder, bar.part, tuned)
         return _outcome(search, end, folder, built)
     except KeyboardInterrupt:
         count = len(search.evaluated)
         text = f"interrupted after {count} networks, which are in {folder}; the same command goes on from there"
         return Outcome({"interrupted": True, "evaluated": count, "study": str(folder)}, (text,), INTERRUPTED)
+
+
+def _fine_tuning(how: SearchOptions, supernet: Path, folder: Path):
+    """What --fine-tune and --teacher ask for, if anything."""
+    from espalier.tuning.nas.fine_tuning import FineTuning
+
+    if how.fine_tune is None:
+        if how.teacher:
+            raise InvalidInputError("--teacher: got no --fine-tune, accepted are both")
+        return None
+    if how.data is None:
+        raise InvalidInputError("--fine-tune: got no --data, accepted is to train on CIFAR-10")
+    teacher = FineTuning.parse_teacher(how.teacher) if how.teacher else None
+    return FineTuning(how.fine_tune, how.data, supernet, folder / "trained", teacher)
 
 
 def _evaluate(search, budget) -> str:

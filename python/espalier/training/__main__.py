@@ -71,14 +71,13 @@ def _train(name: str, plan: dict, settings: dict, data: Path, start: Path, outpu
         torch.set_num_threads(threads)
 
     from . import cifar10
-    from .data import Images
+    from .data import Images, default_device
     from .loop import Training
     from .memory import keep_freed_memory
     from .supernet_training import SupernetTraining
 
     keep_freed_memory()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    train, test = (Images(*load(data), device) for load in (cifar10.load_train, cifar10.load_test))
+    train, test = (Images(*load(data), default_device()) for load in (cifar10.load_train, cifar10.load_test))
     training = (SupernetTraining if chosen.space else Training)(chosen, train, test, start, output or Path(name))
     if training.done:
         _say(f"continuing after epoch {len(training.done)} of {chosen.epochs}")

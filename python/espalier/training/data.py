@@ -14,6 +14,11 @@ CROP = 4
 """How many pixels an image may be shifted by, in each direction."""
 
 
+def default_device() -> torch.device:
+    """A GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 class Images:
     """Labelled images on a device: uint8 [N, H, W, 3] and labels [N]."""
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from ..core.architecture import Architecture
 from ..core.calibration import Range
 from ..core.errors import InvalidInputError
 from .checkpoint import is_finished, load_weights, read_weights, with_state
-from .families import LARGEST
+from .families import LARGEST, FamilyNetwork
 from .gates import found_gates, insert_gates, set_density
 from .networks import NETWORKS
 from .quantizers import unfitted
 from .recipe import Recipe
 from .stored import restored_state
+from .supernet import extract
 
 EXAMPLE = torch.zeros(1, 3, 32, 32)
 """An input of every network in `NETWORKS`."""
@@ -29,6 +32,8 @@ def drawn_network(recipe: Recipe) -> nn.Module:
 
 def _drawn(name: str, seed: int) -> nn.Module:
     networks = {**NETWORKS, **LARGEST}
+    if is_architecture(name):
+        networks[name] = partial(FamilyNetwork, Architecture.parse(name))
     if name not in networks:
         raise InvalidInputError(f"network: got {name!r}, accepted are {', '.join(networks)}")
     with torch.random.fork_rng(devices=[]):
@@ -36,10 +41,16 @@ def _drawn(name: str, seed: int) -> nn.Module:
         return networks[name]()
 
 
+def is_architecture(network: str) -> bool:
+    """Whether a recipe's network is the text of an architecture, not a name."""
+    return "(" in network
+
+
 def starting_network(recipe: Recipe, start: Path) -> nn.Module:
     """What the recipe begins with: drawn weights, those of a state dict, or a finished training, with its gates.
 
-    A recipe with `narrowed_from` begins with a part of this network, which is of that kind.
+    An architecture begins with its part of a supernet. A recipe with `narrowed_from` begins with a part of this
+    network, which is of that kind.
     start: the file, or the folder in which the recipe's own is. Raises InvalidInputError for another network's file.
     """
     expected = recipe.narrowed_from or recipe.network
@@ -49,11 +60,17 @@ def starting_network(recipe: Recipe, start: Path) -> nn.Module:
     path = start if start.is_file() else start / recipe.start
     if not is_finished(path):
         return load_weights(network, path)
-    _, facts = read_weights(path)
-    found = Recipe.from_dict(facts["recipe"]).network
-    if found != expected:
-        raise InvalidInputError(f"start {path}: holds the network {found}, accepted is {expected}")
+    found = recipe_of(path)
+    if found.space and is_architecture(expected):
+        return extract(load_finished(path), Architecture.parse(expected))
+    if found.network != expected:
+        raise InvalidInputError(f"start {path}: holds the network {found.network}, accepted is {expected}")
     return load_finished(path)
+
+
+def recipe_of(path: Path) -> Recipe:
+    """What a finished training's weights come from; InvalidInputError for a file that is damaged or something else."""
+    return Recipe.from_dict(read_weights(path)[1]["recipe"])
 
 
 def teaching_network(recipe: Recipe, start: Path, network: nn.Module) -> nn.Module | None:
@@ -65,8 +82,10 @@ def teaching_network(recipe: Recipe, start: Path, network: nn.Module) -> nn.Modu
         return None
     if not recipe.teacher:
         return copy.deepcopy(network).eval()
-    name, path = recipe.teacher
-    return load_weights(_drawn(name, recipe.seed), start / path).eval()
+    name, path = recipe.teacher[0], start / recipe.teacher[1]
+    if is_finished(path) and recipe_of(path).network == name:
+        return load_finished(path)
+    return load_weights(_drawn(name, recipe.seed), path).eval()
 
 
 def with_gates(network: nn.Module, recipe: Recipe) -> nn.Module:

@@ -132,5 +132,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     **{f"mcifarnet-w{percent}": partial(MCifarNet, percent / 100) for percent in WIDTHS},
     "resnet8": ResNet8,
     "resnet20": partial(CifarResNet, 20),
+    "resnet32": partial(CifarResNet, 32),
+    "resnet56": partial(CifarResNet, 56),
 }
 """Networks by the name that a recipe gives them; "mcifarnet-w50" has half of M-CifarNet's channels."""

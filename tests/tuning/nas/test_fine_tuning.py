@@ -1,0 +1,109 @@
+"""Fronts whose networks are trained further, in miniature: a supernet that was never trained, and 100 images."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("optuna")
+
+from cifar10_archive import standard_archive  # noqa: E402
+from command_line import assert_refused, json_of  # noqa: E402
+from supernets import untrained_supernet  # noqa: E402
+
+from espalier.core.architecture import architecture_space, layer_stages  # noqa: E402
+from espalier.core.errors import InvalidInputError  # noqa: E402
+from espalier.core.plan import Plan  # noqa: E402
+from espalier.training.supernet import extract  # noqa: E402
+from espalier.tuning.nas.fine_tuning import FineTuning  # noqa: E402
+from espalier.tuning.nas.supernet_networks import Split, SupernetNetworks  # noqa: E402
+
+SPACE = architecture_space("resnet-cifar")
+SMALLEST = SPACE.smallest
+ONE_NETWORK = "architectures = resnet-cifar\n" + "".join(
+    f"{name} = {values[0]}\n" for name, values in SPACE.choices.dimensions.items()
+)
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory):
+    """A folder with CIFAR-10 in miniature, weights of a supernet, and the file of a space of one network."""
+    folder = tmp_path_factory.mktemp("fine-tuning")
+    standard_archive(folder)
+    untrained_supernet(folder / "supernet.pt")
+    formats = "".join(f"stage{number}.weights = uniform<8>\n" for number in (1, 2, 3))
+    (folder / "one.txt").write_text(ONE_NETWORK + formats)
+    return folder
+
+
+def tuning(here, folder, **settings) -> FineTuning:
+    return FineTuning(**{"epochs": 1, "data": here, "supernet": here / "supernet.pt", "folder": folder, **settings})
+
+
+def test_the_front_is_trained_built_and_judged(here):
+    words = ("--space", here / "one.txt", "--supernet", here / "supernet.pt", "--data", here, "--fine-tune", 1)
+    found = json_of("search", *words, "--objectives", "accuracy,size", "--budget", "1trials", "-o", here / "st")
+    (one,) = found["studies"][0]["front"]
+    how = one["measured"]["accuracy"]["how"]
+    assert how.endswith(
+        "that the search has not seen, 1 epochs of fine-tuning, taught by the supernet's largest network"
+    )
+    assert (here / "st" / "trained" / str(SMALLEST) / "weights.pt").is_file()
+
+
+def test_a_network_begins_with_its_part_of_the_supernet_and_goes_on_from_its_checkpoint(here, tmp_path):
+    told: list[str] = []
+    network, is_quantized = tuning(here, tmp_path).trained(SMALLEST, Plan(), told.append)
+    networks = SupernetNetworks(SPACE, here / "supernet.pt", Split.of(here))
+    start = extract(networks.largest, SMALLEST)
+    assert not is_quantized
+    assert told == [f"{SMALLEST}: epoch 1 of 1"]
+    assert network.stem.weight.shape == start.stem.weight.shape
+    moved = (network.stem.weight - start.stem.weight).norm() / start.stem.weight.norm()
+    assert 0 < moved < 0.5
+    again, _ = tuning(here, tmp_path).trained(SMALLEST, Plan(), told.append)
+    assert len(told) == 1
+    assert torch.equal(again.stem.weight, network.stem.weight)
+
+
+def test_few_bits_are_trained_too(here, tmp_path):
+    plan = Plan(layers={name: {"weights": "uniform<4>"} for name in layer_stages(SMALLEST)})
+    told: list[str] = []
+    network, is_quantized = tuning(here, tmp_path).trained(SMALLEST, plan, told.append)
+    assert is_quantized
+    assert len(told) == 2
+    assert len(network.get_submodule("stem").weight[0].unique()) <= 16
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"epochs": 0}, "got 0 epochs"),
+        ({"teacher": ("resnet99", "supernet.pt")}, "got 'resnet99'"),
+        ({"teacher": ("resnet20", "supernet.pt")}, "another architecture"),
+        ({"teacher": ("resnet20", "none.th")}, "cannot be read"),
+        ({"data": "none"}, "none"),
+    ],
+)
+def test_what_cannot_be_trained_is_told_before_the_search(here, tmp_path, settings, words):
+    if "teacher" in settings:
+        name, file = settings["teacher"]
+        settings = {"teacher": (name, here / file)}
+    if "data" in settings:
+        settings = {"data": here / settings["data"]}
+    with pytest.raises(InvalidInputError, match=words):
+        tuning(here, tmp_path, **settings)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--fine-tune", 3), "got no --data"),
+        (("--teacher", "resnet56=x.th"), "got no --fine-tune"),
+        (("--fine-tune", 3, "--data", ".", "--teacher", "x.th"), "accepted is such as resnet56=resnet56.th"),
+    ],
+)
+def test_bad_arguments_are_one_line(here, tmp_path, arguments, words):
+    arguments = [here if one == "." else one for one in arguments]
+    words_of = ("search", "--supernet", here / "supernet.pt", *arguments, "-o", tmp_path / "st")
+    assert_refused(words_of, words, kept=tmp_path)

@@ -1,0 +1,111 @@
+"""Training the networks of a front further, from what they inherit of the supernet."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from espalier.core.architecture import Architecture
+from espalier.core.errors import InvalidInputError
+from espalier.core.formats import parse_format
+from espalier.core.plan import Plan
+
+from .supernet_networks import Split
+
+FITTED_BITS = 8
+"""Weights in formats of fewer bits are also trained in them, for a share QUANTIZED of the epochs, one at least."""
+
+QUANTIZED = 0.25
+SETTINGS = {"distillation": 0.7, "weight_decay": 1e-4}
+LEARNING_RATE, QUANTIZED_LEARNING_RATE = 0.05, 0.005
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """How, and where it is kept.
+
+    epochs: of each network, from 1. data: CIFAR-10. supernet: its weights. folder: of a checkpoint for each network,
+        from which its training goes on.
+    teacher: a network's name and its weights, None for the supernet's largest network.
+
+    Raises InvalidInputError for other epochs, data or weights, before anything is trained.
+    """
+
+    epochs: int
+    data: Path
+    supernet: Path
+    folder: Path
+    teacher: tuple[str, Path] | None = None
+
+    def __post_init__(self):
+        if self.epochs < 1:
+            raise InvalidInputError(f"fine-tuning: got {self.epochs} epochs, accepted are whole numbers from 1")
+        from espalier.training.finished import teaching_network
+
+        teaching_network(self._recipe("resnet8", self.supernet), self.folder, None)
+        self._images  # noqa: B018 (read now, so that what is missing is told before the search)
+
+    @staticmethod
+    def parse_teacher(text: str) -> tuple[str, Path]:
+        """Of "NETWORK=FILE"; InvalidInputError for anything else."""
+        name, _, path = text.partition("=")
+        if not (name and path):
+            raise InvalidInputError(f"teacher: got {text!r}, accepted is such as resnet56=resnet56.th")
+        return name.strip(), Path(path)
+
+    @property
+    def words(self) -> str:
+        """What was done, for a value's `how`."""
+        by = self.teacher[0] if self.teacher else "the supernet's largest network"
+        return f"{self.epochs} epochs of fine-tuning, taught by {by}"
+
+    def trained(self, architecture: Architecture, plan: Plan, tell: Callable[[str], None]):
+        """(network, is_quantized): in inference mode; with the plan's number formats where these were trained.
+
+        tell: is told where a training is. Raises TrainingStoppedError where the loss is no longer finite.
+        """
+        first = self._recipe(str(architecture), self.supernet)
+        network, weights = self._train(first, tell)
+        if all(parse_format(plan.layer(name).weights).bits >= FITTED_BITS for name in plan.layers):
+            return network, False
+        return self._train(self._recipe(str(architecture), weights, plan), tell)[0], True
+
+    def _recipe(self, network: str, start: Path, plan: Plan | None = None):
+        from espalier.training.finished import recipe_of
+        from espalier.training.recipe import Recipe
+
+        teacher, path = self.teacher or (recipe_of(self.supernet).network, self.supernet)
+        epochs = self.epochs if plan is None else max(1, round(self.epochs * QUANTIZED))
+        rate = LEARNING_RATE if plan is None else QUANTIZED_LEARNING_RATE
+        name = network if plan is None else f"{network} {_digest(plan)}"
+        teaches = (teacher, str(path.absolute()))
+        settings = {"plan": plan or Plan(), "teacher": teaches, "epochs": epochs, "learning_rate": rate, **SETTINGS}
+        return Recipe(name, network, str(start.absolute()), **settings)
+
+    def _train(self, recipe, tell: Callable[[str], None]):
+        from espalier.training.finished import load_finished
+        from espalier.training.loop import WEIGHTS, Training
+
+        output = self.folder / recipe.name
+        training = Training(recipe, *self._images, self.folder, output)
+        for _ in training.run(lambda at: tell(f"{recipe.name}: epoch {at.epoch} of {at.epochs}")):
+            pass
+        return load_finished(output / WEIGHTS), output / WEIGHTS
+
+    @cached_property
+    def _images(self):
+        """To train on, and to tell each epoch's accuracy by: images that the search looks at."""
+        from espalier.training import cifar10
+        from espalier.training.data import Images, default_device
+
+        device = default_device()
+        return Images(*cifar10.load_train(self.data), device), Images(*Split.of(self.data).search, device)
+
+
+def _digest(plan: Plan) -> str:
+    """Of its text, for the name of a folder."""
+    return hashlib.sha256(json.dumps(plan.to_dict(), sort_keys=True).encode()).hexdigest()[:12]
