@@ -47,7 +47,7 @@ VARIANTS: dict[str, dict] = {
     "gates begin following the input fully": {"follow": 1.0},
     "no penalty on saliencies": {"sparsity": 0.0},
     "ten times the penalty": {"sparsity": 1e-7},
-    "single channels instead of groups": {"plan": dataclasses.replace(BASE.plan, granularity=1, layers={})},
+    "single channels instead of groups": {"plan": dataclasses.replace(BASE.plan, granularity=1)},
 }
 """What differs from the recipe, by the row's name."""
 

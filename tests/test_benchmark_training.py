@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -46,6 +47,14 @@ def test_finished_weights_are_described(folder):
 def test_an_empty_folder_says_how_to_fill_it(tmp_path):
     with pytest.raises(espalier.InvalidInputError, match="holds no finished weights; train some with python -m"):
         checkpoints.all_finished(tmp_path)
+
+
+def test_every_row_of_the_ablation_trains_gates():
+    import bench_ablation
+
+    recipes = [dataclasses.replace(bench_ablation.BASE, **changes) for changes in bench_ablation.VARIANTS.values()]
+    assert all(one.is_gated for one in recipes)
+    assert len({str(one.to_dict()) for one in recipes}) == len(recipes)
 
 
 def test_the_control_measures_one_program(folder):
