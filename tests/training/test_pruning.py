@@ -5,7 +5,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from espalier.training.plain_layers import with_plain_layers  # noqa: E402
-from espalier.training.pruning import WeightMask, insert_masks, lamp_scores, update_masks  # noqa: E402
+from espalier.training.pruning import WeightMask, finish_masks, insert_masks, lamp_scores, update_masks  # noqa: E402
 
 
 @pytest.fixture
@@ -52,6 +52,19 @@ def test_zeros_have_a_gradient_and_come_back():
         weight[0, 0] = 4.0
     update_masks(layer, 0.4)
     assert layer.weight.tolist() == [[4, 0, 3]]
+
+
+def test_final_zeros_have_no_gradient():
+    layer = torch.nn.Linear(3, 1, bias=False)
+    weight = layer.weight
+    with torch.no_grad():
+        weight.copy_(torch.tensor([[0.1, -2.0, 3.0]]))
+    insert_masks(layer)
+    update_masks(layer, 0.4)
+    finish_masks(layer)
+    assert layer.weight.tolist() == [[0, -2, 3]]
+    (layer.weight * torch.tensor([1.0, 2.0, 3.0])).sum().backward()
+    assert weight.grad.tolist() == [[0, 2, 3]]
 
 
 def test_masks_are_parametrizations_that_begin_whole():

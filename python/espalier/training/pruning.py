@@ -20,16 +20,17 @@ from torch.nn.utils import parametrize
 class WeightMask(nn.Module):
     """A weight with zeros, as a parametrization of the layer that has it. kept: bool, shaped as the weight.
 
-    The zeros get a gradient too, as if they were there: that is how they come back.
+    Until it is final the zeros get a gradient too, as if they were there: that is how they come back.
     """
 
     def __init__(self, weight: torch.Tensor):
         super().__init__()
         self.register_buffer("kept", torch.ones_like(weight, dtype=torch.bool))
+        self.is_final = False
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
         """The weight, 0 where it is not kept."""
-        return weight - (weight * ~self.kept).detach()
+        return weight * self.kept if self.is_final else weight - (weight * ~self.kept).detach()
 
 
 def insert_masks(model: nn.Module) -> None:
@@ -38,6 +39,13 @@ def insert_masks(model: nn.Module) -> None:
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             mask = WeightMask(module.weight).train(module.training)
             parametrize.register_parametrization(module, "weight", mask)
+
+
+def finish_masks(model: nn.Module) -> None:
+    """Zeros stay where they are: they get no gradient, which would count when gradients are scaled down."""
+    for module in model.modules():
+        if isinstance(module, WeightMask):
+            module.is_final = True
 
 
 @torch.no_grad()
