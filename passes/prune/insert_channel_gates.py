@@ -26,7 +26,8 @@ class InsertChannelGates:
     Before: y = conv2d(x, w, b)
     After:  pi, winners = channel_gate(x, phi, rho); y = conv2d(x, w, b, pi, winners)
 
-    Raises InvalidPlanError if a layer has no gate parameters, InvalidInputError if they do not fit.
+    Raises InvalidPlanError if a layer has no gate parameters, or if a trained gate's layer is not gated by the plan,
+    InvalidInputError if they do not fit.
     """
 
     def __init__(self, plan: Plan, gates: Mapping[str, Gate]):
@@ -37,9 +38,19 @@ class InsertChannelGates:
         found = GateSites.of(mod, self.plan)
         for site in found.sites.values():
             check_gate(site, self.gates.get(site.name))
+        self._check_all_are_used(found)
         inserter = _ChannelGateInserter(mod)
         inserter.configure(found, self.gates)
         return inserter.run()
+
+    def _check_all_are_used(self, found: GateSites) -> None:
+        """A gate that boosts is a factor of the network: without it, the numbers are others."""
+        unused = [name for name, gate in self.gates.items() if gate.mode == "boost" and name not in found.sites]
+        if unused:
+            raise InvalidPlanError(
+                f"plan, layer {unused[0]!r}: it has a trained gate, which a plan of placement {self.plan.placement!r} "
+                "and these densities does not use; accepted is the plan of the training"
+            )
 
 
 def check_gate(site: GateSite, gate: Gate | None) -> None:

@@ -25,6 +25,7 @@ pytest.importorskip("onnxscript")
 
 from training_networks import Chain, Mobile, Residual, draw_gates, example, network  # noqa: E402
 
+from espalier.training.exporting import export  # noqa: E402
 from espalier.training.gates import gates_of, insert_gates, set_density  # noqa: E402
 from espalier.training.onnx_export import export_onnx  # noqa: E402
 
@@ -86,6 +87,13 @@ def case(request, tmp_path_factory) -> Case:
 
 def test_the_compiled_network_is_the_trained_one(case):
     assert_computes(espalier.build(case.from_onnx)(example().numpy()), case.gated, example())
+
+
+def test_an_exported_plan_and_calibration_are_the_trained_network_too(case):
+    mod, plan, calibration = export(case.gated, example())
+    assert plan.placement == case.plan.placement
+    built = espalier.build(mod, plan=plan, calibration=calibration, lower=False)
+    assert_computes(built(example().numpy()), case.gated, example())
 
 
 def test_both_ways_lead_to_the_same_layers(case):

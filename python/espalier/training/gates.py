@@ -21,7 +21,7 @@ from ..core.errors import InvalidInputError, InvalidModelError, InvalidPlanError
 from ..core.plan import Plan, kept_groups
 from .layer_ends import LayerEnds, scale_channels
 from .sites import FoundSites, find_sites
-from .tracing import traced
+from .tracing import PLAN, traced
 
 GATES = "gates"
 """The submodule that holds the gates, each under the name of its layer."""
@@ -111,6 +111,7 @@ def insert_gates(model: nn.Module, plan: Plan, example) -> fx.GraphModule:
         raise InvalidPlanError(f"plan: it gates no layer of this network ({reasons})")
     gated = traced(model)
     _GateInserter(gated, found, plan).run()
+    gated.meta[PLAN] = plan
     return gated
 
 

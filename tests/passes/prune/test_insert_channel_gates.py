@@ -101,6 +101,14 @@ def test_missing_gates_name_the_layer_and_the_flag():
         InsertChannelGates(Plan(density=0.5), {})(prepare(plain()))
 
 
+def test_a_trained_gate_that_the_plan_does_not_use_is_refused():
+    mod, plan = residual(), Plan(density=0.5, placement="branch")
+    trained, fitted = (random_calibration(mod, plan, mode).gates for mode in ("boost", "select"))
+    with pytest.raises(InvalidPlanError, match="it has a trained gate, which a plan of placement 'inner'"):
+        InsertChannelGates(Plan(density=0.5), trained)(prepare(mod))
+    assert specs(InsertChannelGates(Plan(density=0.5), fitted)(prepare(mod)))
+
+
 def test_a_gate_of_the_wrong_shape_is_refused():
     gates = {name: Gate(np.ones((5, 16), np.float32), np.ones(16, np.float32)) for name in ("conv0", "conv1", "conv2")}
     with pytest.raises(InvalidInputError, match=r"'conv0': phi is \[5, 16\], accepted is \[3, 16\]"):
