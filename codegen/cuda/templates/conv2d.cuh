@@ -136,7 +136,7 @@ struct TileLoader {
     UNROLL for (int i = 0; i < A_COPIES; ++i) {
       bool valid = inside && within(first_row[i] + rows, p.height) && within(first_column[i] + columns, p.width);
       const bool replaced = Numbers::SURROUNDED && p.outside && !valid;
-      UNROLL for (int k = 0; k < PIECES; ++k) {  // what meets no weight does not matter, and nothing is read if not valid
+      UNROLL for (int k = 0; k < PIECES; ++k) {  // what meets no weight does not matter; what is not valid is not read
         const unsigned char* from = p.x + int64_t((first_chunk[i] + moved) * PIECES + numbers[k]) * PIECE;
         copy(i, to + i * STEP_BYTES, k, replaced ? p.outside : from, valid || replaced);
       }
