@@ -103,13 +103,6 @@ def test_what_a_gpu_has_no_tensor_instruction_for_keeps_its_body():
     assert {launch.layer for launch in lowered_on(mod, turing)[1].launches} == specs(mod).keys()
 
 
-def test_an_input_whose_chunks_32_bits_do_not_count_keeps_its_body():
-    mod = planned(NETWORKS["plain"](batch=1 << 25), Plan(weights="float16"))
-    lowered, emitted = lowered_on(mod, H100)
-    assert {launch.layer for launch in emitted.launches} == {"fc"}
-    assert any("conv1: no CUDA kernel of ours (an input of more than 8 GiB)" in one for one in remarks_of(lowered))
-
-
 def test_launches_count_the_work():
     mod = planned(NETWORKS["plain"](channels=32), Plan(weights="float16", density=0.5, granularity=8))
     conv1 = next(one for one in lowered_on(mod, H100)[1].launches if one.layer == "conv1")
