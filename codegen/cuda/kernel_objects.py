@@ -108,8 +108,13 @@ def _helper() -> tvm.runtime.Module:
 
 def usage_of(variant: Variant, arch: str) -> dict[str, KernelUsage]:
     """What each kernel of the variant uses, by its mangled name."""
-    text, found = object_of(variant, arch).with_suffix(".log").read_text(), {}
-    for block in re.split(r"Compiling entry function '", text)[1:]:
+    return usages_in(object_of(variant, arch).with_suffix(".log").read_text())
+
+
+def usages_in(log: str) -> dict[str, KernelUsage]:
+    """What each kernel uses, by its mangled name, from what `ptxas -v` prints."""
+    found = {}
+    for block in re.split(r"Compiling entry function '", log)[1:]:
         spills = re.search(r"(\d+) bytes spill stores", block)
         registers, shared = re.search(r"Used (\d+) registers", block), re.search(r"(\d+) bytes smem", block)
         numbers = (int(one.group(1)) if one else 0 for one in (registers, spills, shared))

@@ -214,6 +214,8 @@ def obstacle(operator: str, spec, call: relax.Call, gpu: Gpu) -> str | None:
     listed = conv2d.followed(spec.winners, GROUP)
     if spec.gate != "none" and (weight.shape[0] % GROUP or (spec.gate == "listed" and not listed)):
         return f"gate of granularity {spec.winners.granularity}"
+    if not conv2d.counts_chunks(spec, shape_of(argument(spec, call, "x"))):
+        return "an input of more than 8 GiB"
     return None if conv2d.fits_table(spec, weight.shape[1]) else f"{weight.shape[1]} input channels"
 
 

@@ -9,6 +9,7 @@ it has tiles and number formats.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,8 @@ from .epilogue import flags_of
 
 CHUNK_BYTES, DEPTH_CHUNKS, MOST_PIECES = 16, 8, 1024
 """CHUNK, DEPTH_CHUNKS and MOST_PIECES of the template."""
+MOST_CHUNKS = 1 << 29
+"""Of x: the template counts their halves in 32 bits, those of the padding around the image as well."""
 
 
 @dataclass(frozen=True)
@@ -189,6 +192,12 @@ def fits_table(spec: LayerSpec, c_in: int) -> bool:
     listed = followed(spec.active, numbers.piece)
     chunks = -(-(listed.channels if listed else c_in) // numbers.chunk)
     return chunks * numbers.chunk // numbers.piece <= MOST_PIECES
+
+
+def counts_chunks(spec: LayerSpec, x_shape: Sequence[int]) -> bool:
+    """Whether chunks of x can be counted in the kernel."""
+    numbers = NUMBERS[spec.format]
+    return math.prod(Layout(numbers.element).physical(x_shape)) <= MOST_CHUNKS * numbers.chunk
 
 
 def followed(listed: ActiveList | None, multiple: int) -> ActiveList | None:

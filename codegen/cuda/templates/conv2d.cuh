@@ -15,6 +15,7 @@ constexpr int CHUNK = 16;          // bytes
 constexpr int DEPTH_CHUNKS = 8;    // of a row of a tile: 128 bytes, all banks of shared memory
 constexpr int MOST_PIECES = 1024;  // of one tap: what is copied at a time, a chunk or half of one
 constexpr unsigned short NOTHING = 0xFFFF;
+constexpr int NOWHERE = -(1 << 30);  // a row that no tap brings into an image
 
 struct Convolution {
   const unsigned char* x;
@@ -46,6 +47,8 @@ struct Tile {
 // Where chunk `chunk` of row `row` of a tile lies: rotated, so that 8 rows of one chunk lie in different banks.
 DEVICE int place(int row, int chunk) { return (row * DEPTH_CHUNKS + (chunk ^ (row % DEPTH_CHUNKS))) * CHUNK; }
 
+DEVICE bool within(int index, int limit) { return unsigned(index) < unsigned(limit); }
+
 DEVICE int clamped(int index, int limit) { return index < 0 ? 0 : index >= limit ? limit - 1 : index; }
 
 // Output channel of column `column` among those that run, -1 beyond the last one.
@@ -62,35 +65,35 @@ struct TileLoader {
   static constexpr int PIECE = Numbers::PIECE, PIECES = CHUNK / PIECE;  // of a chunk
   static constexpr int A_COPIES = T::ROWS * DEPTH_CHUNKS / T::THREADS, B_COPIES = T::COLUMNS * DEPTH_CHUNKS / T::THREADS;
   static constexpr int STEP = T::THREADS / DEPTH_CHUNKS;  // rows between two copies of a thread
+  static constexpr int STEP_BYTES = STEP * DEPTH_CHUNKS * CHUNK;
+  static_assert(STEP % DEPTH_CHUNKS == 0, "chunks of all rows of a thread are rotated alike");
 
   const Convolution& p;
   const unsigned short* table;
   int chunk, listed, position, down, across;  // the chunk of the tap (down, across) that is loaded next
-  int first_row[A_COPIES], first_column[A_COPIES];  // input pixel of tap (0, 0)
-  size_t pixel[A_COPIES];                           // bytes of x before the sample
-  size_t weight_row[B_COPIES];
-  unsigned rows_valid, columns_valid;
+  int first_row[A_COPIES], first_column[A_COPIES];  // input pixel of tap (0, 0); far above where there is no output
+  int first_chunk[A_COPIES];                        // of x, in that pixel
+  int weight_chunk[B_COPIES];                       // the first one of a channel's weight, -1 where there is no channel
   uint4 held[COPIES_ASYNC ? 1 : A_COPIES + B_COPIES];  // what was fetched and is not put down yet
 
   DEVICE TileLoader(const Convolution& p, const unsigned short* table, int listed, int first_pixel, int last_pixel,
                     int sample, int column0, int depth0)
-      : p(p), table(table), chunk(threadIdx.x % DEPTH_CHUNKS), listed(listed), rows_valid(0), columns_valid(0) {
+      : p(p), table(table), chunk(threadIdx.x % DEPTH_CHUNKS), listed(listed) {
     int start = depth0 * DEPTH_CHUNKS + chunk, tap = start / listed;
     position = start % listed, down = tap / p.taps_across, across = tap % p.taps_across;
     UNROLL for (int i = 0; i < A_COPIES; ++i) {
       int row = threadIdx.x / DEPTH_CHUNKS + i * STEP, number = first_pixel + row;
       bool valid = number < last_pixel;
-      rows_valid |= unsigned(valid) << i;
       number = valid ? number : 0;
       int of_sample = p.out_height * p.out_width, n = number / of_sample, rest = number % of_sample;
-      first_row[i] = rest / p.out_width * p.stride_down - p.top;
+      int line = rest / p.out_width * p.stride_down - p.top;
+      first_row[i] = valid ? line : NOWHERE;
       first_column[i] = rest % p.out_width * p.stride_across - p.left;
-      pixel[i] = size_t(n) * p.height * p.width * p.x_chunks * CHUNK;
+      first_chunk[i] = ((n * p.height + line) * p.width + first_column[i]) * p.x_chunks;
     }
     UNROLL for (int i = 0; i < B_COPIES; ++i) {
       int channel = channel_of(p, sample, column0 + threadIdx.x / DEPTH_CHUNKS + i * STEP);
-      columns_valid |= unsigned(channel >= 0) << i;
-      weight_row[i] = size_t(channel < 0 ? 0 : channel) * p.taps_down * p.taps_across * p.x_chunks * CHUNK;
+      weight_chunk[i] = channel < 0 ? -1 : channel * p.taps_down * p.taps_across * p.x_chunks;
     }
   }
 
@@ -122,29 +125,28 @@ struct TileLoader {
   // Starts the copies of one tile of the depth and moves on to the next.
   DEVICE void load(unsigned char* stage) {
     bool inside = down < p.taps_down, exists[PIECES];
-    int source[PIECES], row0 = threadIdx.x / DEPTH_CHUNKS;
+    int numbers[PIECES], rows = down * p.dilation_down, columns = across * p.dilation_across;
+    int moved = (rows * p.width + columns) * p.x_chunks, tap = (down * p.taps_across + across) * p.x_chunks;
+    unsigned char* to = stage + place(threadIdx.x / DEPTH_CHUNKS, chunk);
     UNROLL for (int k = 0; k < PIECES; ++k) {
       int number = inside ? table[position * PIECES + k] : NOTHING;
       exists[k] = number != NOTHING;
-      source[k] = exists[k] ? number * PIECE : 0;
+      numbers[k] = exists[k] ? number : 0;
     }
     UNROLL for (int i = 0; i < A_COPIES; ++i) {
-      int row = first_row[i] + down * p.dilation_down, column = first_column[i] + across * p.dilation_across;
-      bool valid = inside && (rows_valid >> i & 1) && row >= 0 && row < p.height && column >= 0 && column < p.width;
-      const unsigned char* from = p.x + (valid ? pixel[i] + size_t(row * p.width + column) * p.x_chunks * CHUNK : 0);
-      unsigned char* to = stage + place(row0 + i * STEP, chunk);
+      bool valid = inside && within(first_row[i] + rows, p.height) && within(first_column[i] + columns, p.width);
       const bool replaced = Numbers::SURROUNDED && p.outside && !valid;
-      UNROLL for (int k = 0; k < PIECES; ++k)  // what meets no weight does not matter
-        copy(i, to, k, replaced ? p.outside : from + source[k], valid || replaced);
+      UNROLL for (int k = 0; k < PIECES; ++k) {  // what meets no weight does not matter; what is not valid is not read
+        const unsigned char* from = p.x + int64_t((first_chunk[i] + moved) * PIECES + numbers[k]) * PIECE;
+        copy(i, to + i * STEP_BYTES, k, replaced ? p.outside : from, valid || replaced);
+      }
     }
-    unsigned char* right = stage + T::ROWS * DEPTH_CHUNKS * CHUNK;
-    size_t tap = size_t(down * p.taps_across + across) * p.x_chunks;
-    UNROLL for (int i = 0; i < B_COPIES; ++i) {
-      bool valid = inside && (columns_valid >> i & 1);
-      const unsigned char* from = p.weight + (valid ? weight_row[i] + tap * CHUNK : 0);
-      unsigned char* to = right + place(row0 + i * STEP, chunk);
-      UNROLL for (int k = 0; k < PIECES; ++k) copy(A_COPIES + i, to, k, from + source[k], valid && exists[k]);
-    }
+    to += T::ROWS * DEPTH_CHUNKS * CHUNK;
+    UNROLL for (int i = 0; i < B_COPIES; ++i)
+      UNROLL for (int k = 0; k < PIECES; ++k) {
+        const unsigned char* from = p.weight + int64_t((weight_chunk[i] + tap) * PIECES + numbers[k]) * PIECE;
+        copy(A_COPIES + i, to + i * STEP_BYTES, k, from, exists[k] && weight_chunk[i] >= 0);
+      }
     commit_copies();
     for (position += DEPTH_CHUNKS; position >= listed; position -= listed)
       if (++across == p.taps_across) across = 0, ++down;

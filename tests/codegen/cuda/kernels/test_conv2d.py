@@ -18,6 +18,7 @@ from espalier.codegen.cuda.kernels.conv2d import (
     Problem,
     Schedule,
     call_numbers,
+    counts_chunks,
     pack_weight,
     scratch_shapes,
 )
@@ -130,6 +131,13 @@ def test_an_index_out_of_range_is_never_followed():
         dataclasses.replace(problem.spec, format="float16"), inside, problem.out_shape, Schedule(TILES[3]), fill=True
     )
     np.testing.assert_array_equal(y, again)
+
+
+def test_inputs_whose_chunks_32_bits_do_not_count_are_left_alone():
+    spec = Conv2dSpec("conv", ("x", "weight"), format="float16")
+    assert counts_chunks(spec, (1 << 20, 5, 16, 32))  # 5 channels are stored as a chunk of 8
+    assert not counts_chunks(spec, ((1 << 20) + 1, 5, 16, 32))
+    assert not counts_chunks(spec, (1 << 20, 9, 16, 32))
 
 
 def test_a_wrong_call_says_so():

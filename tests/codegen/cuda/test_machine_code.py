@@ -1,0 +1,133 @@
+"""Every kernel as compiled for an A100 and an H100: instructions, width of copies, spills, and what a block takes."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections import Counter
+from dataclasses import dataclass
+
+import pytest
+
+from espalier.codegen.cuda.kernel_objects import KernelUsage, include_folders, usages_in
+from espalier.codegen.cuda.kernels import channel_gate, dense_codebook, depthwise
+from espalier.codegen.cuda.kernels.choose_schedule import resident_blocks
+from espalier.codegen.cuda.kernels.conv2d import DEPTH_CHUNKS, NUMBERS, TILES, Numbers, Tile
+from espalier.codegen.cuda.toolchain import run_tool
+from espalier.targets.gpu import gpu_of_arch
+
+ARCHS = ("sm_80", "sm_90a")
+PRODUCTS = {"float16": "HMMA.16816.F32", "tfloat32": "HMMA.1688.F32.TF32", "int8": "IMMA.16832.U8.S8"}
+"""Tensor-core instructions, by a format of `Numbers.instruction`."""
+COPIES = {16: "LDGSTS.E.BYPASS.128", 8: "LDGSTS.E.64"}
+"""Asynchronous copies, by their bytes."""
+OPCODE = re.compile(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][\w.]*)")
+"""Behind an instruction's address and its predicate."""
+REST = """#include "depthwise.cuh"
+#include "channel_gate.cuh"
+#include "dense_codebook.cuh"
+template __global__ void espalier::depthwise<espalier::RealTaps>(espalier::Depthwise, espalier::Epilogue);
+template __global__ void espalier::depthwise<espalier::ByteTaps>(espalier::Depthwise, espalier::ByteEpilogue);
+template __global__ void espalier::channel_gate<espalier::RealGate>(espalier::ChannelGate);
+template __global__ void espalier::channel_gate<espalier::ByteGate>(espalier::ChannelGate);
+"""
+"""The kernels that are no products on tensor cores; the packed dense layer is no template."""
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel's opcodes in order, and what ptxas says of it."""
+
+    opcodes: tuple[str, ...]
+    usage: KernelUsage
+
+    def count(self, start: str) -> dict[str, int]:
+        """How often each opcode of an instruction occurs, without the note that zeros are filled in."""
+        found = (one.removesuffix(".ZFILL") for one in self.opcodes if one.split(".")[0] == start)
+        return dict(Counter(found))
+
+    def assert_in_registers(self) -> None:
+        assert self.usage.spill_bytes == 0
+        assert not {one.split(".")[0] for one in self.opcodes} & {"LDL", "STL"}, "an array lies in local memory"
+
+
+def kernels_in(source: str, arch: str, folder) -> dict[str, Kernel]:
+    """The kernels of a source by their mangled names, compiled as those of a library are."""
+    file, image = folder / "kernels.cu", folder / "kernels.cubin"
+    file.write_text(source)
+    includes = [text for one in include_folders() for text in ("-I", one)]
+    options = ["-std=c++17", "-O3", "-Xptxas", "-v", "--cubin", f"-arch={arch}", *includes]
+    usages = usages_in(run_tool("nvcc", *options, str(file), "-o", str(image)))
+    text = run_tool("cuobjdump", "-sass", str(image))
+    assert f"code for {arch}" in text
+    parts = (part.split("\n", 1) for part in text.split("Function : ")[1:])
+    return {name.strip(): Kernel(tuple(OPCODE.findall(code)), usages[name.strip()]) for name, code in parts}
+
+
+def of_tile(tile: Tile) -> str:
+    """The tile in mangled names."""
+    return "TileI" + "".join(f"Li{number}E" for number in dataclasses.astuple(tile)) + "E"
+
+
+def products_of(tile: Tile, numbers: Numbers) -> int:
+    """Tensor-core instructions of one tile of the depth, each for two chunks, 16 rows and 8 columns."""
+    rows, columns = tile.rows // tile.warps_down // 16, tile.columns // tile.warps_across // 8
+    return DEPTH_CHUNKS // 2 * rows * columns * numbers.products
+
+
+def convolutions(number_format: str) -> str:
+    """The convolution of every tile that the analytic rule chooses among."""
+    lines = ['#include "conv2d.cuh"', f"using Numbers = espalier::{NUMBERS[number_format].cpp};"]
+    for tile in TILES:
+        text = ", ".join(map(str, dataclasses.astuple(tile)))
+        kernel = f"espalier::conv2d<Numbers, espalier::Tile<{text}>>"
+        lines.append(f"template __global__ void {kernel}(espalier::Convolution, Numbers::End);")
+    return "\n".join([*lines, ""])
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("number_format", NUMBERS)
+def test_convolutions_of_every_tile(number_format, arch, tmp_path):
+    numbers, gpu = NUMBERS[number_format], gpu_of_arch(arch)
+    kernels, instruction = kernels_in(convolutions(number_format), arch, tmp_path), PRODUCTS[numbers.instruction]
+    for tile in TILES:
+        (kernel,) = (one for name, one in kernels.items() if of_tile(tile) in name)
+        kernel.assert_in_registers()
+        assert kernel.count(instruction.split(".")[0]) == {instruction: products_of(tile, numbers)}
+        assert set(kernel.count("LDGSTS")) == {COPIES[numbers.piece_bytes]}
+        assert set(kernel.count("LDSM")) == {"LDSM.16.M88.4"}
+        assert {"LDG.E.128", "STG.E.128"} <= set(kernel.opcodes)  # sums of a split depth, 8 at a time
+        last_copy = max(place for place, one in enumerate(kernel.opcodes) if one.startswith("LDGSTS"))
+        assert last_copy < kernel.opcodes.index(instruction), "the next tile is under way while this one is multiplied"
+        shared = tile.shared_bytes + kernel.usage.static_shared_bytes
+        assert resident_blocks(gpu, tile.threads, kernel.usage.registers, shared) >= 1
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_other_kernels(arch, tmp_path):
+    kernels, gpu = kernels_in(REST, arch, tmp_path), gpu_of_arch(arch)
+
+    def kernel(*parts: str) -> Kernel:
+        (found,) = (one for name, one in kernels.items() if all(part in name for part in parts))
+        found.assert_in_registers()
+        return found
+
+    def resident(kernel: Kernel, threads: int, shared_bytes: int = 0) -> int:
+        return resident_blocks(gpu, threads, kernel.usage.registers, kernel.usage.static_shared_bytes + shared_bytes)
+
+    real, byte = kernel("depthwise", "RealTaps"), kernel("depthwise", "ByteTaps")
+    assert (set(real.count("LDG")), set(real.count("STG"))) == ({"LDG.E", "LDG.E.128"}, {"STG.E.128"})  # LDG.E: a list
+    assert "LDG.E.64" in byte.opcodes
+    assert set(byte.count("STG")) == {"STG.E.64", "STG.E.128"}  # 8 bytes, or 8 real numbers
+    assert min(resident(one, depthwise.THREADS) for one in (real, byte)) * depthwise.THREADS >= 1024
+
+    gates = [(kernel("channel_gate", name), width) for name, width in (("RealGate", "128"), ("ByteGate", "64"))]
+    for gate, width in gates:
+        assert f"LDG.E.{width}" in gate.opcodes, "8 channels of x are read at once"
+        assert resident(gate, channel_gate.THREADS, channel_gate.shared_bytes(512, 512, 16)) >= 4
+
+    packed = kernel("dense_codebook")
+    assert packed.count("IDP") == {"IDP.4A.U8.S8": 32}
+    assert packed.count("LDG")["LDG.E.EF.128"] == 4, "codes are read 16 bytes at a time and once"
+    assert "PRMT" in packed.opcodes
+    assert resident(packed, dense_codebook.THREADS, 16384) >= 4
