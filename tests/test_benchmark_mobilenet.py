@@ -5,9 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from oracles import stream_graphs
-
-pytest.importorskip("torch")
-
 from support import mobilenet_stages as stages
 
 from espalier.codegen.fpga_hls.graph import HOST

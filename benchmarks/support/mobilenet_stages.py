@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import torch
+import tvm
 
 import espalier
 from espalier.codegen.fpga_hls.fifo_depths import with_fifo_depths
@@ -21,9 +21,6 @@ from espalier.codegen.fpga_hls.program import FpgaProgram, load_fpga_program, su
 from espalier.codegen.fpga_hls.stages import Adapter, Convolution, MeanPool, Products, Stage
 from espalier.core.integer import LayerArithmetic, MeanPoolSpec
 
-from .imagenet import network
-from .models_int8 import settled
-
 BOARD, SIZE = "alveo-u250", 224
 SAMPLES = 16
 
@@ -32,14 +29,22 @@ def accelerator(folder: Path, clock_hz: float, interval: int) -> FpgaProgram:
     """The design for so many cycles a frame; made once, then read from the folder."""
     if (folder / "graph.json").is_file():
         return load_fpga_program(folder)
-    module = settled(network("MobileNet-V1"))
-    mod, plan = espalier.from_torch(module, torch.zeros(1, 3, SIZE, SIZE)), espalier.Plan(weights="uniform<8>")
+    mod, plan = _module(), espalier.Plan(weights="uniform<8>")
     target = {"kind": "ext_dev", "device": BOARD, "feature.clock_hz": clock_hz}
     target["feature.frames_per_s"] = clock_hz / interval
     program = espalier.build(mod, target, plan, espalier.calibrate(mod, images(SAMPLES), plan)).program
     folder.mkdir(parents=True, exist_ok=True)
     program.save(folder)
     return program
+
+
+def _module() -> tvm.IRModule:
+    import torch  # what was built once needs none of these
+
+    from .imagenet import network
+    from .models_int8 import settled
+
+    return espalier.from_torch(settled(network("MobileNet-V1")), torch.zeros(1, 3, SIZE, SIZE))
 
 
 def images(count: int, seed: int = 0) -> np.ndarray:
