@@ -196,8 +196,8 @@ def cells(program: FpgaProgram, options) -> Iterator[dict]:
 def total(program: FpgaProgram) -> dict:
     """Resources of all stages: of one like it that was counted, else by the models; and the error of these."""
     rows = {row["name"]: row for row in merged_rows(RECORD, [], KEYS) if row["part"] == "cells"}
-    like = {likeness(stage): rows[stage.name] for stage, _ in distinct(program.graph) if stage.name in rows}
-    stages = [stage for stage, _ in parts(program.graph)]
+    stages = chain(program.graph).stages
+    like = {likeness(stage): rows[stage.name] for stage in stages if stage.name in rows}
     synthesized = [like[likeness(stage)] for stage in stages if likeness(stage) in like]
     row = {"part": "total", "name": "resources", "stages": len(stages), "stages_counted": len(synthesized)}
     for name in RESOURCES if synthesized else ():
