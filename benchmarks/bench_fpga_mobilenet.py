@@ -189,8 +189,7 @@ def cells(program: FpgaProgram, options) -> Iterator[dict]:
         with tempfile.TemporaryDirectory() as folder:
             write_files(Path(folder), files)
             counted = synthesize(Path(folder), stage_module(stage), BY_NAME[BOARD].family, limit_s=LIMIT_S)
-        estimated = rounded(resources(stage))
-        yield {**row, **described(stage), "label": counted.label, "counted": counted.summary(), "estimated": estimated}
+        yield {**row, **described(stage), "label": counted.label, "counted": counted.summary()}
 
 
 def total(program: FpgaProgram) -> dict:
@@ -198,10 +197,10 @@ def total(program: FpgaProgram) -> dict:
     rows = {row["name"]: row for row in merged_rows(RECORD, [], KEYS) if row["part"] == "cells"}
     stages = chain(program.graph).stages
     like = {likeness(stage): rows[stage.name] for stage in stages if stage.name in rows}
-    synthesized = [like[likeness(stage)] for stage in stages if likeness(stage) in like]
-    row = {"part": "total", "name": "resources", "stages": len(stages), "stages_counted": len(synthesized)}
-    for name in RESOURCES if synthesized else ():
-        counted, guessed = ([one[kind][name] for one in synthesized] for kind in ("counted", "estimated"))
+    known = [(resources(stage), like[likeness(stage)]["counted"]) for stage in stages if likeness(stage) in like]
+    row = {"part": "total", "name": "resources", "stages": len(stages), "stages_counted": len(known)}
+    for name in RESOURCES if known else ():
+        guessed, counted = [getattr(one, name) for one, _ in known], [one[name] for _, one in known]
         whole = getattr(program.resources, name)
         errors = [100 * (guess - count) / count for guess, count in zip(guessed, counted) if count]
         row[name] = {
