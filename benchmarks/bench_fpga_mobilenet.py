@@ -269,7 +269,7 @@ def designs_table(rows: list[dict]) -> Table:
     )
     for row in (row for row in rows if row["part"] == "designs"):
         if "refused" in row:
-            shown.add_row(row["name"], row["refused"])
+            shown.add_row(row["name"], f"{row['asked_interval_cycles']:,}: refused, see the record")
             continue
         figures = (row["interval_cycles"], row["frames_per_s_at_156_mhz"], row["products_per_cycle"])
         used = (f"{row['estimated'][name]:,.0f} of {row['board'][name]:,}" for name in ("luts", "dsps", "bram_36k"))
