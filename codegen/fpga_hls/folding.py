@@ -22,8 +22,8 @@ from .stages import Convolution, Folding, Products, Stage, folded
 USABLE = Resources(luts=0.85, ffs=0.85, dsps=1.0, bram_36k=1.0, uram=1.0)
 """Of a part's resources that a design may take: routing fails before all LUTs are used."""
 
-LARGEST_WORD_BITS = 4096
-"""Of what a stage reads from its weights in a cycle."""
+LARGEST_WORD_BITS = 1 << 15
+"""Of what a stage reads from its weights in a cycle: 4,096 products, as many as a large part can hold for one stage."""
 
 STEPS = 48
 """Intervals that are tried in each factor of ten."""

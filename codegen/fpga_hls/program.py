@@ -144,9 +144,12 @@ def sums(stage: Convolution, x: np.ndarray) -> np.ndarray:
     padded = np.pad(centred, ((top, bottom), (left, right), (0, 0)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, stage.kernel, (0, 1))
     windows = windows[:: stage.stride[0], :: stage.stride[1]]
-    equation = "hwcij,cij->hwc" if stage.is_depthwise else "hwcij,ocij->hwo"
-    weights = stage.weights[:, 0] if stage.is_depthwise else stage.weights
-    return (np.einsum(equation, windows, weights.astype(np.int64)) + stage.bias).astype(np.int32)
+    if stage.is_depthwise:
+        found = np.einsum("hwcij,cij->hwc", windows, stage.weights[:, 0].astype(np.int64))
+    else:  # float64 holds these integers exactly, and libraries multiply matrices of it
+        axes = ((2, 3, 4), (1, 2, 3))
+        found = np.tensordot(windows.astype(np.float64), stage.weights.astype(np.float64), axes).astype(np.int64)
+    return (found + stage.bias).astype(np.int32)
 
 
 def _stream_order(array: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:

@@ -14,7 +14,8 @@ from pathlib import Path
 from espalier.targets.boards import Resources
 
 from ..graph import Edge, StreamGraph
-from ..rtl.parameters import is_packed
+from ..rtl.parameters import factor_bits, is_packed, sum_bits
+from ..rtl.timing import line_buffer_rows
 from ..stages import Adapter, Add, Convolution, Fork, Gate, MaxPool, MeanPool, Stage
 from ..weight_codes import code_bits
 
@@ -73,19 +74,23 @@ def dsps(stage: Stage, packs: bool = True) -> int:
 
 
 def blocks(stage: Stage) -> float:
-    """Blocks of 36 kbit: weights, and a copy of the line buffer for each tap that is read in a cycle."""
+    """Blocks of 36 kbit: weights, constants, and a copy of the line buffer for each tap that is read in a cycle."""
     if isinstance(stage, Convolution):
         fold = stage.folding
-        words = math.prod(stage.weight_words)
-        weights = ram_blocks(stage.products_per_cycle * code_bits(stage), words)
+        weights = ram_blocks(stage.products_per_cycle * code_bits(stage), math.prod(stage.weight_words))
+        words = stage.channels_out // stage.out_lanes
+        constants = ram_blocks(stage.out_lanes * (sum_bits(stage) + factor_bits(stage)), words)
         width = stage.in_shape[1] if not stage.is_pointwise else 1
-        rows = stage.buffer_rows * width * stage.in_shape[2] // stage.in_lanes
-        return weights + fold.taps * ram_blocks(8 * stage.in_lanes, rows)
+        rows = line_buffer_rows(stage) * width * stage.in_shape[2] // stage.in_lanes
+        return weights + constants + fold.taps * ram_blocks(8 * stage.in_lanes, rows)
     if isinstance(stage, Gate):
         return ram_blocks(8, stage.phi.size) + ram_blocks(32, len(stage.rho)) + ram_blocks(32, len(stage.rho))
     if isinstance(stage, MaxPool):
-        rows = (stage.kernel[0] + stage.stride[0]) * stage.in_shape[1] * stage.in_shape[2] // stage.lanes
+        rows = line_buffer_rows(stage) * stage.in_shape[1] * stage.in_shape[2] // stage.lanes
         return math.prod(stage.kernel) * ram_blocks(8 * stage.lanes, rows)
+    if isinstance(stage, MeanPool):
+        bits = (255 * stage.in_shape[0] * stage.in_shape[1]).bit_length() + 1
+        return ram_blocks(stage.lanes * bits, stage.in_shape[2] // stage.lanes)
     return 0
 
 
