@@ -6,7 +6,7 @@ slow one. da4ml unrolls everything and takes an image a cycle; one synthesizer, 
 has no cells here: its C++ needs a vendor's compiler. The SystemVerilog and the Verilog run in Icarus, hls4ml's C++
 under g++.
 
-    python benchmarks/bench_fpga_peers.py [--only da4ml] [--images 360] [--rtl-images 20]
+    python benchmarks/bench_fpga_peers.py [--only da4ml] [--images 360] [--rtl-images 20] [--no-synthesis]
 
 The record keeps what it has of designs that --only leaves out.
 """
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -31,11 +32,13 @@ import espalier
 from espalier.codegen.fpga_hls.rtl.emit import data_bits
 from espalier.core.files import write_files
 from espalier.measure.fpga.rtl_simulation import beats_of, build_icarus, tensor_of
+from espalier.measure.synthesis.yosys import TOP as OUR_TOP
 from espalier.measure.synthesis.yosys import synthesize
 from espalier.targets.boards import BY_NAME
 
 RECORD = "fpga_peers"
 BOARD = "pynq-z2"
+Counter = Callable[[Path, str], dict]
 SLOW_CYCLES = 2_000
 """Of an image, in the slow one of our designs."""
 
@@ -45,19 +48,26 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=DESIGNS, default=list(DESIGNS))
     parser.add_argument("--images", type=int, default=digits.TEST_IMAGES)
     parser.add_argument("--rtl-images", type=int, default=20)
+    parser.add_argument("--synthesis", action=argparse.BooleanOptionalAction, default=True)
     options = parser.parse_args()
+    counted = cells if options.synthesis else lambda *_: {}
     codes, labels = digits.images()
     layers = digits.quantized(digits.trained(), codes[: -digits.TEST_IMAGES])
     codes, labels = (one[-digits.TEST_IMAGES :][: options.images] for one in (codes, labels))
     top1 = round(100 * float(np.mean(digits.answers(layers, codes).argmax(1) == labels)), 2)
     for name in options.only:
-        found = DESIGNS[name](layers, codes if name == "hls4ml" else codes[: options.rtl_images])
+        found = DESIGNS[name](layers, codes if name == "hls4ml" else codes[: options.rtl_images], counted)
         rows = merged_rows(RECORD, [{"design": name, "macs": macs(layers), "top1": top1, **found}], ("design",))
         write_record(RECORD, rows)
     Console().print(table(rows))
 
 
-def ours(layers: list[digits.Layer], codes: np.ndarray, interval: int | None) -> dict:
+def cells(folder: Path, module: str) -> dict:
+    """What Yosys counts in a whole design."""
+    return {"cells": synthesize(folder, module).summary()}
+
+
+def ours(layers: list[digits.Layer], codes: np.ndarray, counted: Counter, interval: int | None) -> dict:
     """Simulated and synthesized; interval: cycles of an image, or the fewest that fit."""
     target = {"kind": "ext_dev", "device": BOARD}
     if interval is not None:
@@ -76,20 +86,22 @@ def ours(layers: list[digits.Layer], codes: np.ndarray, interval: int | None) ->
         return {
             "interval_cycles": run.interval_cycles,
             "latency_cycles": run.latency_cycles,
-            "cells": synthesize(Path(name)).summary(),
+            **counted(Path(name), OUR_TOP),
             **agreement(found, layers, codes),
         }
 
 
-def da4ml(layers: list[digits.Layer], codes: np.ndarray) -> dict:
+def da4ml(layers: list[digits.Layer], codes: np.ndarray, counted: Counter) -> dict:
     """The same of da4ml's Verilog."""
     with tempfile.TemporaryDirectory() as folder:
-        project = Da4mlProject.written(da4ml_logic(layers), Path(folder))
+        logic = da4ml_logic(layers)
+        project = Da4mlProject.written(logic, Path(folder))
         return {
             "version": version("da4ml"),
             "interval_cycles": 1,
             "latency_cycles": project.latency_cycles,
-            "cells": synthesize(Path(folder), TOP).summary(),
+            "own_estimate_luts": round(logic.cost),
+            **counted(Path(folder), TOP),
             **agreement(project.simulated(codes), layers, codes),
         }
 
@@ -105,8 +117,8 @@ def agreement(found: np.ndarray, layers: list[digits.Layer], codes: np.ndarray) 
     }
 
 
-def hls4ml(layers: list[digits.Layer], codes: np.ndarray) -> dict:
-    """What its C simulation says."""
+def hls4ml(layers: list[digits.Layer], codes: np.ndarray, counted: Counter) -> dict:
+    """What its C simulation says; there is nothing to count."""
     with tempfile.TemporaryDirectory() as folder:
         return {"version": version("hls4ml"), **agreement(hls4ml_answers(layers, codes, Path(folder)), layers, codes)}
 
