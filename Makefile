@@ -16,8 +16,7 @@ $(STAMP): setup.py pyproject.toml constraints.txt
 	@echo "Installing into $(VENV), about two and a half gigabytes the first time ..."
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) install -qq --upgrade pip --constraint constraints.txt
-	@$(PIP) install -qq --editable '.[torch,cuda,nvrtc,peers,test]' --constraint constraints.txt
-	@$(PIP) install -qq --no-deps hls4ml==1.3.0  # its wheel has ap_int.h, for emitted HLS C++
+	@$(PIP) install -qq --editable '.[torch,cuda,nvrtc,peers,fpga-peers,test]' --constraint constraints.txt
 	@touch $@
 
 demo: setup

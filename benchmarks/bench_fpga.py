@@ -11,7 +11,8 @@ about 58,800 cycles with 47 K LUTs and 211 DSPs at 86.0 %.
     python benchmarks/bench_fpga.py [--images 20] [--interval 40000] [--name dense] [--folder out/fpga] [--no-synthesis]
     python benchmarks/bench_fpga.py --model benchmarks/checkpoints/resnet8-mixed.pt --interval 20000 --name mixed
 
-What was synthesized before in the folder, from the same files, is not synthesized again.
+What was synthesized before in the folder, from the same files, is not synthesized again. --no-simulation leaves what
+the record says of accuracy and cycles, and adds the cells of a design with the same predicted cycles.
 """
 
 from __future__ import annotations
@@ -48,20 +49,36 @@ def main() -> None:
     parser.add_argument("--name", default="dense")
     parser.add_argument("--folder", type=Path, default=REPOSITORY / "benchmarks" / "out" / "fpga")
     parser.add_argument("--synthesis", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--simulation", action=argparse.BooleanOptionalAction, default=True)
     options = parser.parse_args()
-    images, labels = load_test()
     source = Source.of(options.model)
-    program, x = source.program(options.interval), source.inputs(images)
-    folder = options.folder / options.name
+    program, folder = source.program(options.interval), options.folder / options.name
     write(program.graph, folder)
-    found = {"model": options.model.name, "interval_bar": options.interval, "top1": top1(program, x, labels)}
-    found |= simulated(program, folder, x[: options.images])
+    if options.simulation:
+        images, labels = load_test()
+        x = source.inputs(images)
+        found = {"model": options.model.name, "interval_bar": options.interval, "top1": top1(program, x, labels)}
+        found |= simulated(program, folder, x[: options.images])
+    else:
+        found = recorded(options.name, program)
     if options.synthesis:
         found |= synthesized(program.graph, folder)
+    write_record("fpga", {**results(), options.name: found, "peer": PEER})
     Console().print(table(found))
+
+
+def results() -> dict:
+    """Of the record, by name; none where there is none."""
     path = FOLDER / "fpga.json"
-    before = json.loads(path.read_text())["results"] if path.is_file() else {}
-    write_record("fpga", {**before, options.name: found, "peer": PEER})
+    return json.loads(path.read_text())["results"] if path.is_file() else {}
+
+
+def recorded(name: str, program) -> dict:
+    """What the record says of a design; SystemExit if it was another one by its cycles."""
+    found = results().get(name, {})
+    if found.get("predicted_interval_cycles") != program.schedule.interval_cycles:
+        raise SystemExit(f"{name}: the record has no such design, simulate it first")
+    return found
 
 
 def write(graph, folder: Path) -> None:
