@@ -1,0 +1,94 @@
+"""Kernels of many tasks, each timed alone: a table rather than a contest.
+
+What is timed is what the compiler takes by itself, so its numbers are not checked here, and one library holds kernels
+of many tasks: a kernel costs a fraction of a trial (`trial_runner`). One that crashes or hangs costs only itself.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from tvm.support import cc
+
+from espalier.core.choices import Choice, Task
+from espalier.core.errors import ToolNotFoundError
+
+from . import trials
+from .child import Child, ChildError
+from .devices import Local
+from .steady import Reference, Steady, SteadyRule, steady_times
+from .trial_runner import Limits, Outcome
+
+RULE = SteadyRule(clearly=math.inf)
+"""All are wanted as exactly as the fastest one."""
+
+
+def build(kernels: str, pairs: Sequence[tuple[Task, Choice]], library: Path) -> None:
+    """Compile and link a library of kernels on one device."""
+    module = importlib.import_module(kernels)
+    module.library_of_trials([module.Trial(*pair) for pair in pairs]).export_library(str(library))
+
+
+def run(
+    kernels: str, pairs: Sequence[tuple[Task, Choice]], path: Path, rule: SteadyRule, best_reference_s: float
+) -> tuple[list[Steady], float]:
+    """Time each kernel of a library on random arguments; also the shortest time of the reference."""
+    module, first = importlib.import_module(kernels), pairs[0][0]
+    session, timers = Local().session(module.cores_of(first), module.DEVICE), {}
+    library = session.load(path)
+    for name, pair in zip(module.names_of(pairs), pairs):
+        trial = module.Trial(*pair)
+        arguments = trial.arguments(module.arrays_of(trial.task))
+        timers[name] = trials.timer(library, name, session.tensors(arguments), session, trial.is_cold(arguments))
+    reference = session.tensors(module.reference_arguments(first))
+    steady = Reference(trials.timer(library, module.REFERENCE, reference, session, False), best_reference_s)
+    times = steady_times(timers, steady, rule)
+    return [times[name] for name in timers], steady.best_s
+
+
+class SingleKernels:
+    """Times kernels on this machine in a process of its own.
+
+    kernels: the module that knows them. Raises ToolNotFoundError if there is no C++ compiler to link with.
+    """
+
+    def __init__(self, rule: SteadyRule = RULE, limits: Limits | None = None, kernels: str = trials.CPU_KERNELS):
+        if cc.get_cc() is None:
+            raise ToolNotFoundError("kernels are linked with a C++ compiler and there is none: install g++")
+        self.rule, self.limits, self.kernels, self.best_reference_s = rule, limits or Limits(), kernels, math.inf
+        self._child = Child(kernels)
+        self._folder = tempfile.TemporaryDirectory(prefix="espalier-kernels-", ignore_cleanup_errors=True)
+
+    def run(self, pairs: Sequence[tuple[Task, Choice]]) -> list[Outcome]:
+        """The outcome of each kernel, in this order; all tasks are of one device."""
+        library = Path(self._folder.name) / "library.so"
+        try:
+            self._child.call(build, self.kernels, pairs, library, timeout_s=self.limits.build_s)
+            limit_s = self.limits.run_s * (1 + len(pairs) / 4)
+            arguments = (self.kernels, pairs, library, self.rule, self.best_reference_s)
+            times, self.best_reference_s = self._child.call(run, *arguments, timeout_s=limit_s)
+        except ChildError as error:
+            if len(pairs) == 1:
+                return [Outcome(pairs[0][1], error.state, None, error.detail)]
+            middle = len(pairs) // 2
+            return self.run(pairs[:middle]) + self.run(pairs[middle:])
+        finally:
+            library.unlink(missing_ok=True)
+        return [
+            Outcome(choice, "ok" if steady.calm else "disturbed", steady) for (_, choice), steady in zip(pairs, times)
+        ]
+
+    def close(self) -> None:
+        """End the process and remove its files."""
+        self._child.close()
+        self._folder.cleanup()
+
+    def __enter__(self) -> SingleKernels:
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.close()
