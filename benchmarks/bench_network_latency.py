@@ -199,18 +199,18 @@ def report(folder: Path) -> None:
 class Asked:
     """Of each pair: answers [pairs, 2], seconds and deviation; bounds [pairs], by its kernels' own times.
 
-    kernels_known: the share of the asked networks' kernels whose time was known. answer_s: for one answer.
+    known: [pairs] the share of the asked network's kernels whose time was known. answer_s: for one answer.
     """
 
     answers: np.ndarray
     bounds: np.ndarray
-    kernels_known: float
+    known: np.ndarray
     answer_s: float
 
     @staticmethod
     def of(samples: Sequence[NetworkSample], table: Sequence[Sample]) -> Asked:
         """Ask about each fifth of the networks what was learned from the others and from the table."""
-        answers, bounds, answer_s, known = np.zeros((len(samples), 2)), np.zeros(len(samples)), 0.0, []
+        (bounds, known), answers, answer_s = np.zeros((2, len(samples))), np.zeros((len(samples), 2)), 0.0
         for fold in track(range(FOLDS), "asking"):
             places = range(fold, len(samples), FOLDS)
             predictor = LatencyPredictor()
@@ -220,15 +220,21 @@ class Asked:
             answer_s += time.perf_counter() - started
             answers[places] = [(one.seconds, one.deviation) for one in found]
             bounds[places] = [predictor.sum_of(samples[place]) for place in places]
-            known += [predictor.kernels.knows(one) for place in places for one in samples[place].work.kernels]
-        return Asked(answers, bounds, float(np.mean(known)), answer_s / len(samples))
+            known[places] = [np.mean(list(map(predictor.kernels.knows, samples[one].work.kernels))) for one in places]
+        return Asked(answers, bounds, known, answer_s / len(samples))
 
-    def judged(self, measured: np.ndarray) -> dict[str, float]:
-        """How near the answers come, and how sure they were."""
-        predicted, deviations = self.answers.T
+    def judged(self, measured: np.ndarray) -> dict:
+        """How near the answers come, and how sure they were; also those about networks whose kernels are all known."""
+        (predicted, deviations), whole = self.answers.T, self.known == 1
         sure = np.abs(np.log(predicted / measured)) <= 2 * deviations
-        others = {"kernels_known": self.kernels_known, "answer_s": self.answer_s}
-        return {**quality(predicted, measured), "within_two_deviations": float(np.mean(sure)), **others}
+        return {
+            **quality(predicted, measured),
+            "within_two_deviations": float(np.mean(sure)),
+            "answer_s": self.answer_s,
+            "kernels_known": float(np.mean(self.known)),
+            "pairs_known": int(np.sum(whole)),
+            "of_known_pairs": quality(predicted[whole], measured[whole]) if np.sum(whole) > 1 else None,
+        }
 
 
 def table_in(folder: Path) -> tuple[list[Sample], dict]:

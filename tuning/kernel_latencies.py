@@ -17,6 +17,7 @@ from .cost_model.gaussian_process import ResidualProcess
 from .cost_model.interface import Sample
 from .network_work import Kernel
 
+
 class KernelLatencies:
     """Seconds of kernels in networks on one target."""
 
@@ -70,7 +71,7 @@ class KernelLatencies:
         both = [one for one in alone if (one.task, one.option.choice) in self._known]
         if not both:
             raise InvalidInputError(
-                f"latency predictor: none of {len(alone)} single kernels is in the measured networks; measure theirs, too"
+                f"latency predictor: none of {len(alone)} single kernels is in a measured network; measure theirs, too"
             )
         self.context.fit([Sample(one.task, _timed(one), self._known[one.task, one.option.choice][0]) for one in both])
 

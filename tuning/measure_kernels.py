@@ -22,8 +22,8 @@ from .network_work import NetworkWork
 from .records import Notebook, opened
 from .tuner import record_of
 
-BATCH = 24
-"""Kernels of a library. They are timed by turns, so more of them wait longer for a calm moment."""
+BATCH = 48
+"""Kernels that are compiled together, and timed by turns: the more, the longer a turn must stay calm."""
 
 
 def measure_kernels(

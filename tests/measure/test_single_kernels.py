@@ -26,7 +26,7 @@ def pair(task, columns: int):
 
 @pytest.fixture(scope="module")
 def kernels():
-    with SingleKernels(QUICK, Limits(run_s=2.0), faulty.__name__) as one:
+    with SingleKernels(QUICK, Limits(run_s=2.0), kernels=faulty.__name__) as one:
         yield one
 
 

@@ -64,7 +64,7 @@ def test_the_others_are_predicted_from_both(latencies):
 def test_a_table_of_other_kernels_is_refused(samples):
     there = {(one.task, one.option) for one in samples[0]}
     others = [one for one in samples[1] if (one.task, one.option) not in there]
-    with pytest.raises(InvalidInputError, match=f"none of {len(others)} single kernels is in the measured networks"):
+    with pytest.raises(InvalidInputError, match=f"none of {len(others)} single kernels is in a measured network"):
         KernelLatencies().fit(samples[0], others)
 
 
