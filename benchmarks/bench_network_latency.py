@@ -124,7 +124,6 @@ def measured_table(folder: Path, numbers: Sequence[int], seconds: float) -> None
             works,
             folder / "kernels.db",
             f"{seconds:.0f}s",
-            again=True,
             tell=lambda done, wanted: progress.update(bar, completed=done, total=wanted),
         )
     before_s = json.loads(cost.read_text()) if cost.is_file() else 0.0
@@ -244,8 +243,8 @@ def table_in(folder: Path) -> tuple[list[Sample], dict]:
         return [], {"kernels": 0}
     with RecordFile(path) as file:
         records = file.read()
-    table, calm = table_of(records), {(one.task, one.choice) for one in records if one.state == "ok"}
-    cost = {"kernels": len(table), "disturbed": len(table) - len(calm)}
+    table, tried = table_of(records), {(one.task, one.choice) for one in records}
+    cost = {"kernels": len(table), "disturbed_or_failed": len(tried) - len(table)}
     measuring_s = json.loads((folder / "kernels.json").read_text())
     return table, {**cost, "measuring_s": measuring_s, "outside_of_a_table": outside(table)}
 

@@ -22,6 +22,8 @@ from .network_work import NetworkWork
 from .records import Notebook, opened
 from .tuner import record_of
 
+DISTURBED = "disturbed"
+
 BATCH = 48
 """Kernels that are compiled together, and timed by turns: the more, the longer a turn must stay calm."""
 
@@ -30,15 +32,15 @@ def measure_kernels(
     works: Iterable[NetworkWork],
     records=None,
     budget: Budget | str | None = None,
-    again: bool = False,
     tell: Callable[[int, int], None] = lambda done, wanted: None,
     warn: Callable[[str], None] = lambda line: None,
 ) -> list[Sample]:
     """Every kernel that is known on this machine, after those of these networks were measured.
 
     records: the file to read and to append to; None keeps the table only in the result. budget: such as "10m"; a later
-    call goes on from the records. again: measure those once more of which there are only disturbed times. tell: is told
-    how many of the missing ones are done. warn: is told what is wrong with the file.
+    call goes on from the records. tell: is told how many of the missing ones are done. warn: is told what is wrong with
+    the file. A kernel whose times are all of a disturbed machine is not in the result: the model knows it better. It is
+    measured again by a later call.
 
     Raises InvalidInputError if networks of several targets are given or the file is none of records.
     """
@@ -47,14 +49,14 @@ def measure_kernels(
     environment = record_environment()
     with opened(records) as file:
         book = Notebook(file, warn)
-        missing = _missing(works, _of_here(book.records, environment), again)
+        missing = _missing(works, _of_here(book.records, environment))
         _measure(missing, book, environment, limit, tell)
     return table_of(_of_here(book.records, environment))
 
 
 def table_of(records: Iterable[Record]) -> list[Sample]:
-    """Each kernel that records of one environment have a time of, once."""
-    known = RecordedTimes.of(records, "records").known
+    """Each kernel that records of one environment have a time of, from a calm machine, once."""
+    known = RecordedTimes.of((one for one in records if one.state != DISTURBED), "records").known
     return [_sample(Task.parse(text), choice, one) for text, found in known.items() for choice, one in found.items()]
 
 
@@ -66,9 +68,9 @@ def _of_here(records: Iterable[Record], environment) -> list[Record]:
     return [one for one in records if environment_text(one.environment) == environment_text(environment)]
 
 
-def _missing(works: Iterable[NetworkWork], records: Iterable[Record], again: bool) -> list[tuple[Task, Choice]]:
+def _missing(works: Iterable[NetworkWork], records: Iterable[Record]) -> list[tuple[Task, Choice]]:
     """Each kernel without a record, or without one of a calm machine, but for those that cannot run alone."""
-    known = {(one.task, one.choice) for one in records if not (again and one.state == "disturbed")}
+    known = {(one.task, one.choice) for one in records if one.state != DISTURBED}
     wanted = {(one.task, one.option.choice): None for work in works for one in work.kernels}
     missing = [pair for pair in wanted if pair not in known and is_tunable(convolution_of(pair[0]))]
     devices = {str(task.device) for task, _ in missing}
