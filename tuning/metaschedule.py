@@ -1,9 +1,9 @@
 """MetaSchedule, TVM's own tuner, as a peer: the same tasks, its schedules, its search.
 
 It schedules a task's reference body (contract 1), legalized and fused into one function of loops; weights may come in
-the layout that its schedule wants, as ours do. Tasks over lists of channels fall apart into several functions, which
-it cannot schedule as one; they are left out, and so is what is no convolution. Builds do not use its schedules, and
-its records say in their environment whose they are.
+the layout that its schedule wants, as ours do. The body of a gated layer computes every channel and multiplies those
+that rest by zero, so there it skips nothing. A body that becomes several functions is left out. Builds do not use its
+schedules, and its records say in their environment whose they are.
 Shao et al., Tensor Program Optimization with Probabilistic Programs, NeurIPS 2022.
 """
 

@@ -7,16 +7,17 @@ import pytest
 import tvm
 from models import plain_net
 from oracles.tuning import conv_task
+from tvm.s_tir.meta_schedule.arg_info import ArgInfo
 
 import espalier
 from espalier.codegen.cpu import trial
 from espalier.core.errors import InvalidInputError, UnsupportedTargetError
-from espalier.core.layers import ActiveList
 from espalier.core.records import RecordFile
 from espalier.targets.resolve import resolve_target
 from espalier.tuning import metaschedule
 from espalier.tuning.metaschedule import PeerResult, loops_of, tune_task, tune_with_metaschedule
-from espalier.tuning.network_tasks import NetworkTask
+from espalier.tuning.network_tasks import NetworkTask, network_tasks
+from espalier.tuning.placeholder import placeholder_calibration
 
 TARGET = {"kind": "llvm", "num-cores": 1}
 TASK = conv_task(16, 16, 4, target=resolve_target(TARGET))
@@ -37,7 +38,7 @@ def asked(monkeypatch) -> list:
 
 def test_a_layer_is_one_function_with_its_weight_free():
     loops = loops_of(TASK)
-    assert [tuple(map(int, one.shape)) for one in loops.buffer_map.values()] == [
+    assert [tuple(map(int, one.shape)) for one in ArgInfo.from_prim_func(loops)] == [
         (1, 16, 4, 4), (16, 16, 3, 3), (16,), (1, 16, 4, 4)
     ]  # fmt: skip
     assert [int(one) for one in loops.attrs["layout_free_buffers"]] == [1]
@@ -52,10 +53,13 @@ def test_the_function_computes_what_the_operator_means():
     np.testing.assert_allclose(out.numpy(), trial.expected_of(TASK, arrays), rtol=1e-5, atol=1e-5)
 
 
-def test_layers_over_lists_are_left_out():
-    winners = ActiveList(2, 4)
-    gated = conv_task(16, 16, 4, target=resolve_target(TARGET), winners=winners, gate="output")
-    assert loops_of(gated) is None
+def test_gated_layers_are_one_function_too_which_skips_nothing():
+    mod, plan = espalier.from_onnx(plain_net()), espalier.Plan(density=0.5)
+    gated = network_tasks(mod, resolve_target(TARGET), plan, placeholder_calibration(mod, plan))
+    lists = [one.task for one in gated if "winners" in one.task.facts or "active" in one.task.facts]
+    shapes = [[tuple(map(int, one.shape)) for one in ArgInfo.from_prim_func(loops_of(task))] for task in lists]
+    assert [one[1] for one in shapes] == [tuple(task.facts["shapes"]["weight"]) for task in lists]
+    assert len(shapes) == 2
 
 
 def test_trials_are_shared_out_and_records_say_whose_they_are(asked, tmp_path):
