@@ -18,6 +18,7 @@ import espalier
 from espalier import relay
 from espalier.core.records import RecordFile
 from espalier.measure.environment import record_environment
+from espalier.tuning import metaschedule
 
 ONE_CORE = '{"kind": "llvm", "num-cores": 1}'
 TARGET = ("--target", ONE_CORE)
@@ -108,11 +109,28 @@ def test_what_is_refused(folder, tmp_path):
     accepted = "accepted are pretrained, analytic, xgboost, gp, random"
     assert_refused([*tune, "1trials", "--cost-model", "oracle"], accepted, kept=tmp_path)
     assert_refused([*tune, "1trials", "--tracker", "here"], "accepted is HOST:PORT/KEY", kept=tmp_path)
+    assert_refused([*tune, "1trials", "--tuner", "other"], "accepted are espalier and metaschedule", kept=tmp_path)
+    peer = [*tune, "1trials", "--tuner", "metaschedule", "--search", "random"]
+    assert_refused(peer, "it has its own search and cost model", kept=tmp_path)
     many = '{"kind": "llvm", "num-cores": 999}'
     assert_refused(
         [*tune, "1trials", "--target", many, "--records", tmp_path / "r"], "this machine lends", kept=tmp_path
     )
     assert_refused(["records", "list", tmp_path / "absent"], "no such file", kept=tmp_path)
+
+
+def test_the_peer_is_told_of_task_by_task(folder, tmp_path, monkeypatch):
+    def answer(work, folder, trials, seed):
+        return metaschedule.PeerResult(work, trials, 1, 2e-3 if "conv0" in work.layers else None, None)
+
+    monkeypatch.setattr(metaschedule, "tune_task", answer)
+    peer = ("tune", folder / "net.onnx", *TARGET, "--tuner", "metaschedule", "--budget", "8trials", "--records")
+    found = json_of(*peer, tmp_path / "r.db")
+    assert [(one["layers"], one["trials"], one["failed"], one["best_s"]) for one in found["tasks"]] == [
+        (["conv0"], 4, 1, 2e-3), (["conv1"], 4, 1, None)
+    ]  # fmt: skip
+    assert "builds do not use its schedules" in output_of(*peer, tmp_path / "r.db")
+    assert len(read(tmp_path / "r.db")) == 2
 
 
 def test_ctrl_c_keeps_what_was_measured(folder, tmp_path):

@@ -1,9 +1,9 @@
 """How long a network will take, without compiling it.
 
-The sum of its convolutions' kernels as the per-layer model predicts them (a Gaussian process on what the analytic rule
-gets wrong), and of everything else at so many seconds a call, a value and a multiply-accumulate: gates, changes of
-layout, margins, dense layers, pooling, adds. Fusion is in the network's description already. What these sums get wrong
-systematically, a second process learns from whole networks; it also says how sure the answer is.
+The sum of its convolutions' kernels, measured or predicted (see `kernel_latencies`), and of everything else at so many
+seconds a call, a value and a multiply-accumulate: gates, changes of layout, margins, dense layers, pooling, adds.
+Fusion is in the network's description already. What these sums get wrong systematically, a process learns from whole
+networks. It says how sure the answer is, and so do the kernels' times: those that nobody measured are less certain.
 Sums of layers and what they miss: Zhang et al., nn-Meter, MobiSys 2021 (section 2).
 """
 
@@ -22,10 +22,10 @@ from espalier.core.errors import InvalidInputError
 from espalier.core.files import read_arrays
 from espalier.measure.kernel_times import kernel_seconds
 
-from .cost_model.gaussian_process import ResidualProcess
 from .cost_model.interface import FORMAT, Sample, check_header
 from .cost_model.process import MaternProcess
-from .network_work import AMOUNTS, Kernel, NetworkWork
+from .kernel_latencies import KernelLatencies
+from .network_work import AMOUNTS, NetworkWork
 
 LEAST_NETWORKS = 8
 """To fit on."""
@@ -65,20 +65,21 @@ class LatencyPredictor:
     """Of networks on one target with as many threads as were measured."""
 
     def __init__(self) -> None:
-        self.kernels, self.correction = ResidualProcess(), MaternProcess()
+        self.kernels, self.correction = KernelLatencies(), MaternProcess()
         self.rates = np.zeros(len(AMOUNTS) + 1)  # seconds for one of each amount; the last one's of a whole run
-        self._known: dict[tuple[Task, Option], float] = {}
 
-    def fit(self, samples: Sequence[NetworkSample]) -> None:
-        """Learn from measured networks alone; InvalidInputError for fewer than LEAST_NETWORKS."""
+    def fit(self, samples: Sequence[NetworkSample], table: Sequence[Sample] = ()) -> None:
+        """Learn from measured networks, and from a table of single kernels (`measure_kernels`), alone.
+
+        Raises InvalidInputError for fewer than LEAST_NETWORKS, or a table of other networks' kernels.
+        """
         from scipy.optimize import nnls
 
         if len(samples) < LEAST_NETWORKS:
             raise InvalidInputError(
                 f"latency predictor: got {len(samples)} networks, accepted are {LEAST_NETWORKS} or more"
             )
-        self._known = {}
-        self.kernels.fit(_distinct_kernels(samples))
+        self.kernels.fit(_distinct_kernels(samples), table)
         measured = np.array([one.seconds for one in samples])
         kernels = np.array([sum(one.kernel_seconds) for one in samples])
         amounts = np.array([_amounts(one.work) for one in samples])
@@ -96,12 +97,12 @@ class LatencyPredictor:
         """Of many; InvalidInputError before `fit` or `load`."""
         if self.correction.process is None:
             raise InvalidInputError("latency predictor: nothing was learned yet, fit or load it first")
-        self._predict_kernels([kernel for work in works for kernel in work.kernels])
-        rows = np.array([self._row(work) for work in works]).reshape(len(works), -1)
         answers = []
-        for row in rows:
+        for work in works:
+            row = self._row(work)
             mean, covariance = self.correction.predict(row[None])
-            answers.append(PredictedLatency(float(np.exp(row[0] + mean[0])), math.sqrt(max(0.0, covariance[0, 0]))))
+            deviation = math.sqrt(max(0.0, covariance[0, 0]) + self._kernel_variance(work, row))
+            answers.append(PredictedLatency(float(np.exp(row[0] + mean[0])), deviation))
         return answers
 
     def sum_of(self, sample: NetworkSample) -> float:
@@ -125,7 +126,7 @@ class LatencyPredictor:
         check_header(path, header, {"model": "latency", "features": _columns(model)})
         parts = {name.removeprefix("kernels/"): one for name, one in stored.items() if name.startswith("kernels/")}
         try:
-            model.kernels, model.rates = ResidualProcess.of_arrays(parts), stored["rates"]
+            model.kernels, model.rates = KernelLatencies.of_arrays(parts), stored["rates"]
             model.correction = MaternProcess(stored["theta"])
             model.correction.rows, model.correction.values = stored["rows"], stored["values"]
             model.correction.condition()
@@ -133,23 +134,15 @@ class LatencyPredictor:
             raise InvalidInputError(f"latency predictor {path}: accepted is what `save` wrote") from None
         return model
 
-    def _kernels_s(self, work: NetworkWork) -> float:
-        self._predict_kernels(work.kernels)
-        return sum(self._known[one.task, one.option] for one in work.kernels)
-
-    def _predict_kernels(self, kernels: Sequence[Kernel]) -> None:
-        """Ask the per-layer model once for each kernel that was not asked for before, a task at a time."""
-        unknown: dict[Task, list[Option]] = {}
-        for one in kernels:
-            if (one.task, one.option) not in self._known:
-                unknown.setdefault(one.task, []).append(one.option)
-        for task, options in unknown.items():
-            predicted = np.exp(self.kernels.predict(task, options).log_seconds)
-            self._known.update({(task, option): float(one) for option, one in zip(options, predicted)})
+    def _kernel_variance(self, work: NetworkWork, row: np.ndarray) -> float:
+        """Of the logarithm of the sum, by its kernels, whose errors are taken to be independent."""
+        seconds, deviations = self.kernels.predict(work.kernels).T
+        return float(np.sum((seconds * deviations) ** 2)) / math.exp(row[0]) ** 2
 
     def _row(self, work: NetworkWork) -> np.ndarray:
         """What the correction sees: the logarithm of the sum, shares of its parts, and logarithms of amounts."""
-        parts = np.array([self._kernels_s(work), *(_amounts(work) * self.rates)])
+        kernels_s = self.kernels.predict(work.kernels)[:, 0].sum()
+        parts = np.array([kernels_s, *(_amounts(work) * self.rates)])
         total = parts.sum()
         return np.array([np.log(total), *(parts / total), *np.log1p(_amounts(work)), np.log(len(work.kernels) + 1)])
 
@@ -169,4 +162,4 @@ def _distinct_kernels(samples: Sequence[NetworkSample]) -> list[Sample]:
 
 
 def _columns(model: LatencyPredictor) -> str:
-    return "\n".join([*AMOUNTS, *model.kernels.features.names])
+    return "\n".join([*AMOUNTS, *model.kernels.model.features.names])

@@ -6,7 +6,7 @@ import contextlib
 import datetime
 import json
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from espalier.core.errors import InvalidInputError
@@ -106,6 +106,16 @@ class Notebook:
             if not self.told:
                 self.tell(f"{error}; tuning goes on, its records are only in memory")
             self.told = True
+
+
+@contextlib.contextmanager
+def opened(records) -> Iterator[RecordFile | None]:
+    """The file, to read and to append to; None without one."""
+    if records is None:
+        yield None
+        return
+    with RecordFile(records, write=True) as file:
+        yield file
 
 
 def now() -> str:

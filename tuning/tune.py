@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import tvm
@@ -12,7 +11,6 @@ from espalier.codegen.cuda.device import require_device
 from espalier.core.calibration import Calibration
 from espalier.core.errors import InvalidInputError
 from espalier.core.plan import Plan
-from espalier.core.records import RecordFile
 from espalier.measure.devices import Local, Remote
 from espalier.measure.environment import record_environment
 from espalier.measure.threads import cores
@@ -29,7 +27,7 @@ from .cost_model.gaussian_process import ResidualProcess
 from .cost_model.gpu_features import GPU_CONVOLUTIONS
 from .cost_model.interface import CostModel, Features
 from .network_tasks import network_tasks
-from .records import Notebook
+from .records import Notebook, opened
 from .search.exhaustive import Exhaustive
 from .search.guided import Guided
 from .search.interface import Search
@@ -117,7 +115,7 @@ def tune(
         require_device(gpu_of(resolved).arch)
     kernels = CUDA_KERNELS if on_gpu else CPU_KERNELS
     limits = Limits(build_s=BUILD_S) if on_gpu else None
-    with _opened(records) as file, TrialRunner(options.where, limits=limits, kernels=kernels) as runner:
+    with opened(records) as file, TrialRunner(options.where, limits=limits, kernels=kernels) as runner:
         tasks = network_tasks(mod, resolved, plan, calibration)
         environment = record_environment(options.where.name, str(resolved.kind.name))
         tuner = Tuner(tasks, runner, Notebook(file, warn), environment, model, search, options.seed)
@@ -125,15 +123,6 @@ def tune(
     if options.save_model:
         model.save(options.save_model)
     return TuningResult(tuple(tuner.states), budget.spent_trials, budget.seconds_spent(), end)
-
-
-@contextlib.contextmanager
-def _opened(records) -> Iterator[RecordFile | None]:
-    if records is None:
-        yield None
-        return
-    with RecordFile(records, write=True) as file:
-        yield file
 
 
 def _model(name: str, features: Features) -> CostModel:

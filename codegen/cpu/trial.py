@@ -113,14 +113,19 @@ class Trial:
 
 def library_of(task: Task, choices: Sequence[Choice], trial: type[Trial] = Trial) -> tvm.runtime.Executable:
     """A function for each choice, named as in `names_of`, and the reference."""
-    target, (_, isa) = resolve_target(task.device), problem_of_task(task)
-    kernels = {name: trial(task, choice).kernel() for name, choice in zip(names_of(choices), choices)}
+    return library_of_trials([trial(task, choice) for choice in choices])
+
+
+def library_of_trials(trials: Sequence[Trial]) -> tvm.runtime.Executable:
+    """The same for trials of several tasks on one device."""
+    target, (_, isa) = resolve_target(trials[0].task.device), problem_of_task(trials[0].task)
+    kernels = {name: one.kernel() for name, one in zip(names_of(trials), trials)}
     kernels[REFERENCE] = peak_kernel(isa, isa.cores)
     functions = {name: kernel.with_attr("global_symbol", name) for name, kernel in kernels.items()}
     return tvm.compile(tvm.IRModule(functions), target)
 
 
-def names_of(choices: Sequence[Choice]) -> list[str]:
+def names_of(choices: Sequence) -> list[str]:
     """What the functions of a library are called."""
     return [f"choice{number}" for number in range(len(choices))]
 
@@ -196,6 +201,13 @@ def expected_of(task: Task, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
 
 def body_of(problem: ConvProblem, arrays: Mapping[str, np.ndarray], target: Target) -> np.ndarray:
     """As `expected_of`; target: a CPU."""
+    program = generate(body_module(problem), target, lower=False)
+    return program.run([arrays[role] for role in problem.spec.roles])[0]
+
+
+def body_module(problem: ConvProblem) -> tvm.IRModule:
+    """A network of the operator alone, its parameters named as its roles."""
+    arrays = random_arrays(problem)
     types = [relax.TensorType(arrays[role].shape, str(arrays[role].dtype)) for role in problem.spec.roles]
     params = [relax.Var(role, one) for role, one in zip(problem.spec.roles, types)]
     builder = relax.BlockBuilder()
@@ -204,8 +216,7 @@ def body_of(problem: ConvProblem, arrays: Mapping[str, np.ndarray], target: Targ
         with builder.dataflow():
             result = builder.emit_output(relax.Call(function, params))
         builder.emit_func_output(result)
-    program = generate(builder.get(), target, lower=False)
-    return program.run([arrays[role] for role in problem.spec.roles])[0]
+    return builder.get()
 
 
 def _draw(listed: ActiveList, batch: int, channels: int, random: np.random.Generator) -> np.ndarray:

@@ -208,6 +208,9 @@ def tune(
     ] = None,
     save_cost_model: Annotated[Path | None, typer.Option(metavar="FILE", help="Save the trained cost model.")] = None,
     seed: Annotated[int, typer.Option(help="Of what the search draws.")] = 0,
+    tuner: Annotated[
+        str, typer.Option(help="espalier, or metaschedule: TVM's own, to compare with; builds do not use it.")
+    ] = "espalier",
     as_json: Json = False,
 ) -> None:
     """Measure kernels of a model where it gains most, for `espalier compile --records`."""
@@ -215,7 +218,7 @@ def tune(
     from .commands.models import PlanOptions
 
     options = PlanOptions(plan, density, granularity, placement, weights, activations, sparsity, winograd, calibration)
-    how = command.TuneOptions(budget, records, cost_model, search, tracker, save_cost_model, seed)
+    how = command.TuneOptions(budget, records, cost_model, search, tracker, save_cost_model, seed, tuner)
     _finish(command.run(model, target, options, shape or (), how), as_json)
 
 

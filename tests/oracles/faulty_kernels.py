@@ -14,6 +14,7 @@ from espalier.codegen.cpu.trial import (  # noqa: F401  the interface of a modul
     arrays_of,
     cores_of,
     expected_of,
+    library_of_trials,
     names_of,
     reference_arguments,
 )

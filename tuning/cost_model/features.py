@@ -59,7 +59,7 @@ def feature_rows(task: Task, options: Sequence[Option]) -> np.ndarray:
     return np.array([[row[name] for name in FEATURES] for row in rows]).reshape(len(rows), len(FEATURES))
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=4096)
 def _of_task(text: str) -> tuple[ConvProblem, Isa, dict[str, float]]:
     problem, isa = problem_of_task(Task.parse(text))
     batch, _, rows, columns = problem.out_shape

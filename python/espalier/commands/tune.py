@@ -14,6 +14,7 @@ from . import models
 from .output import Outcome, shares, steps
 
 INTERRUPTED = 130
+OWN, PEER = "espalier", "metaschedule"
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class TuneOptions:
     tracker: str | None = None
     save_cost_model: Path | None = None
     seed: int = 0
+    tuner: str = OWN
 
 
 def run(model: Path, target: str, plan: models.PlanOptions, shapes: Sequence[str], how: TuneOptions) -> Outcome:
@@ -35,11 +37,14 @@ def run(model: Path, target: str, plan: models.PlanOptions, shapes: Sequence[str
     from espalier.tuning.tune import TuningOptions, tune
 
     budget, where = Budget.parse(how.budget), _where(how.tracker)
+    _check_tuner(how)
     context = plan.context()
     with steps(3) as bar:
         bar.begin("reading the model")
         mod = models.read_model(model, shapes)
         calibration = models.calibrate(mod, context, bar)
+    if how.tuner == PEER:
+        return _of_peer(mod, target, context.plan(), calibration, how)
     save_model = how.save_cost_model and str(how.save_cost_model)
     options = TuningOptions(how.cost_model, how.search, how.seed, where, save_model)
     told = []
@@ -56,6 +61,37 @@ def run(model: Path, target: str, plan: models.PlanOptions, shapes: Sequence[str
         text = f"interrupted after {trials} trials, which are in {how.records}; the same command goes on from there"
         return Outcome({"interrupted": True, "trials": trials, "records": str(how.records)}, (text,), INTERRUPTED)
     return _outcome(result, model, how.records)
+
+
+def _check_tuner(how: TuneOptions) -> None:
+    """Refuse a tuner that there is not, and what MetaSchedule makes no use of."""
+    if how.tuner not in (OWN, PEER):
+        raise InvalidInputError(f"--tuner {how.tuner}: accepted are {OWN} and {PEER}")
+    own = TuneOptions(how.budget, how.records, seed=how.seed, tuner=how.tuner)
+    if how.tuner == PEER and how != own:
+        raise InvalidInputError("--tuner metaschedule: it has its own search and cost model, and runs on this machine")
+
+
+def _of_peer(mod, target: str, plan, calibration, how: TuneOptions) -> Outcome:
+    from espalier.tuning.metaschedule import tune_with_metaschedule
+
+    with shares("metaschedule") as show:
+
+        def tell(progress) -> None:
+            show(progress.share, f"{progress.result.trials} trials of {progress.result.work.layers[0]}")
+
+        found = tune_with_metaschedule(mod, target, plan, calibration, how.records, how.budget, how.seed, tell, _warn)
+    rows = [
+        {"task": one.work.task.digest, "layers": list(one.work.layers), "trials": one.trials, "failed": one.failed,
+         "best_s": one.seconds} for one in found
+    ]  # fmt: skip
+    shown = [
+        (one["layers"][0], str(one["trials"]), str(one["failed"]),
+         tables.duration(one["best_s"]) if one["best_s"] else tables.NONE) for one in rows
+    ]  # fmt: skip
+    table = tables.plain_table(("layers", ">trials", ">failed", ">best"), shown)
+    text = f"MetaSchedule's best times are in {how.records}, to compare with; builds do not use its schedules"
+    return Outcome({"tasks": rows, "records": str(how.records), "tuner": PEER}, (table, text))
 
 
 def _outcome(result, model: Path, records: Path) -> Outcome:

@@ -86,15 +86,15 @@ def run(
         library[one.name](*tensors)
         off[one.choice] = trial.difference(tensors[-1].numpy(), arrays, expected)
         if off[one.choice] <= 1:
-            timers[one.choice] = _timer(library, one.name, tensors, session, trial.is_cold(arguments))
+            timers[one.choice] = timer(library, one.name, tensors, session, trial.is_cold(arguments))
     reference = session.tensors(module.reference_arguments(task))
     library = libraries[functions[0].library]
-    steady = Reference(_timer(library, module.REFERENCE, reference, session, False), best_reference_s)
+    steady = Reference(timer(library, module.REFERENCE, reference, session, False), best_reference_s)
     times = steady_times(timers, steady, rule)
     return [Result(choice, value, times.get(choice)) for choice, value in off.items()], steady.best_s
 
 
-def _timer(library: tvm.runtime.Module, name: str, tensors: list, session: Session, cold: bool) -> Callable[[], float]:
+def timer(library: tvm.runtime.Module, name: str, tensors: list, session: Session, cold: bool) -> Callable[[], float]:
     """A call that returns seconds of one run: the mean over a sample, or of one run with weights out of the caches."""
     if cold:
         timed = library.time_evaluator(name, session.device, number=1, repeat=COLD_RUNS, f_preproc=FLUSH)
