@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import re
 from pathlib import Path
 
 from bench_fpga import simulated, write
@@ -57,14 +58,18 @@ def main() -> None:
 
 def as_parallel(dense: Source, gated: FpgaProgram) -> FpgaProgram:
     """The dense network with the parallelism of the gated one, stage by stage."""
-    network, made = dense.network(), {stage.name: stage for stage in gated.graph.stages}
-    choices = {
-        stage.name: Choice(folding=made[stage.name].folding, products=made[stage.name].products)
-        if isinstance(stage, Convolution)
-        else Choice(made[stage.name].lanes)
-        for stage in network.stages
-    }
+    network, made = dense.network(), {layer_of(stage): stage for stage in gated.graph.stages}
+    choices = {}
+    for stage in network.stages:
+        like = made[layer_of(stage)]
+        is_folded = isinstance(stage, Convolution)
+        choices[stage.name] = Choice(folding=like.folding, products=like.products) if is_folded else Choice(like.lanes)
     return dataclasses.replace(dense.program(SLOW), graph=with_fifo_depths(assembled(network, choices)))
+
+
+def layer_of(stage) -> str:
+    """Its name without the number that tells it from others: gates move these."""
+    return re.sub(r"^s\d+_", "", stage.name)
 
 
 def table(found: dict) -> Table:

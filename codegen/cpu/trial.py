@@ -113,12 +113,12 @@ class Trial:
 
 def library_of(task: Task, choices: Sequence[Choice], trial: type[Trial] = Trial) -> tvm.runtime.Executable:
     """A function for each choice, named as in `names_of`, and the reference."""
-    return library_of_trials([trial(task, choice) for choice in choices])
+    return library_of_trials(task, [trial(task, choice) for choice in choices])
 
 
-def library_of_trials(trials: Sequence[Trial]) -> tvm.runtime.Executable:
-    """The same for trials of several tasks on one device."""
-    target, (_, isa) = resolve_target(trials[0].task.device), problem_of_task(trials[0].task)
+def library_of_trials(task: Task, trials: Sequence[Trial]) -> tvm.runtime.Executable:
+    """The same for trials of several tasks, all on the device of this one."""
+    target, (_, isa) = resolve_target(task.device), problem_of_task(task)
     kernels = {name: one.kernel() for name, one in zip(names_of(trials), trials)}
     kernels[REFERENCE] = peak_kernel(isa, isa.cores)
     functions = {name: kernel.with_attr("global_symbol", name) for name, kernel in kernels.items()}

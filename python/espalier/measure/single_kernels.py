@@ -32,7 +32,7 @@ RULE = SteadyRule(clearly=math.inf)
 def build(kernels: str, pairs: Sequence[tuple[Task, Choice]], library: Path) -> Path:
     """Compile and link a library of kernels on one device."""
     module = importlib.import_module(kernels)
-    module.library_of_trials([module.Trial(*pair) for pair in pairs]).export_library(str(library))
+    module.library_of_trials(pairs[0][0], [module.Trial(*pair) for pair in pairs]).export_library(str(library))
     return library
 
 
