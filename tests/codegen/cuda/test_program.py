@@ -165,3 +165,12 @@ def test_profile_is_a_labelled_prediction(folder):
     text = CliRunner().invoke(app, ["profile", str(folder)]).output
     assert "nothing in this table was measured" in " ".join(text.split())
     assert "Not measured: the artifact is for a GPU" in " ".join(text.split())
+
+
+def test_layers_may_have_numbers_for_names():
+    torch = pytest.importorskip("torch")
+    layers = torch.nn.Conv2d(16, 16, 3), torch.nn.MaxPool2d(2), torch.nn.Conv2d(16, 16, 3), torch.nn.ReLU()
+    mod = espalier.from_torch(torch.nn.Sequential(*layers, torch.nn.AdaptiveAvgPool2d(1)), torch.zeros(1, 16, 12, 12))
+    built = espalier.build(mod, "nvidia/nvidia-h100", Plan(weights="float16"))
+    assert {launch.layer for launch in built.program.launches} >= {"0", "2"}
+    assert built.program.stock_kernels > 0  # pooling, which TVM schedules and nvcc compiles
