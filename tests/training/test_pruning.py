@@ -18,6 +18,17 @@ def zeros_of(network) -> list[int]:
     return [int((network[place].weight == 0).sum()) for place in (0, 2)]
 
 
+def pruned_layer():
+    """(layer, weight): a third of its weights is 0; the weight is the latent one."""
+    layer = torch.nn.Linear(3, 1, bias=False)
+    weight = layer.weight
+    with torch.no_grad():
+        weight.copy_(torch.tensor([[0.1, -2.0, 3.0]]))
+    insert_masks(layer)
+    update_masks(layer, 0.4)
+    return layer, weight
+
+
 def test_scores_by_hand():
     weight = torch.tensor([[1.0, -3.0], [0.0, 2.0]])
     assert lamp_scores(weight).tolist() == [[1 / 14, 1.0], [0.0, pytest.approx(4 / 13)]]
@@ -39,12 +50,7 @@ def test_the_share_is_of_the_whole_network_whatever_the_scale_of_a_layer(network
 
 
 def test_zeros_have_a_gradient_and_come_back():
-    layer = torch.nn.Linear(3, 1, bias=False)
-    weight = layer.weight
-    with torch.no_grad():
-        weight.copy_(torch.tensor([[0.1, -2.0, 3.0]]))
-    insert_masks(layer)
-    update_masks(layer, 0.4)
+    layer, weight = pruned_layer()
     assert layer.weight.tolist() == [[0, -2, 3]]
     (layer.weight * torch.tensor([1.0, 2.0, 3.0])).sum().backward()
     assert weight.grad.tolist() == [[1, 2, 3]]
@@ -55,12 +61,7 @@ def test_zeros_have_a_gradient_and_come_back():
 
 
 def test_final_zeros_have_no_gradient():
-    layer = torch.nn.Linear(3, 1, bias=False)
-    weight = layer.weight
-    with torch.no_grad():
-        weight.copy_(torch.tensor([[0.1, -2.0, 3.0]]))
-    insert_masks(layer)
-    update_masks(layer, 0.4)
+    layer, weight = pruned_layer()
     finish_masks(layer)
     assert layer.weight.tolist() == [[0, -2, 3]]
     (layer.weight * torch.tensor([1.0, 2.0, 3.0])).sum().backward()
