@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 import tvm
-from tvm import relax
-from tvm.relax.expr_functor import mutator
 
-from espalier.ir.rewriting import BindingRewriter
+from espalier.ir.dataflow import Dataflow
+from espalier.ir.rewriting import rename_variables
 
 
 @tvm.transform.module_pass(opt_level=0, name="NamesForC")
 class NamesForC:
-    """Values of main whose names begin with a digit are called otherwise."""
+    """Inputs and values of main whose names begin with a digit are called otherwise."""
 
     def transform_module(self, mod: tvm.IRModule, _context) -> tvm.IRModule:
         """Apply to main."""
-        return _Renamer(mod).run()
-
-
-@mutator
-class _Renamer(BindingRewriter):
-    def bind(self, var: relax.Var, value: relax.Expr) -> relax.Var:
-        if not isinstance(var, relax.DataflowVar) or not var.name[:1].isdigit():
-            return super().bind(var, value)
-        fresh = self.emit_named(value, f"layer_{var.name}")
-        self.set_var_remap(var, fresh)
-        return fresh
+        variables = [*mod["main"].params, *Dataflow.of(mod).values]
+        return rename_variables(mod, {var: f"layer_{var.name}" for var in variables if var.name[:1].isdigit()})

@@ -41,8 +41,8 @@ def from_pytorch(
 
     Raises what `espalier.from_torch` raises.
     """
-    from .frontend.layer_names import rename_variables
     from .frontend.torch import import_torch, zeros
+    from .ir.rewriting import rename_variables
 
     names, shapes, dtypes = zip(*(_input_info(info, default_dtype) for info in input_infos))
     mod, params = import_torch(script_module, tuple(map(zeros, shapes, dtypes)))

@@ -5,10 +5,12 @@ A layer's name is the name of the variable that its convolution or matrix produc
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import tvm
 from tvm import relax
+
+from ..ir.rewriting import rename_variables
 
 CONVOLUTION = "convolution"
 MATMUL = "matmul"
@@ -65,13 +67,6 @@ def name_layers(mod: tvm.IRModule, layers: Iterable[tuple[str, str]]) -> tvm.IRM
     return rename_variables(mod, renamed)
 
 
-def rename_variables(mod: tvm.IRModule, names: Mapping[relax.Var, str]) -> tvm.IRModule:
-    """The module with these variables of `main` (parameters or bindings) under other names."""
-    result = tvm.IRModule(mod.functions, attrs=mod.attrs)
-    result["main"] = _VariableRenamer(names).visit_expr(mod["main"])
-    return result
-
-
 def _layer_variables(function: relax.Function) -> dict[str, list[relax.Var]]:
     found: dict[str, list[relax.Var]] = {CONVOLUTION: [], MATMUL: []}
     for block in function.body.blocks:
@@ -80,20 +75,3 @@ def _layer_variables(function: relax.Function) -> dict[str, list[relax.Var]]:
             if isinstance(operator, tvm.ir.Op) and operator.name in _KINDS:
                 found[_KINDS[operator.name]].append(binding.var)
     return found
-
-
-@relax.expr_functor.mutator
-class _VariableRenamer(relax.PyExprMutator):
-    def __init__(self, names: Mapping[relax.Var, str]):
-        super().__init__()
-        self.names = names
-
-    def visit_var_def_(self, var: relax.Var) -> relax.Var:
-        return self._renamed(var)
-
-    def visit_dataflow_var_def_(self, var: relax.DataflowVar) -> relax.DataflowVar:
-        return self._renamed(var)
-
-    def _renamed(self, var):
-        name = self.names.get(var)
-        return var if name is None else type(var)(name, var.ty)

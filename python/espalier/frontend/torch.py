@@ -12,8 +12,9 @@ from tvm import relax
 
 from ..core import ir_names
 from ..core.errors import EspalierError, InvalidInputError, InvalidModelError, ToolNotFoundError, UnsupportedOpError
+from ..ir.rewriting import rename_variables
 from .channel_gate import emit_channel_gate
-from .layer_names import CONVOLUTION, MATMUL, layer_name, name_layers, rename_variables
+from .layer_names import CONVOLUTION, MATMUL, layer_name, name_layers
 
 _WEIGHT_ARGUMENT = {"addmm": 2, "baddbmm": 2}
 _LAYER_KINDS = {

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import tvm
 from tvm import relax
-from tvm.relax.expr_functor import PyExprMutator
+from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from espalier.core import ir_names
 
@@ -79,3 +79,27 @@ def with_remarks(mod: tvm.IRModule, before: tvm.IRModule, remarks: Sequence[str]
     for name, value in (before.attrs or {}).items():
         mod = mod.with_attr(name, value)
     return mod.with_attr(ir_names.REPORT, json.dumps([*remarks_of(before), *remarks]))
+
+
+def rename_variables(mod: tvm.IRModule, names: Mapping[relax.Var, str]) -> tvm.IRModule:
+    """The module with these variables of `main` (parameters or bindings) under other names."""
+    result = tvm.IRModule(mod.functions, attrs=mod.attrs)
+    result["main"] = _VariableRenamer(names).visit_expr(mod["main"])
+    return result
+
+
+@mutator
+class _VariableRenamer(PyExprMutator):
+    def __init__(self, names: Mapping[relax.Var, str]):
+        super().__init__()
+        self.names = names
+
+    def visit_var_def_(self, var: relax.Var) -> relax.Var:
+        return self._renamed(var)
+
+    def visit_dataflow_var_def_(self, var: relax.DataflowVar) -> relax.DataflowVar:
+        return self._renamed(var)
+
+    def _renamed(self, var):
+        name = self.names.get(var)
+        return var if name is None else type(var)(name, var.ty)

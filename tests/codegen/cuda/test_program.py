@@ -10,8 +10,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import onnx
 import pytest
 import tvm
+from onnx import helper, numpy_helper
 from oracles import emulated
 from oracles.graphs import random_calibration
 from oracles.networks import plain
@@ -174,3 +176,16 @@ def test_layers_may_have_numbers_for_names():
     built = espalier.build(mod, "nvidia/nvidia-h100", Plan(weights="float16"))
     assert {launch.layer for launch in built.program.launches} >= {"0", "2"}
     assert built.program.stock_kernels > 0  # pooling, which TVM schedules and nvcc compiles
+
+
+def test_an_input_may_have_a_number_for_its_name(tmp_path):
+    weight = np.ones((16, 16, 3, 3), np.float32)
+    pool = helper.make_node("MaxPool", ["0"], ["1"], kernel_shape=[2, 2])
+    nodes = [pool, helper.make_node("Conv", ["1", "w"], ["2"])]
+    ends = [helper.make_tensor_value_info(name, 1, [1, 16, size, size]) for name, size in (("0", 12), ("2", 4))]
+    graph = helper.make_graph(nodes, "numbers", ends[:1], ends[1:], [numpy_helper.from_array(weight, "w")])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(model, tmp_path / "numbers.onnx")
+    built = espalier.build(espalier.from_onnx(tmp_path / "numbers.onnx"), "nvidia/nvidia-h100", Plan(weights="float16"))
+    assert built.program.stock_kernels > 0
+    assert [one.name for one in built.inputs] == ["0"]
