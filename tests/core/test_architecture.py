@@ -28,7 +28,7 @@ def test_architectures_round_trip(name, seed):
 
 def test_resnets_are_in_the_space():
     space = SPACES["resnet-cifar"]
-    assert str(space.largest) == "resnet(3x16k3e1s1;3x32k3e1s2;3x64k3e1s2)"
+    assert str(space.largest) == "resnet(5x16k3e1s1;5x32k3e1s2;5x64k3e1s2)"
     space.point(Architecture.parse("resnet(1x16k3e1s1;1x32k3e1s2;1x64k3e1s2)"))
 
 

@@ -89,7 +89,7 @@ def test_an_extracted_network_stands_alone_with_statistics_of_its_own():
 
 def test_start_from_resnet_keeps_its_function():
     torch.manual_seed(0)
-    source, images = CifarResNet(20), next(IMAGES.plain_batches(8))[0]
+    source, images = CifarResNet(32), next(IMAGES.plain_batches(8))[0]
     source(images)  # statistics that are not 0 and 1
     largest = start_from_resnet(drawn("resnet-cifar"), source).eval()
     assert torch.allclose(largest(images), source.eval()(images), atol=1e-4)
@@ -100,7 +100,7 @@ def test_start_from_resnet_keeps_its_function():
 def test_what_is_no_part_is_refused():
     largest = drawn("resnet-cifar")
     for text in (
-        "resnet(4x16k3e1s1;1x32k3e1s2;1x64k3e1s2)",
+        "resnet(6x16k3e1s1;1x32k3e1s2;1x64k3e1s2)",
         "resnet(1x16k3e1s1)",
         str(SPACES["mobilenet-cifar"].smallest),
     ):

@@ -190,9 +190,9 @@ SPACES = {
             "resnet-cifar",
             "resnet",
             (
-                StageSpace((1, 2, 3), (8, 16), (1, 3)),
-                StageSpace((1, 2, 3), (16, 24, 32), (1, 3), (0.5, 1.0), stride=2),
-                StageSpace((1, 2, 3), (32, 48, 64), (1, 3), (0.5, 1.0), stride=2),
+                StageSpace((1, 2, 3, 5), (8, 16), (1, 3)),
+                StageSpace((1, 2, 3, 5), (16, 24, 32), (1, 3), (0.5, 1.0), stride=2),
+                StageSpace((1, 2, 3, 5), (32, 48, 64), (1, 3), (0.5, 1.0), stride=2),
             ),
         ),
         ArchitectureSpace(
@@ -206,7 +206,7 @@ SPACES = {
         ),
     )
 }
-"""Spaces by name. "resnet-cifar" holds ResNet-8, 14 and 20, and narrower ones."""
+"""Spaces by name. "resnet-cifar" holds ResNet-8, 14, 20 and 32, and narrower ones."""
 
 
 def architecture_space(name: str) -> ArchitectureSpace:
