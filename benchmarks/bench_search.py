@@ -39,7 +39,7 @@ from espalier.tuning.nas.search import problem_of
 from espalier.tuning.nas.study import Evaluated, Search, front_of
 from espalier.tuning.nas.supernet_networks import SupernetNetworks
 
-RECORD, SEEDS, EVALUATIONS, STEPS = "search", 5, 60, (20, 40, 60)
+RECORD, SEEDS, EVALUATIONS, STEPS = "search", 5, 60, (10, 20, 30, 40, 50, 60)
 WAYS = ("nsga2", "qlognehvi", "staged", "random")
 CHANCE = 0.1
 """Accuracy of guessing."""

@@ -179,3 +179,22 @@ def test_the_roofline_depends_on_its_records_only(tmp_path):
     first, second = ((tmp_path / name).read_bytes() for name in ("a.svg", "b.svg"))
     assert first == second
     assert b"<dc:date>" not in first
+
+
+def test_the_plot_of_searches_depends_on_its_records_only(tmp_path):
+    pytest.importorskip("matplotlib")
+    import plot_search
+
+    shares, deviations = {"10": 0.5, "20": 0.9}, {"10": 0.1, "20": 0.05}
+    samplers = [
+        {"target": target, "way": way, "shares": shares, "deviations": deviations}
+        for target in plot_search.TARGETS
+        for way in plot_search.WAYS
+    ]
+    built = [{"network": "front 00", "top1": 90.0, "latency_s": 1e-4}]
+    built.append({"network": "ResNet-8 float32", "top1": 87.0, "latency_s": 2e-4, "dominated_by": ["front 00"]})
+    for name in ("a.svg", "b.svg"):
+        plot_search.save([*samplers, {"target": "llvm", "way": "cost"}], built, tmp_path / name)
+    first, second = ((tmp_path / name).read_bytes() for name in ("a.svg", "b.svg"))
+    assert first == second
+    assert b"<dc:date>" not in first

@@ -28,8 +28,8 @@ LEARNING_RATE, QUANTIZED_LEARNING_RATE = 0.05, 0.005
 class FineTuning:
     """How, and where it is kept.
 
-    epochs: of each network, from 1. data: CIFAR-10. supernet: its weights. folder: of a checkpoint for each network,
-        from which its training goes on.
+    epochs: of each network, from 1; products are in bfloat16 where the supernet's were. data: CIFAR-10. supernet: its
+        weights. folder: of a checkpoint for each network, from which its training goes on.
     teacher: a network's name and its weights, None for the supernet's largest network.
 
     Raises InvalidInputError for other epochs, data or weights, before anything is trained.
@@ -78,13 +78,14 @@ class FineTuning:
         from espalier.training.finished import recipe_of
         from espalier.training.recipe import Recipe
 
-        teacher, path = self.teacher or (recipe_of(self.supernet).network, self.supernet)
+        supernet = recipe_of(self.supernet)
+        teacher, path = self.teacher or (supernet.network, self.supernet)
         epochs = self.epochs if plan is None else max(1, round(self.epochs * QUANTIZED))
         rate = LEARNING_RATE if plan is None else QUANTIZED_LEARNING_RATE
         name = network if plan is None else f"{network} {_digest(plan)}"
         teaches = (teacher, str(path.absolute()))
         settings = {"plan": plan or Plan(), "teacher": teaches, "epochs": epochs, "learning_rate": rate, **SETTINGS}
-        return Recipe(name, network, str(start.absolute()), **settings)
+        return Recipe(name, network, str(start.absolute()), bfloat16=supernet.bfloat16, **settings)
 
     def _train(self, recipe, tell: Callable[[str], None]):
         from espalier.training.finished import load_finished
