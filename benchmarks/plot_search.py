@@ -25,8 +25,12 @@ WAYS = {
 
 
 def main() -> None:
-    samplers, built = (json.loads((FOLDER / f"{name}.json").read_text())["results"] for name in ("search", "search_front"))
-    save(samplers, built["rows"], OUTPUT)
+    save(results("search"), results("search_front")["rows"], OUTPUT)
+
+
+def results(record: str):
+    """What a record holds."""
+    return json.loads((FOLDER / f"{record}.json").read_text())["results"]
 
 
 def save(samplers: list[dict], built: list[dict], output: Path) -> None:
