@@ -12,7 +12,6 @@ import onnx
 import pytest
 from command_line import call
 from models import plain_net
-from supernets import untrained_supernet
 
 import espalier
 from espalier.tuning.latency_predictor import LEAST_NETWORKS
@@ -34,7 +33,6 @@ def here(tmp_path, monkeypatch):
     onnx.save(plain_net(), "model.onnx")
     np.savez("inputs.npz", x=inputs)
     np.save("x.npy", inputs[:1])
-    untrained_supernet(Path("supernet-resnet-cifar/weights.pt"))
     return inputs
 
 
