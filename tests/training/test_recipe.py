@@ -77,7 +77,7 @@ def test_an_unknown_recipe():
         recipe("vgg")
 
 
-@pytest.mark.parametrize("setting", ["epochs", "batch"])
+@pytest.mark.parametrize("setting", ["epochs", "batch", "largest_every"])
 def test_impossible_settings(setting):
     with pytest.raises(InvalidInputError, match=f"{setting}: got 0"):
         Recipe("r", "resnet8", **{setting: 0})

@@ -125,3 +125,20 @@ def test_training_continues_as_if_it_was_never_stopped(tmp_path):
     network = load_finished(tmp_path / "parts" / WEIGHTS)
     assert network.architecture == SPACES["resnet-cifar"].largest
     assert not torch.equal(network.stem.weight, drawn_network(RECIPE).stem.weight)
+
+
+@pytest.mark.parametrize(("every", "times"), [(1, 2), (2, 1)])
+def test_the_largest_network_learns_in_one_of_so_many_steps(tmp_path, every, times):
+    training = SupernetTraining(
+        dataclasses.replace(RECIPE, largest_every=every, epochs=1), IMAGES, IMAGES, tmp_path, tmp_path / "out"
+    )
+    calls = []
+    training.model.register_forward_hook(lambda module, *_: calls.append(module.training))
+    (epoch,) = training.run()
+    assert sum(calls) == times
+    assert 0 < epoch.loss < 10
+
+
+def test_who_learns_seldom_needs_a_teacher():
+    with pytest.raises(InvalidInputError, match="largest_every: got 2 and no teacher"):
+        dataclasses.replace(RECIPE, largest_every=2, distillation=0.0)

@@ -52,8 +52,9 @@ class Recipe:
     compiled: train the network as torch.compile makes it, which takes one or two minutes first and then about two
         thirds of the time.
     space: of architectures (`core.architecture`), of which `network` is the largest, for a supernet; None for one
-        network. drawn: how many networks of it learn in a step beside the largest and the smallest one, with weights
-        in one of drawn_formats each.
+        network. drawn: how many networks of it learn in a step beside the smallest one, with weights in one of
+        drawn_formats each. largest_every: the largest one learns in the first of so many steps, see
+        `supernet_training`.
     """
 
     name: str
@@ -83,14 +84,17 @@ class Recipe:
     compiled: bool = False
     space: str | None = None
     drawn: int = 1
+    largest_every: int = 1
     drawn_formats: tuple[str, ...] = ("float32",)
 
     def __post_init__(self):
-        for name in ("epochs", "batch"):
+        for name in ("epochs", "batch", "largest_every"):
             if getattr(self, name) < 1:
                 raise InvalidInputError(f"{name}: got {getattr(self, name)}, accepted are whole numbers from 1")
         if self.space and (self.is_gated or self.is_quantized or self.pruning is not None):
             raise InvalidInputError("space: a supernet's recipe has neither plan nor pruning")
+        if self.largest_every > 1 and not self.distillation:
+            raise InvalidInputError(f"largest_every: got {self.largest_every} and no teacher, accepted is to distil")
         if self.narrowed_from and not self.start:
             raise InvalidInputError(f"narrowed_from: got {self.narrowed_from!r} and no start, accepted are both")
         if self.pruning is not None and not 0 < self.pruning < 1:
@@ -319,7 +323,7 @@ RECIPES = {
             )
         ),
         Recipe(
-            "supernet-resnet-cifar",
+            "supernet-resnet-cifar-begun",
             "resnet-cifar-largest",
             RESNET32[1],
             narrowed_from=RESNET32[0],
@@ -327,6 +331,19 @@ RECIPES = {
             distillation=0.5,
             epochs=10,
             learning_rate=0.05,
+            drawn_formats=("float32", "uniform<4>"),
+            bfloat16=True,
+        ),
+        Recipe(
+            "supernet-resnet-cifar",
+            "resnet-cifar-largest",
+            "supernet-resnet-cifar-begun/weights.pt",
+            space="resnet-cifar",
+            distillation=0.5,
+            epochs=5,
+            learning_rate=0.05,
+            drawn=2,
+            largest_every=4,
             drawn_formats=("float32", "uniform<4>"),
             bfloat16=True,
         ),

@@ -1,11 +1,13 @@
 """Training a supernet: the loop of any training, whose step follows the sandwich rule.
 
-In each step the largest network learns from the labels and from the recipe's teacher, if it has one, and the smallest
-one and `drawn` others, each with weights in one of the recipe's formats, learn from what the largest one answers to the
-same images.
+In each step, or in one of `largest_every`, the largest network learns from the labels and from the recipe's teacher, if
+it has one. The smallest one and `drawn` others, each with weights in one of the recipe's formats, learn from what the
+largest one answers to the same images, or the teacher where the largest one does not learn. A step's loss is the mean.
 """
 
 from __future__ import annotations
+
+import itertools
 
 import numpy as np
 import torch
@@ -31,19 +33,22 @@ class SupernetTraining(Training):
 
     def _begin(self, number: int) -> None:
         super()._begin(number)
-        self.random = np.random.default_rng((self.recipe.seed, number))
+        self.random, self.steps = np.random.default_rng((self.recipe.seed, number)), itertools.count()
 
     def _backward(self, images: torch.Tensor, labels: torch.Tensor) -> float:
-        with self._products():
-            logits = self.trained(images).float()
-        loss = self._loss(logits, self._taught(images), labels)
-        loss.backward()
-        taught, formats = logits.detach(), self.recipe.drawn_formats
+        taught, formats, losses = self._taught(images), self.recipe.drawn_formats, []
+        if next(self.steps) % self.recipe.largest_every == 0:
+            with self._products():
+                logits = self.trained(images).float()
+            losses.append(self._loss(logits, taught, labels))
+            losses[0].backward()
+            taught = logits.detach()
         drawn = [self.space.sample(self.random) for _ in range(self.recipe.drawn)]
         for architecture in (self.space.smallest, *drawn):
             network = FamilyNetwork(architecture).to(self.device)
             with self._products():
                 weights = formats[self.random.integers(len(formats))]
                 answer = logits_of(self.model, network, images, weights).float()
-            soft_loss(answer, taught).backward()
-        return loss.item()
+            losses.append(soft_loss(answer, taught))
+            losses[-1].backward()
+        return sum(loss.item() for loss in losses) / len(losses)
