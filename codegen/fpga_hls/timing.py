@@ -22,6 +22,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from espalier.core.errors import InfeasibleDesignError
+
 from .cost.cycles import graph_interval_cycles
 from .graph import Edge, StreamGraph
 from .rtl.timing import (
@@ -74,13 +76,26 @@ def schedule(graph: StreamGraph, interval: int | None = None) -> Schedule:
 def latency_cycles(graph: StreamGraph) -> int:
     """Of the first frame, whose beats come as fast as they are taken; as in `Schedule`.
 
-    Those of later frames change nothing: they come behind it everywhere.
+    Those of later frames change nothing: they come behind it everywhere. Raises as `check_depths`.
     """
+    check_depths(graph)
     beats = np.arange(graph.input.beats, dtype=np.int64)
     before, run = _Run(), _run(graph, beats, _Run())
     while not run.equals(before):
         before, run = run, _run(graph, beats, run)
     return int(run.read[graph.output.name][-1]) + 1
+
+
+def check_depths(graph: StreamGraph) -> None:
+    """Raise InfeasibleDesignError if a FIFO is shallower than the schedule needs: the graph might stop for good."""
+    high_water = schedule(graph).high_water
+    for edge in graph.edges:
+        needed = high_water[edge.name]
+        if edge.depth < needed:
+            raise InfeasibleDesignError(
+                f"stream {edge.name}: its FIFO holds {edge.depth} beats and the schedule needs {needed}, so the design "
+                f"might wait forever; accepted is {needed} or more"
+            )
 
 
 @dataclass(frozen=True)
