@@ -161,6 +161,7 @@ def _behind(graph: StreamGraph, edge: Edge, before: _Run, frames: int) -> np.nda
         stage = graph.stage(edge.sink)
         depth += result_depth(stage)
         per_group = stage.folding.pe // stage.out_lanes
+        # Taken from the inner FIFO, a beat leaves room there in the next cycle, and here in the one after.
         freed = freed + stage.cycles_per_group + cycles_to_take(stage) + np.arange(len(freed)) % per_group
     if depth < len(found):
         found[depth:] = freed[: len(found) - depth]
