@@ -12,7 +12,9 @@ about 58,800 cycles with 47 K LUTs and 211 DSPs at 86.0 %.
     python benchmarks/bench_fpga.py --model benchmarks/checkpoints/resnet8-mixed.pt --interval 20000 --name mixed
 
 What was synthesized before in the folder, from the same files, is not synthesized again. --no-simulation leaves what
-the record says of accuracy and cycles, and adds the cells of a design with the same predicted cycles.
+the record says of accuracy and cycles, --no-synthesis what it says of cells, if its design has the same predicted
+interval. Dynamic power is an estimate: what switches on these images times published energies (`measure.fpga.power`),
+with as many resources as the models say.
 """
 
 from __future__ import annotations
@@ -34,10 +36,12 @@ from support.records import FOLDER, write_record
 from espalier.codegen.fpga_hls.rtl.emit import data_bits, emit
 from espalier.core.files import write_files
 from espalier.frontend.bundled import integer_model_path
+from espalier.measure.fpga.power import estimated_power
 from espalier.measure.fpga.rtl_simulation import beats_of, build_rtl, tensor_of
 from espalier.measure.synthesis.yosys import BENCHES, TOP, CellCounts, read_counts, synthesize, total
 from espalier.targets.boards import BY_NAME
 
+OF_SYNTHESIS = ("label", "cells", "total", "board")
 PEER = {"interval_cycles": 58_800, "luts": 47_000, "dsps": 211, "top1": 86.0}
 
 
@@ -63,6 +67,8 @@ def main() -> None:
         found = recorded(options.name, program)
     if options.synthesis:
         found |= synthesized(program.graph, folder)
+    else:
+        found |= recorded_cells(options.name, program)
     write_record("fpga", {**results(), options.name: found, "peer": PEER})
     Console().print(table(found))
 
@@ -81,6 +87,14 @@ def recorded(name: str, program) -> dict:
     return found
 
 
+def recorded_cells(name: str, program) -> dict:
+    """What the record says of a design's cells; nothing if it was another one by its cycles."""
+    found = results().get(name, {})
+    if found.get("predicted_interval_cycles") != program.schedule.interval_cycles:
+        return {}
+    return {part: found[part] for part in OF_SYNTHESIS if part in found}
+
+
 def write(graph, folder: Path) -> None:
     """The emitted project."""
     write_files(folder, emit(graph))
@@ -90,11 +104,12 @@ def simulated(program, folder: Path, x: np.ndarray) -> dict:
     """Cycles of the simulated design, and whether it gave the integer network's numbers for the images x."""
     graph, pairs = program.graph, [program.vectors([image[None]]) for image in x]
     frames = [beats_of(given, graph.input.lanes) for given, _ in pairs]
-    run = build_rtl(folder).run(frames, data_bits(graph.input), limit_s=3600)
+    run = build_rtl(folder, limit_s=3600, counts_switching=True).run(frames, data_bits(graph.input), limit_s=3600)
     out = graph.output
     answers = [tensor_of(beats, out.shape, out.lanes, out.bits) for beats in run.outputs]
     equal = sum(np.array_equal(got, expected) for got, (_, expected) in zip(answers, pairs, strict=True))
     slowest = max(graph.convolutions(), key=lambda stage: stage.compute_cycles)
+    power = estimated_power(program, run)
     return {
         "images": len(x),
         "images_bit_exact": equal,
@@ -105,6 +120,8 @@ def simulated(program, folder: Path, x: np.ndarray) -> dict:
         "slowest_stage": slowest.name,
         "slowest_stage_cycles": slowest.compute_cycles,
         "products_per_cycle": sum(stage.products_per_cycle for stage in graph.convolutions()),
+        "estimated_dynamic_power_w": sum(one.total_w for one in power.values()),
+        "power": {name: dataclasses.asdict(one) for name, one in power.items()},
         "stages": {name: dataclasses.asdict(activity) for name, activity in run.stages.items()},
         "fifos": {name: dataclasses.asdict(use) for name, use in run.fifos.items()},
     }
@@ -149,6 +166,8 @@ def table(found: dict) -> Table:
     shown.add_row("cycles between images", f"{found['interval_cycles']:,}", f"{found['interval_bar']:,}", "58,800")
     shown.add_row("latency, cycles", f"{found['latency_cycles']:,}", "", "")
     shown.add_row("top-1, %", f"{found['top1']:.2f}", "86.0", "86.0")
+    if "estimated_dynamic_power_w" in found:
+        shown.add_row("dynamic power, W, an estimate", f"{found['estimated_dynamic_power_w']:.2f}", "", "")
     shown.add_row("images bit-exact", f"{found['images_bit_exact']} of {found['images']}", "all", "")
     for name, peer in (("luts", "47,000"), ("dsps", "211"), ("ffs", ""), ("bram_36k", "")):
         if "total" in found:

@@ -5,9 +5,10 @@ Coefficients of the resource models (`codegen/fpga_hls/cost`) are fitted to thre
 were not seen: the rank correlation of their stages' LUTs is what counts, the bar is 0.95. DSP blocks and block RAMs are
 not fitted: they follow from the templates, and should be equal.
 
-Designs that are in the record are not synthesized again; more of them are added by the same command.
+Stages that are in the record are not synthesized again; more of them are added by the same command, stage by stage, so
+that it can be stopped at any time.
 
-    python benchmarks/bench_fpga_resources.py [--designs 24] [--jobs 1] [--write]
+    python benchmarks/bench_fpga_resources.py [--designs 24] [--write]
 
 --write: put the fitted coefficients in the place of those that stand.
 """
@@ -18,7 +19,6 @@ import argparse
 import json
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -76,13 +76,12 @@ class Sample(nn.Module):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--designs", type=int, default=24)
-    parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     espalier.set_threads(1)
-    known = {point["design"] for point in recorded([])}
-    for number in track([one for one in range(options.designs) if one not in known], "synthesizing designs"):
-        write_record(RECORD, recorded(synthesized(number, options.jobs)))
+    for number in track([one for one in range(options.designs) if not is_complete(one)], "synthesizing designs"):
+        for point in synthesized(number):
+            write_record(RECORD, recorded([point]))
     points = recorded([])
     fitted = fit([point for point in points if point["design"] % HELD_OUT])
     Console().print(table([point for point in points if point["design"] % HELD_OUT == 0], fitted))
@@ -95,16 +94,24 @@ def recorded(points: list[dict]) -> list[dict]:
     return merged_rows(RECORD, points, ("design", "stage"))
 
 
-def synthesized(number: int, jobs: int) -> list[dict]:
-    """Every stage of a design: what its resources are linear in, and its cells."""
+def is_complete(number: int) -> bool:
+    """Whether the record has all stages of a design."""
+    rows = [point for point in recorded([]) if point["design"] == number]
+    return bool(rows) and len(rows) == rows[0]["stages"]
+
+
+def synthesized(number: int) -> Iterator[dict]:
+    """Every stage of a design that the record lacks: what its resources are linear in, and its cells."""
+    known = {point["stage"] for point in recorded([]) if point["design"] == number}
     network, random = sample(number), np.random.default_rng(number)
     graph = assembled(network, {stage.name: drawn(stage, random) for stage in network.stages})
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_files(folder, emit(graph))
-        with ThreadPoolExecutor(jobs) as pool:
-            counts = pool.map(lambda stage: synthesize(folder, stage_module(stage)).summary(), graph.stages)
-            return [point(number, stage, cells) for stage, cells in zip(graph.stages, counts)]
+        for stage in graph.stages:
+            if stage.name not in known:
+                cells = synthesize(folder, stage_module(stage)).summary()
+                yield described(number, stage, cells) | {"stages": len(graph.stages)}
 
 
 def sample(number: int) -> StageNetwork:
@@ -129,7 +136,7 @@ def drawn(stage: Stage, random: np.random.Generator) -> Choice:
     return Choice(folding=folds[random.choice(len(folds), p=weight / weight.sum())], products=products)
 
 
-def point(number: int, stage: Stage, cells: dict) -> dict:
+def described(number: int, stage: Stage, cells: dict) -> dict:
     """A row of the record."""
     return {
         "design": number,

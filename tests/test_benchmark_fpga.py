@@ -14,7 +14,7 @@ bench_fpga = pytest.importorskip("bench_fpga")
 def program(tmp_path, monkeypatch):
     """Of 18,432 cycles; the record has such a design, "mixed"."""
     monkeypatch.setattr(bench_fpga, "FOLDER", tmp_path)
-    found = {"mixed": {"predicted_interval_cycles": 18_432, "top1": 87.4}}
+    found = {"mixed": {"predicted_interval_cycles": 18_432, "top1": 87.4, "total": {"luts": 9}}}
     (tmp_path / "fpga.json").write_text(json.dumps({"results": found}))
     return SimpleNamespace(schedule=SimpleNamespace(interval_cycles=18_432))
 
@@ -28,6 +28,13 @@ def test_another_design_is_simulated_first(program):
     for name in ("mixed", "dense"):
         with pytest.raises(SystemExit, match=f"{name}: the record has no such design, simulate it first"):
             bench_fpga.recorded(name, program)
+
+
+def test_what_was_synthesized_stays_with_its_design(program):
+    assert bench_fpga.recorded_cells("mixed", program) == {"total": {"luts": 9}}
+    assert bench_fpga.recorded_cells("dense", program) == {}
+    program.schedule.interval_cycles = 20_000
+    assert bench_fpga.recorded_cells("mixed", program) == {}
 
 
 def test_without_a_record_there_is_nothing(tmp_path, monkeypatch):

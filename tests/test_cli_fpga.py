@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import onnx
 import pytest
@@ -29,6 +31,18 @@ def test_what_is_compiled_can_be_profiled(folder):
     assert (found["board"], found["simulated"], found["interval_cycles"]) == ("pynq-z2", "none", None)
     assert found["frames_per_s"] == found["clock_hz"] / found["predicted_interval_cycles"]
     assert "cycles a frame, latency" in output_of("profile", folder / "out")
+
+
+@pytest.mark.skipif(shutil.which("verilator") is None, reason="needs verilator")
+def test_a_simulation_gives_cycles_and_estimates_power(folder):
+    found = json_of("profile", folder / "out", "--simulate", "rtl")
+    assert found["interval_cycles"] == found["predicted_interval_cycles"]
+    assert found["latency_cycles"] == found["predicted_latency_cycles"]
+    powers = [stage["power"] for stage in found["stages"]]
+    assert all(0 < one["toggles_per_cycle"] < 1 and one["label"] == "estimate" for one in powers)
+    parts = sum(one[name] for one in powers for name in ("logic_w", "dsps_w", "blocks_w"))
+    assert found["estimated_power_w"] == pytest.approx(parts)
+    assert json_of("profile", folder / "out")["estimated_power_w"] is None
 
 
 def test_what_is_compiled_runs_on_the_host(folder):

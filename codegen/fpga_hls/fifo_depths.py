@@ -18,6 +18,16 @@ def with_fifo_depths(graph: StreamGraph) -> StreamGraph:
 
     Raises InfeasibleDesignError if a stream would need more than `DEEPEST` beats.
     """
+    graph = graph.with_depths(_depths(graph))
+    depths = _depths(graph)
+    while any(edge.depth < depths[edge.name] for edge in graph.edges):  # deep FIFOs are slower, so that others wait
+        graph = graph.with_depths({edge.name: max(edge.depth, depths[edge.name]) for edge in graph.edges})
+        depths = _depths(graph)
+    return graph
+
+
+def _depths(graph: StreamGraph) -> dict[str, int]:
+    """By the schedule of the graph with the FIFOs that it has."""
     depths = {name: most + SLACK for name, most in schedule(graph).high_water.items()}
     for stage in graph.convolutions():
         if stage.winners:  # the map waits for the winners, whatever part of it a line buffer may hold
@@ -28,16 +38,4 @@ def with_fifo_depths(graph: StreamGraph) -> StreamGraph:
         raise InfeasibleDesignError(
             f"stream {name}: needs a FIFO of {depths[name]} beats, accepted are {DEEPEST}: its branches are too unequal"
         )
-    return graph.with_depths(depths)
-
-
-def check_depths(graph: StreamGraph) -> None:
-    """Raise InfeasibleDesignError if a FIFO is shallower than the schedule needs: the graph might stop for good."""
-    high_water = schedule(graph).high_water
-    for edge in graph.edges:
-        needed = high_water[edge.name]
-        if edge.depth < needed:
-            raise InfeasibleDesignError(
-                f"stream {edge.name}: its FIFO holds {edge.depth} beats and the schedule needs {needed}, so the design "
-                f"might wait forever; accepted is {needed} or more"
-            )
+    return depths

@@ -9,30 +9,41 @@ stage, their beats spread evenly.
 What is computed so is an admissible schedule of the graph with FIFOs of `high_water` beats. Stages of fixed rates run
 no later than in any admissible schedule (Sriram and Bhattacharyya, Embedded Multiprocessors, section 4), so FIFOs of
 these depths neither slow the graph down nor stop it.
+
+An image whose beats come as fast as they are taken fills FIFOs where a stage is slower than the ones before it. Its
+times are the least ones that keep to the depths: what waits for room is found from the times found before, beginning
+with none, until nothing changes (Kleene's theorem: times are never too late on the way).
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
+
+from espalier.core.errors import InfeasibleDesignError
 
 from .cost.cycles import graph_interval_cycles
 from .graph import Edge, StreamGraph
 from .rtl.timing import (
     PI_LATENCY,
+    QUEUE,
     WINNERS_LATENCY,
     cycles_after_scores,
     cycles_of_giving,
     cycles_to_give,
+    cycles_to_take,
+    fifo_latency,
     latency,
     line_buffer_rows,
+    result_depth,
 )
 from .stages import Adapter, Convolution, Fork, Gate, MaxPool, MeanPool, Stage
 
 FRAMES = 3
-SHALLOW = 64
-"""Beats of the deepest FIFO that is kept in LUTs."""
+NEVER = -1
+"""A cycle before all others."""
 
 FREED_LATENCY = 3
 """Cycles from a row's last read to the first write over it, see window_reader.sv."""
@@ -56,28 +67,105 @@ def schedule(graph: StreamGraph, interval: int | None = None) -> Schedule:
     """The schedule of a few frames; interval: between the images that come, that of the slowest stage by default."""
     interval = interval or graph_interval_cycles(graph)
     beats = np.arange(graph.input.beats, dtype=np.int64) * interval // graph.input.beats
-    written = {graph.input.name: np.concatenate([frame * interval + beats for frame in range(FRAMES)])}
-    read: dict[str, np.ndarray] = {}
-    for stage in graph.stages:
-        inputs = graph.into(stage)
-        taken, made = _stage(stage, [written[edge.name] + _fifo_latency(edge) for edge in inputs])
-        read |= {edge.name: times for edge, times in zip(inputs, taken, strict=True)}
-        written |= {edge.name: made[edge.source_port] for edge in graph.out_of(stage)}
-    last = graph.output
-    read[last.name] = written[last.name] + _fifo_latency(last)
-    ends = read[last.name].reshape(FRAMES, -1)[:, -1]
-    high = {edge.name: _most(written[edge.name], read[edge.name]) for edge in graph.edges}
-    return Schedule(int(ends[-1] - ends[-2]), int(ends[0] - written[graph.input.name][0]) + 1, high)
+    run = _run(graph, np.concatenate([frame * interval + beats for frame in range(FRAMES)]), _Run())
+    ends = run.read[graph.output.name].reshape(FRAMES, -1)[:, -1]
+    high = {edge.name: _most(run.written[edge.name], run.read[edge.name]) for edge in graph.edges}
+    return Schedule(int(ends[-1] - ends[-2]), int(ends[0]) + 1, high)
 
 
 def latency_cycles(graph: StreamGraph) -> int:
-    """Of the first frame, whose beats come as fast as they are taken; as in `Schedule`."""
-    return schedule(graph, graph.input.beats).latency_cycles
+    """Of the first frame, whose beats come as fast as they are taken; as in `Schedule`.
+
+    Those of later frames change nothing: they come behind it everywhere. Raises as `check_depths`.
+    """
+    check_depths(graph)
+    beats = np.arange(graph.input.beats, dtype=np.int64)
+    before, run = _Run(), _run(graph, beats, _Run())
+    while not run.equals(before):
+        before, run = run, _run(graph, beats, run)
+    return int(run.read[graph.output.name][-1]) + 1
 
 
-def _fifo_latency(edge: Edge) -> int:
-    """Cycles from a beat's write to where it can be read; a deep FIFO's memory has a register, see stream_fifo.sv."""
-    return 1 if edge.depth <= SHALLOW else 2
+def check_depths(graph: StreamGraph) -> None:
+    """Raise InfeasibleDesignError if a FIFO is shallower than the schedule needs: the graph might stop for good."""
+    high_water = schedule(graph).high_water
+    for edge in graph.edges:
+        needed = high_water[edge.name]
+        if edge.depth < needed:
+            raise InfeasibleDesignError(
+                f"stream {edge.name}: its FIFO holds {edge.depth} beats and the schedule needs {needed}, so the design "
+                f"might wait forever; accepted is {needed} or more"
+            )
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Cycles in which the beats of each stream are written and read, by the edge's name; none: nothing ever waited."""
+
+    written: dict[str, np.ndarray] = field(default_factory=dict)
+    read: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def equals(self, other: _Run) -> bool:
+        """Whether all beats are written in the same cycles."""
+        names = self.written.keys()
+        return names == other.written.keys() and all(
+            np.array_equal(self.written[name], other.written[name]) for name in names
+        )
+
+
+@dataclass(frozen=True)
+class _Room:
+    """What full FIFOs behind a stage hold back, by what was found before.
+
+    behind: from when the FIFO has room for each beat. left: when each beat went into it.
+    """
+
+    behind: np.ndarray
+    left: np.ndarray
+
+    def free(self, places: int, each: int = 1) -> np.ndarray:
+        """From when `each` more beats find room among `places` in the stage, again and again."""
+        last = np.arange(each - 1, len(self.left), each) - places
+        return np.where(last >= 0, self.left[np.maximum(last, 0)] + 1, 0)
+
+
+def _run(graph: StreamGraph, beats: np.ndarray, before: _Run) -> _Run:
+    """beats: when those of the input come. FIFOs are full where they are by the times of `before`."""
+    frames = len(beats) // graph.input.beats
+    run = _Run()
+    run.written[graph.input.name] = np.maximum(beats, _behind(graph, graph.input, before, frames))
+    for stage in graph.stages:
+        inputs, outputs = graph.into(stage), graph.out_of(stage)
+        room = {
+            edge.source_port: _Room(
+                _behind(graph, edge, before, frames),
+                before.written.get(edge.name, np.full(frames * edge.beats, NEVER, np.int64)),
+            )
+            for edge in outputs
+        }
+        taken, made = _stage(stage, [run.written[edge.name] + fifo_latency(edge.depth) for edge in inputs], room)
+        run.read.update({edge.name: times for edge, times in zip(inputs, taken, strict=True)})
+        run.written.update({edge.name: made[edge.source_port] for edge in outputs})
+    last = graph.output
+    run.read[last.name] = run.written[last.name] + fifo_latency(last.depth)
+    return run
+
+
+def _behind(graph: StreamGraph, edge: Edge, before: _Run, frames: int) -> np.ndarray:
+    """From when a stream's FIFO has room for each beat; a residual goes on into one inside of its stage."""
+    found = np.zeros(frames * edge.beats, np.int64)
+    if edge.name not in before.read:
+        return found
+    depth, freed = edge.depth, before.read[edge.name] + 1
+    if edge.sink_port == "residual":
+        stage = graph.stage(edge.sink)
+        depth += result_depth(stage)
+        per_group = stage.folding.pe // stage.out_lanes
+        # Taken from the inner FIFO, a beat leaves room there in the next cycle, and here in the one after.
+        freed = freed + stage.cycles_per_group + cycles_to_take(stage) + np.arange(len(freed)) % per_group
+    if depth < len(found):
+        found[depth:] = freed[: len(found) - depth]
+    return found
 
 
 def _most(written: np.ndarray, read: np.ndarray) -> int:
@@ -85,28 +173,47 @@ def _most(written: np.ndarray, read: np.ndarray) -> int:
     return int((np.arange(1, len(written) + 1) - np.searchsorted(read, written, "left")).max())
 
 
-def _stage(stage: Stage, there: list[np.ndarray]) -> tuple[list[np.ndarray], dict[str, np.ndarray]]:
+def _stage(
+    stage: Stage, there: list[np.ndarray], room: dict[str, _Room]
+) -> tuple[list[np.ndarray], dict[str, np.ndarray]]:
     """(times at which the beats of each input are read, those at which the beats of each output are written)."""
-    if isinstance(stage, Gate):
+    if isinstance(stage, Gate):  # its lists are short: the FIFOs behind it are never full
         return _gate(stage, *there)
-    taken, made = _single(stage, there)
-    return taken, dict.fromkeys(stage.out_ports, made)
+    if isinstance(stage, Fork):
+        return _fork(there[0], room)
+    taken, made = _single(stage, there, room["y"])
+    return taken, {"y": made}
 
 
-def _single(stage: Stage, there: list[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
-    """As `_stage`, for stages with one output, or equal ones."""
+def _single(stage: Stage, there: list[np.ndarray], room: _Room) -> tuple[list[np.ndarray], np.ndarray]:
+    """As `_stage`, for stages with one output."""
     if isinstance(stage, Convolution):
-        return _convolution(stage, there)
+        return _convolution(stage, there, room)
     if isinstance(stage, MaxPool):
-        taken, starts = _windows(_Walk.of_pool(stage), there[0], None, [])
-        return [taken], starts + latency(stage)
+        taken, starts = _windows(_Walk.of_pool(stage), there[0], room.free(result_depth(stage)), [])
+        return [taken], _serial(np.maximum(starts + latency(stage), room.behind))
     if isinstance(stage, Adapter):
-        return _adapter(stage, there[0])
-    taken = _serial(np.maximum.reduce(there))
+        return _adapter(stage, there[0], room.behind)
     if isinstance(stage, MeanPool):
-        words = stage.in_shape[2] // stage.lanes
-        return [taken], taken.reshape(FRAMES, -1)[:, -words:].ravel() + MEAN_LATENCY
-    return [taken] * len(there), taken + (0 if isinstance(stage, Fork) else ADD_LATENCY)
+        return _mean(stage, there[0], room)
+    taken = _serial(np.maximum.reduce([*there, room.free(QUEUE)]))
+    return [taken] * len(there), _serial(np.maximum(taken + ADD_LATENCY, room.behind))
+
+
+def _mean(stage: MeanPool, there: np.ndarray, room: _Room) -> tuple[list[np.ndarray], np.ndarray]:
+    words, pixels = stage.in_shape[2] // stage.lanes, math.prod(stage.in_shape[:2])
+    lower = there.reshape(-1, pixels, words).copy()
+    lower[:, -1] = np.maximum(lower[:, -1], room.free(QUEUE).reshape(-1, words))
+    taken = _serial(lower.ravel())
+    ends = taken.reshape(-1, pixels, words)[:, -1].ravel()
+    return [taken], _serial(np.maximum(ends + MEAN_LATENCY, room.behind))
+
+
+def _fork(there: np.ndarray, room: dict[str, _Room]) -> tuple[list[np.ndarray], dict[str, np.ndarray]]:
+    """A beat goes when every copy of the one before is taken, and each copy as soon as there is room for it."""
+    taken = _serial(np.maximum.reduce([there, *(one.behind for one in room.values())]))
+    first = np.maximum(there, np.concatenate([[0], taken[:-1] + 1]))
+    return [taken], {port: np.maximum(first, one.behind) for port, one in room.items()}
 
 
 def _serial(lower: np.ndarray, step: int = 1) -> np.ndarray:
@@ -115,41 +222,49 @@ def _serial(lower: np.ndarray, step: int = 1) -> np.ndarray:
     return np.maximum.accumulate(lower - places) + places
 
 
-def _adapter(stage: Adapter, there: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+def _adapter(stage: Adapter, there: np.ndarray, behind: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+    """The next beat is taken in the cycle in which the last one of those before goes."""
     if stage.in_lanes < stage.out_lanes:
-        taken = _serial(there)
-        return [taken], taken[stage.out_lanes // stage.in_lanes - 1 :: stage.out_lanes // stage.in_lanes] + 1
+        ratio = stage.out_lanes // stage.in_lanes
+        lower = there.copy()
+        lower[ratio::ratio] = np.maximum(lower[ratio::ratio], behind[:-1])
+        taken = _serial(lower)
+        return [taken], np.maximum(taken[ratio - 1 :: ratio] + 1, behind)
     ratio = stage.in_lanes // stage.out_lanes
-    taken = _serial(there, ratio)
-    return [taken], (taken[:, None] + 1 + np.arange(ratio)).ravel()
+    made = _serial(np.maximum(np.repeat(there + 1, ratio), behind))
+    return [np.maximum(there, np.concatenate([[0], made[ratio - 1 : -1 : ratio]]))], made
 
 
-def _convolution(stage: Convolution, there: list[np.ndarray]):
-    """Groups start in order; a residual's beats must be there when its group starts, and are read then."""
+def _convolution(stage: Convolution, there: list[np.ndarray], room: _Room):
+    """Groups start in order, once their results will find room; a residual's beats must be there, and are read then."""
     given = dict(zip(stage.in_ports, there, strict=True))
     per_group = stage.folding.pe // stage.out_lanes
-    lower = given["residual"][per_group - 1 :: per_group] if "residual" in given else None
-    splits = {
-        "active": stage.active and stage.active.granularity // stage.folding.simd,
-        "winners": stage.winners and stage.winners.granularity // stage.folding.pe,
-        "pi": 1,
+    lower, has_residual = room.free(result_depth(stage), per_group), "residual" in given
+    if has_residual:
+        lower = np.maximum(lower, given["residual"][per_group - 1 :: per_group] + 1)
+    active, winners = stage.active, stage.winners
+    lists = {
+        "active": active and (active.count, active.granularity // stage.folding.simd),
+        "winners": winners and (winners.count, winners.granularity // stage.folding.pe),
+        "pi": (stage.groups, 1),
     }
-    lists = [_List(given[port], split) for port, split in splits.items() if port in given]
-    taken, starts = _windows(_Walk.of_convolution(stage), given["x"], lower, lists)
-    beats = np.arange(per_group)
-    made = starts[:, None] + stage.cycles_per_group - 1 + latency(stage) + beats
-    residual = [] if lower is None else [(starts[:, None] + beats * 0).ravel()]
-    return [taken, *residual, *(one.taken for one in lists)], made.ravel()
+    read = [_List(given[port], *sizes) for port, sizes in lists.items() if port in given]
+    taken, starts = _windows(_Walk.of_convolution(stage), given["x"], lower, read)
+    made = starts[:, None] + stage.cycles_per_group - 1 + latency(stage) + np.arange(per_group)
+    residual = [np.repeat(starts, per_group)] if has_residual else []
+    return [taken, *residual, *(one.taken for one in read)], _serial(np.maximum(made.ravel(), room.behind))
 
 
 @dataclass
 class _List:
     """A list that is read for each frame, see channel_list.sv: two fit.
 
-    there: when its beats can be read; split: cycles that each takes. ended: the cycles in which frames ended.
+    there: when its beats can be read; count: of a frame; split: cycles that each takes. ended: the cycles in which
+    frames ended.
     """
 
     there: np.ndarray
+    count: int
     split: int
     ended: list[int] = field(default_factory=list)
 
@@ -158,8 +273,7 @@ class _List:
 
     def here(self, frame: int) -> int:
         """The cycle from which the frame's list is complete; its place is free once the last but one has ended."""
-        count = len(self.there) // FRAMES
-        at = slice(frame * count, (frame + 1) * count)
+        at = slice(frame * self.count, (frame + 1) * self.count)
         lower = self.there[at].copy()
         before = self.taken[at.start - 1] if frame else -1
         lower[0] = max(lower[0], before + 1, self.ended[frame - 2] + 1 if frame >= 2 else 0)
@@ -169,10 +283,10 @@ class _List:
 
 def _gate(stage: Gate, there: np.ndarray, active: np.ndarray | None = None):
     """It reads a frame, then predicts, then gives, and reads the next one only after that."""
-    beats = len(there) // FRAMES
-    lists = [] if active is None else [_List(active, stage.active.granularity)]
+    beats = math.prod(stage.in_shape) // stage.lanes
+    lists = [] if active is None else [_List(active, stage.active.count, stage.active.granularity)]
     taken, free, gives = np.empty_like(there), 0, []
-    for frame in range(FRAMES):
+    for frame in range(len(there) // beats):
         at = slice(frame * beats, (frame + 1) * beats)
         lower = there[at].copy()
         lower[0] = max(lower[0], free)
@@ -238,32 +352,29 @@ class _Walk:
         return np.clip(np.arange(self.columns) * self.stride[1] - self.left + self.kernel[1], 1, self.width) - 1
 
 
-def _windows(
-    walk: _Walk, there: np.ndarray, lower: np.ndarray | None, lists: list[_List]
-) -> tuple[np.ndarray, np.ndarray]:
+def _windows(walk: _Walk, there: np.ndarray, lower: np.ndarray, lists: list[_List]) -> tuple[np.ndarray, np.ndarray]:
     """(times of the input's beats, starts of the groups).
 
     lower: what each group waits for besides; lists: what each frame does.
     """
     per_row = walk.width * walk.words
-    taken = np.empty(FRAMES * walk.height * per_row, np.int64)
-    starts = np.empty(FRAMES * walk.rows * walk.columns * walk.groups, np.int64)
+    frames = len(there) // (walk.height * per_row)
+    taken = np.empty(frames * walk.height * per_row, np.int64)
+    starts = np.empty(frames * walk.rows * walk.columns * walk.groups, np.int64)
     ends_of_pixels = walk.last_columns() * walk.words + walk.words - 1
-    freed = np.zeros(FRAMES * walk.height + walk.buffer_rows, np.int64)  # when each row's place is free again
+    freed = np.zeros(frames * walk.height + walk.buffer_rows, np.int64)  # when each row's place is free again
     in_row, read_until, started_until = 0, -1, 0
     per_out_row = walk.columns * walk.groups
     places = np.arange(per_out_row, dtype=np.int64) * walk.cycles
-    for number in range(FRAMES * walk.rows):
+    for number in range(frames * walk.rows):
         frame, row = divmod(number, walk.rows)
         needed = frame * walk.height + max(walk.last_row(row), 0)
         while in_row <= needed:
             in_row, read_until = _read_row(in_row, per_row, there, taken, freed, read_until, walk.buffer_rows)
         ready = np.zeros((walk.columns, walk.groups), np.int64)
         ready[:, 0] = taken[needed * per_row + ends_of_pixels] + 1
-        wait = ready.ravel()
         at = slice(number * per_out_row, (number + 1) * per_out_row)
-        if lower is not None:
-            wait = np.maximum(wait, lower[at])
+        wait = np.maximum(ready.ravel(), lower[at])
         wait[0] = max([wait[0], started_until, *(one.here(frame) for one in lists if row == 0)])
         starts[at] = np.maximum.accumulate(wait - places) + places
         started_until = starts[at.stop - 1] + walk.cycles
@@ -273,10 +384,10 @@ def _windows(
         freed[frame * walk.height + before : frame * walk.height + walk.oldest_after(row)] = (
             started_until + FREED_LATENCY
         )
-        for free_now in range(in_row, min(FRAMES * walk.height, needed + 1 + walk.stride[0])):
+        for free_now in range(in_row, min(frames * walk.height, needed + 1 + walk.stride[0])):
             if free_now - walk.buffer_rows < frame * walk.height + walk.oldest_after(row):
                 in_row, read_until = _read_row(in_row, per_row, there, taken, freed, read_until, walk.buffer_rows)
-    while in_row < FRAMES * walk.height:
+    while in_row < frames * walk.height:
         in_row, read_until = _read_row(in_row, per_row, there, taken, freed, read_until, walk.buffer_rows)
     return taken, starts
 

@@ -10,7 +10,17 @@ READ, MULTIPLY, ACCUMULATE, WAIT = 6, 2, 1, 1
 REQUANTIZE, WITH_RESIDUAL, WITH_PI, RAW = 9, 16, 11, 4
 """Cycles from the first beat of a group in `requantize` to its result."""
 
+SHALLOW = 64
+"""Words of the deepest FIFO that is kept in LUTs, see stream_fifo.sv."""
+
 FIFO = 1
+"""Cycles from a word's write to where it can be read, in such a FIFO; a deeper one's memory has a register."""
+
+TAKE = 8
+"""Cycles from where `requantize` takes a beat of the residual to that beat's result."""
+
+QUEUE = 16
+"""Results that find room in `result_queue`."""
 
 MEAN_END, SCORE_END, RANK_END = 8, 7, 3
 """Cycles in which the pipelines of `channel_gate` end after their last word, and one to begin."""
@@ -22,12 +32,27 @@ GIVE_BACK = 8
 """Beats that can pass before a row that was given back can be written again, and more than that."""
 
 
+def fifo_latency(depth: int) -> int:
+    """Cycles from a word's write to where it can be read."""
+    return FIFO if depth <= SHALLOW else FIFO + 1
+
+
 def latency(stage: Convolution | MaxPool) -> int:
     """Cycles from the last count of a group to its first beat at the output."""
+    return _pipeline(stage) + fifo_latency(result_depth(stage))
+
+
+def cycles_to_take(stage: Convolution) -> int:
+    """Cycles from the last count of a group to where it takes its first beat of the residual."""
+    return _pipeline(stage) - TAKE
+
+
+def _pipeline(stage: Convolution | MaxPool) -> int:
+    """Cycles from the last count of a group to its first result, which goes into the FIFO of results."""
     if isinstance(stage, MaxPool):
-        return READ + 2 + FIFO
+        return READ + 2
     terms = stage.folding.taps * (1 if stage.is_depthwise else stage.folding.simd)
-    return READ + MULTIPLY + (terms - 1).bit_length() + ACCUMULATE + WAIT + _ending(stage) + FIFO
+    return READ + MULTIPLY + (terms - 1).bit_length() + ACCUMULATE + WAIT + _ending(stage)
 
 
 def _ending(stage: Convolution) -> int:
@@ -62,7 +87,7 @@ def result_depth(stage: Convolution | MaxPool) -> int:
     cycles, beats = 1, 1
     if isinstance(stage, Convolution):
         cycles, beats = stage.cycles_per_group, stage.folding.pe // stage.out_lanes
-    groups = -(-(cycles + latency(stage) + beats) // cycles) + 1
+    groups = -(-(cycles + _pipeline(stage) + FIFO + beats) // cycles) + 1
     return max(16, 1 << (groups * beats - 1).bit_length())
 
 

@@ -56,10 +56,12 @@ def _sentence(one: AcceleratorMeasurement) -> str:
         one.simulated
     ]
     equal = "" if one.simulated == "none" else " gives the integer body's numbers, bit for bit"
+    watts = one.estimated_power_w
+    power = "" if watts is None else f"; {watts:.2g} W of dynamic power, an estimate from what switched"
     return (
         f"{one.board}, {how}{equal}: {one.interval_cycles or one.predicted_interval_cycles} cycles a frame, latency "
         f"{one.latency_cycles or one.predicted_latency_cycles} cycles; at {one.clock_hz / 1e6:g} MHz "
-        f"{one.frames_per_s:.0f} frames a second, {tables.duration(one.latency_s)}"
+        f"{one.frames_per_s:.0f} frames a second, {tables.duration(one.latency_s)}{power}"
     )
 
 

@@ -83,11 +83,32 @@ class Measurement:
 
 
 @dataclass(frozen=True)
+class PowerEstimate:
+    """Dynamic power by published energies, not a measured one, see `measure.fpga.power`.
+
+    toggles_per_cycle: changes of an average bit of the operands in a cycle, counted in the simulation. logic_w: of
+    look-up tables and flip-flops with their wires and clock; dsps_w: of multipliers; blocks_w: of block RAMs.
+    """
+
+    toggles_per_cycle: float
+    logic_w: float
+    dsps_w: float
+    blocks_w: float
+    label: str = "estimate"
+
+    @property
+    def total_w(self) -> float:
+        """All of it."""
+        return self.logic_w + self.dsps_w + self.blocks_w
+
+
+@dataclass(frozen=True)
 class StageMeasurement:
     """A stage of an accelerator. interval_cycles: it needs between frames, by its model.
 
     busy, starved, blocked, fill: cycles of the simulation in which it worked, waited for its input or for room behind
     it, and before it began; None where nothing was simulated, or for a stage that only passes beats on.
+    power: estimated from the simulated SystemVerilog, None without.
     """
 
     name: str
@@ -98,6 +119,7 @@ class StageMeasurement:
     starved: int | None = None
     blocked: int | None = None
     fill: int | None = None
+    power: PowerEstimate | None = None
 
 
 @dataclass(frozen=True)
@@ -141,6 +163,13 @@ class AcceleratorMeasurement:
         """As above."""
         return (self.latency_cycles or self.predicted_latency_cycles) / self.clock_hz
 
+    @property
+    def estimated_power_w(self) -> float | None:
+        """Of all stages, dynamic; None where no SystemVerilog was simulated."""
+        powers = [stage.power.total_w for stage in self.stages if stage.power]
+        return sum(powers) if powers else None
+
     def to_dict(self) -> dict:
         """Plain values for JSON."""
-        return {**dataclasses.asdict(self), "frames_per_s": self.frames_per_s, "latency_s": self.latency_s}
+        derived = ("frames_per_s", "latency_s", "estimated_power_w")
+        return {**dataclasses.asdict(self), **{name: getattr(self, name) for name in derived}}

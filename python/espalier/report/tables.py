@@ -92,10 +92,12 @@ def accelerator_tables(measurement: AcceleratorMeasurement) -> tuple[Table, Tabl
     def text(count: int | None) -> str:
         return NONE if count is None else str(count)
 
-    stages = _table("stage", "kind", ">cycles a frame", ">busy", ">starved", ">blocked", ">fill")
+    heads = ("stage", "kind", ">cycles a frame", ">busy", ">starved", ">blocked", ">fill", ">mW, estimate")
+    stages = _table(*heads)
     for one in measurement.stages:
         counts = (one.interval_cycles, one.busy, one.starved, one.blocked, one.fill)
-        stages.add_row(one.name, one.kind, *map(text, counts))
+        milliwatts = f"{1e3 * one.power.total_w:.2f}" if one.power else NONE
+        stages.add_row(one.name, one.kind, *map(text, counts), milliwatts)
     fifos = _table("FIFO", ">holds", ">predicted", ">held")
     for one in measurement.fifos:
         if one.depth > FEW_BEATS:

@@ -42,7 +42,8 @@ class Board:
     """A board, and the part on it by the vendor's name.
 
     family: "xc7", "xcup" or "ecp5", what synthesis is told. lut_inputs: of a LUT. clock_hz: for which designs are made
-    unless said otherwise. memory_bytes_per_s: to the external memory, its peak. sources: of these figures.
+    unless said otherwise. memory_bytes_per_s: to the external memory, its peak. process_m: of the silicon, 28 nm for
+    instance; core_v: the voltage of its logic. sources: of these figures.
     """
 
     name: str
@@ -51,6 +52,8 @@ class Board:
     resources: Resources
     clock_hz: float
     memory_bytes_per_s: float
+    process_m: float
+    core_v: float
     sources: tuple[str, ...]
     lut_inputs: int = 6
 
@@ -61,7 +64,7 @@ class Board:
 
 
 XC7Z020 = Resources(luts=53_200, ffs=106_400, dsps=220, bram_36k=140)
-ZYNQ_7000 = "AMD DS190, Zynq-7000 SoC Data Sheet: Overview, table 1 (Z-7020)"
+ZYNQ_7000 = "AMD DS190, Zynq-7000 SoC Data Sheet: Overview, table 1 (Z-7020); AMD DS187, table 2: 1.0 V"
 OUR_CLOCK = "clock: our choice"
 
 BOARDS = (
@@ -72,6 +75,8 @@ BOARDS = (
         XC7Z020,
         100e6,
         2.1e9,
+        28e-9,
+        1.0,
         (ZYNQ_7000, "TUL PYNQ-Z2 reference manual: DDR3, 16 bits at 1,050 Mbit/s", "clock: that of its base overlay"),
     ),
     Board(
@@ -81,6 +86,8 @@ BOARDS = (
         XC7Z020,
         100e6,
         2.1e9,
+        28e-9,
+        1.0,
         (ZYNQ_7000, "Digilent PYNQ-Z1 reference manual: DDR3, 16 bits at 1,050 Mbit/s", "clock: as for PYNQ-Z2"),
     ),
     Board(
@@ -90,6 +97,8 @@ BOARDS = (
         XC7Z020,
         100e6,
         4.264e9,
+        28e-9,
+        1.0,
         (ZYNQ_7000, "Digilent ZedBoard reference manual: DDR3, 32 bits at 1,066 Mbit/s", "clock: as for PYNQ-Z2"),
     ),
     Board(
@@ -99,8 +108,10 @@ BOARDS = (
         Resources(luts=230_400, ffs=460_800, dsps=1_728, bram_36k=312, uram=96),
         200e6,
         19.2e9,
+        16e-9,
+        0.85,
         (
-            "AMD DS891, Zynq UltraScale+ MPSoC Data Sheet: Overview, table 3 (ZU7EV)",
+            "AMD DS891, Zynq UltraScale+ MPSoC Data Sheet: Overview, table 3 (ZU7EV); AMD DS925, table 2: 0.85 V",
             "AMD UG1267, ZCU104 Board User Guide: DDR4, 64 bits at 2,400 Mbit/s",
             OUR_CLOCK,
         ),
@@ -112,7 +123,9 @@ BOARDS = (
         Resources(luts=1_728_000, ffs=3_456_000, dsps=12_288, bram_36k=2_688, uram=1_280),
         200e6,
         77e9,
-        ("AMD DS962, Alveo U200 and U250 Data Sheet, tables 1 and 2", OUR_CLOCK),
+        16e-9,
+        0.85,
+        ("AMD DS962, Alveo U200 and U250 Data Sheet, tables 1 and 2; AMD DS923, table 2: 0.85 V", OUR_CLOCK),
     ),
     Board(
         "ulx3s-85f",
@@ -121,8 +134,11 @@ BOARDS = (
         Resources(luts=83_640, ffs=83_640, dsps=156, bram_36k=104),
         50e6,
         286e6,
+        40e-9,
+        1.1,
         (
             "Lattice FPGA-DS-02012, ECP5 Family, table 1.1: 84 K LUT4, 156 multipliers, 208 blocks of 18 kbit",
+            "Lattice FPGA-DS-02012, section 3: 1.1 V",
             "ULX3S manual: SDRAM, 16 bits at 143 MHz",
             OUR_CLOCK,
         ),

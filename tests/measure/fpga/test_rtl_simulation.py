@@ -78,6 +78,47 @@ def gates_in_a_row():
     return one.graph(one.conv(data, 24, kernel=(1, 1), gate=second, active=first, folding=Folding(2, 1)))
 
 
+def late_residual(shortcut, trunk):
+    """A block whose shortcut waits for the trunk, which is the branch of two convolutions."""
+    one = GraphBuilder(8, 8, 4)
+    deep, beside = one.fork(one.conv(HOST, 4, folding=Folding(4, 4, 9)))
+    deep = one.conv(one.conv(deep, 8, stride=(2, 2), folding=trunk), 8, folding=trunk)
+    options = {"kernel": (1, 1), "stride": (2, 2), "padding": (0, 0, 0, 0), "folding": shortcut}
+    return one.graph(one.conv(beside, 8, residual=deep, **options))
+
+
+def slow_at_the_end():
+    """Stages of every kind that wait for room: the last convolution takes 36 cycles a pixel."""
+    one = GraphBuilder(6, 6, 4)
+    left, right = one.fork(one.conv(HOST, 8, folding=Folding(4, 8, 9)))
+    right = one.conv(right, 8, kernel=(1, 1), folding=Folding(8, 2))
+    pooled = one.max_pool(one.add(left, right, 4), (3, 3), (1, 1), (1, 1, 1, 1), 8)
+    return one.graph(one.mean_pool(one.conv(pooled, 4, folding=Folding(2, 4)), 2))
+
+
+def many_results_at_once():
+    """More results wait in the stage than fit a FIFO in LUTs."""
+    return one_conv(16, 16, (6, 6), folding=Folding(8, 16))
+
+
+@needs_icarus
+@pytest.mark.parametrize(
+    "graph",
+    [
+        late_residual(Folding(1, 1), Folding(1, 1, 9)),
+        late_residual(Folding(1, 2), Folding(2, 2, 9)),
+        late_residual(Folding(2, 8), Folding(4, 4, 9)),
+        slow_at_the_end(),
+        many_results_at_once(),
+    ],
+)
+def test_the_latency_is_predicted_where_stages_wait_for_each_other(graph, tmp_path):
+    graph = with_fifo_depths(graph)
+    found = simulated(graph, build_icarus(written(graph, tmp_path)))
+    assert found.latency_cycles == latency_cycles(graph)
+    assert all(use.high_water <= use.depth for use in found.fifos.values())
+
+
 @needs_icarus
 def test_narrow_multipliers_compute_the_same(tmp_path):
     graph = every_product()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,7 @@ def test_a_part_that_does_not_exist(project):
 
 def test_a_missing_router_is_named(project, monkeypatch):
     monkeypatch.setenv("PATH", str(project))
+    monkeypatch.setattr(sys, "executable", str(project / "python"))
     with pytest.raises(ToolNotFoundError, match="nextpnr-ecp5 is not installed; get it by: pip install"):
         place_and_route(project, "stage_conv0")
     with pytest.raises(InvalidInputError, match="got no rtl/stage_none.sv"):

@@ -19,6 +19,7 @@ from ...core.errors import InvalidInputError
 from ...core.files import write_files
 from ...core.measurement import AcceleratorMeasurement, FifoMeasurement, StageMeasurement
 from .hls_simulation import EmulationError, build_hls
+from .power import estimated_power
 from .rtl_simulation import RtlSimulation, beats_of, build_rtl, tensor_of
 
 SIMULATIONS = ("hls", "rtl")
@@ -32,7 +33,8 @@ def profile(
     """Cycles, FIFOs and resources of an accelerator for one image.
 
     simulate: "hls" runs the emitted C++ under g++, "rtl" the emitted SystemVerilog under Verilator; both are compared
-    with the integer body, number for number. None asks the models alone; only "rtl" measures cycles.
+    with the integer body, number for number. None asks the models alone; only "rtl" measures cycles, and counts what
+    switches, from which power is estimated.
     folder: where the project is built and its logs stay; a temporary one by default, kept where something fails.
     Raises InvalidInputError, ToolNotFoundError, ToolFailedError, SimulationError, and EmulationError if a number
     differs.
@@ -50,7 +52,7 @@ def profile(
             return _measurement(program, simulate, None)
         graph = program.graph
         frames = [beats_of(given, graph.input.lanes)] * RTL_FRAMES
-        found = build_rtl(place).run(frames, graph.input.lanes * graph.input.bits)
+        found = build_rtl(place, counts_switching=True).run(frames, graph.input.lanes * graph.input.bits)
         outputs = np.stack(
             [tensor_of(one, graph.output.shape, graph.output.lanes, graph.output.bits) for one in found.outputs]
         )
@@ -93,6 +95,7 @@ def _measurement(program: FpgaProgram, simulate: str, found: RtlSimulation | Non
 
 
 def _stages(program: FpgaProgram, found: RtlSimulation | None) -> Iterator[StageMeasurement]:
+    powers = estimated_power(program, found) if found else {}
     for stage in program.graph.stages:
         activity = found and found.stages.get(stage.name)
         yield StageMeasurement(
@@ -101,6 +104,7 @@ def _stages(program: FpgaProgram, found: RtlSimulation | None) -> Iterator[Stage
             type(stage).__name__,
             interval_cycles(stage),
             **(dataclasses.asdict(activity) if activity else {}),
+            power=powers.get(stage.name),
         )
 
 

@@ -24,7 +24,7 @@ COMPILE = ("-std=c++17", "-O1", "-fno-strict-aliasing", "-DVM_COVERAGE=0", "-DVM
 RUNTIME = ("verilated.cpp", "verilated_threads.cpp")
 INCLUDE_FOLDERS = ("share/verilator/include", "include")
 PATIENCE = 100_000
-MAIN = Path(__file__).with_name("verilator_main.cpp")
+MAIN, SWITCHING = (Path(__file__).with_name(name) for name in ("verilator_main.cpp", "switching.sv"))
 
 
 class SimulationError(EspalierError):
@@ -52,12 +52,21 @@ class FifoUse:
     high_water: int
 
 
+@dataclass(frozen=True)
+class Switching:
+    """bits: of a word that a stage computes with; toggles: how often one of them changed, over the whole simulation."""
+
+    bits: int
+    toggles: int
+
+
 @dataclass(frozen=True, eq=False)
 class RtlSimulation:
     """What a simulation gave.
 
     outputs: the beats that came out, [frames, beats], as Python integers. first_in, first_out, last_out: the cycles of
-    each frame's first beat in, first beat out, last beat out. stages, fifos: by the path of their instance.
+    each frame's first beat in, first beat out, last beat out. stages, fifos, switching: by the path of their instance;
+    the last is empty unless it was asked for.
     """
 
     outputs: list[list[int]]
@@ -66,6 +75,7 @@ class RtlSimulation:
     last_out: tuple[int, ...]
     stages: dict[str, StageActivity]
     fifos: dict[str, FifoUse]
+    switching: dict[str, Switching]
     log: Path
 
     @property
@@ -115,10 +125,10 @@ class RtlProgram:
         return read_log(said, beats, len(frames), self.log)
 
 
-def build_rtl(folder: Path, limit_s: float = 1200) -> RtlProgram:
+def build_rtl(folder: Path, limit_s: float = 1200, counts_switching: bool = False) -> RtlProgram:
     """Build the simulator of an emitted project; it and the logs stay in folder/build.
 
-    folder: with rtl/. Raises ToolNotFoundError, ToolFailedError.
+    folder: with rtl/. counts_switching: of the operands of every stage. Raises ToolNotFoundError, ToolFailedError.
     """
     rtl, build = _folders(folder)
     verilator, compiler = (find_tool(one, install=INSTALL) for one in ("verilator", "g++"))
@@ -134,6 +144,7 @@ def build_rtl(folder: Path, limit_s: float = 1200) -> RtlProgram:
         "-y",
         rtl,
         rtl / "bench.sv",
+        *([SWITCHING] if counts_switching else []),
     ]
     run_tool(words, rtl, build / "verilator.log", limit_s)
     include = _include_folder(verilator)
@@ -174,7 +185,7 @@ def read_log(said: str, beats: list[int], frames: int, log: Path) -> RtlSimulati
         raise SimulationError(f"simulation: got {len(last_out)} of {frames} frames; its log is {log}")
     each = len(beats) // frames
     outputs = [beats[at : at + each] for at in range(0, len(beats), each)]
-    return RtlSimulation(outputs, first_in, first_out, last_out, _stages(said), _fifos(said), log)
+    return RtlSimulation(outputs, first_in, first_out, last_out, _stages(said), _fifos(said), _switching(said), log)
 
 
 def _numbers(said: str, pattern: str) -> tuple[int, ...]:
@@ -189,6 +200,11 @@ def _stages(said: str) -> dict[str, StageActivity]:
 def _fifos(said: str) -> dict[str, FifoUse]:
     found = re.findall(r"^espalier fifo (\S+) depth=(\d+) high_water=(\d+)$", said, re.MULTILINE)
     return {_place(path): FifoUse(int(depth), int(most)) for path, depth, most in found}
+
+
+def _switching(said: str) -> dict[str, Switching]:
+    found = re.findall(r"^espalier switching (\S+) bits=(\d+) toggles=(\d+)$", said, re.MULTILINE)
+    return {_place(path): Switching(int(bits), int(toggles)) for path, bits, toggles in found}
 
 
 def _place(path: str) -> str:

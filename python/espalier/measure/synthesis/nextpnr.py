@@ -37,12 +37,18 @@ def place_and_route(
 
     size: of the part. clock_hz: what the router aims at. Raises ToolNotFoundError, ToolFailedError, InvalidInputError.
     """
+    if size not in SIZES:
+        raise InvalidInputError(f"ECP5 size: got {size!r}, accepted are {', '.join(SIZES)}")
+    synthesize_ecp5(folder, module, limit_s)
+    return route(folder, module, size, clock_hz, seed, limit_s)
+
+
+def synthesize_ecp5(folder: Path, module: str, limit_s: float = 3600) -> None:
+    """A module's netlist for `route`, in folder/synthesis. Raises as `place_and_route`."""
     rtl, out = Path(folder).absolute() / "rtl", Path(folder).absolute() / "synthesis"
     if not (rtl / f"{module}.sv").is_file():
         raise InvalidInputError(f"{folder}: got no rtl/{module}.sv, accepted is the folder of an emitted project")
-    if size not in SIZES:
-        raise InvalidInputError(f"ECP5 size: got {size!r}, accepted are {', '.join(SIZES)}")
-    router = find_tool(*NAMES, install=INSTALL)
+    find_tool(*NAMES, install=INSTALL)  # a missing router is known before minutes of synthesis
     out.mkdir(exist_ok=True)
     sources = sorted(path.name for path in rtl.glob("*.sv") if path.name not in BENCHES)
     script = out / f"{module}.ecp5.ys"
@@ -50,9 +56,14 @@ def place_and_route(
     lines += [f"hierarchy -top {module}", f"synth_ecp5 -top {module} -json ../synthesis/{module}.ecp5.json"]
     script.write_text("\n".join(lines) + "\n")
     run_tool([find_yosys(), "-q", f"../synthesis/{script.name}"], rtl, out / f"{module}.ecp5.log", limit_s)
-    words = [router, f"--{size}", "--json", f"{module}.ecp5.json", "--report", f"{module}.route.json"]
+
+
+def route(folder: Path, module: str, size: str, clock_hz: float, seed: int, limit_s: float = 3600) -> RoutedDesign:
+    """What `synthesize_ecp5` made, placed from one seed and routed. Raises as `place_and_route`."""
+    out = Path(folder).absolute() / "synthesis"
+    words = [find_tool(*NAMES, install=INSTALL), f"--{size}", "-q"]
+    words += ["--json", f"{module}.ecp5.json", "--report", f"{module}.route.json"]
     words += ["--freq", f"{clock_hz / 1e6:g}", "--seed", str(seed), "--timing-allow-fail", "--lpf-allow-unconstrained"]
-    words += ["-q"]
     run_tool(words, out, out / f"{module}.route.log", limit_s)
     return read_report((out / f"{module}.route.json").read_text(), seed)
 
