@@ -207,7 +207,7 @@ def gate_errors(case: dict, x, phi, rho, pi, winners) -> dict:
     """How far a gate is off the formula in float64, and whether it chose the same groups."""
     batch, channels, g = (case[key] for key in ("batch", "channels", "granularity"))
     means = np.abs(x.astype(np.float64)).mean((1, 2))
-    saliency = np.maximum(means @ phi.T.astype(np.float64) + rho, 0)
+    saliency = np.maximum(means @ phi.astype(np.float64) + rho, 0)
     order = np.argsort(-saliency.reshape(batch, -1, g).sum(2), 1, kind="stable")
     expected = np.sort(order[:, : case["kept"]], 1)
     kept = saliency * mask_of(expected, channels // g, g)
