@@ -86,24 +86,31 @@ class Bench:
                     self._time(case, schedule)
 
     def gates(self) -> None:
-        """Each gate against the formula in float64, then its time."""
+        """Each gate, with the sums of its input, against the formula in float64; then the time of each launch."""
         for case in self.cases["gates"]:
-            batch, channels, image, g = (case[key] for key in ("batch", "channels", "image", "granularity"))
+            batch, channels, image = (case[key] for key in ("batch", "channels", "image"))
             x = self.random.standard_normal((batch, image, image, channels), np.float32).astype(np.float16)
             phi = self.random.standard_normal((channels, channels), np.float32)
             rho = self.random.random(channels, np.float32)
+            sums = on_device(np.zeros(case["sums"]["shape"], np.float32))
             outputs = [on_device(np.zeros(shape, dtype)) for shape, dtype in case["outputs"]]
-            counters = np.zeros((3, batch), np.int32)
-            tensors = [*map(on_device, (x, phi, rho, counters)), *outputs]
+            counters = [np.zeros(case["counters"], np.int32)] if case["counters"] else []
+            add = partial(self.library[case["sums"]["function"]], *case["sums"]["numbers"], on_device(x), sums)
+            tensors = [sums, *map(on_device, (phi, rho, *counters)), *outputs]
             run = partial(self.library[case["function"]], *case["numbers"], *tensors)
+            add()
             run()
             synchronize()
             found = gate_errors(case, x, phi, rho, outputs[0].numpy(), outputs[1].numpy())
-            named = {key: case[key] for key in ("batch", "channels", "image", "function")}
-            self.record.add("checks", {**named, **found})
-            times = median_s(graph_of(lambda run=run: [run() for _ in range(LAUNCHES)]).replay, LAUNCHES)
-            self.record.add("kernels", {"name": "gate", **named, **times})
-            print(f"gate {channels} {image}x{image} n{batch}: {times['median_s'] * 1e6:.1f} us, ok={found['ok']}")
+            named = {key: case[key] for key in ("batch", "channels", "image")}
+            self.record.add("checks", {**named, "function": case["function"], **found})
+            for name, one, launched in (("channel sums", case["sums"], add), ("gate", case, run)):
+                times = median_s(
+                    graph_of(lambda launched=launched: [launched() for _ in range(LAUNCHES)]).replay, LAUNCHES
+                )
+                facts = {**named, "function": one["function"], "predicted_s": one["predicted_s"]}
+                self.record.add("kernels", {"name": name, **facts, **times})
+                print(f"{name} {channels} {image}x{image} n{batch}: {times['median_s'] * 1e6:.1f} us, ok={found['ok']}")
 
     def packed_dense(self) -> None:
         """Packed 4-bit weights, larger than the L2 cache, beside torch's float16 ones of the same shape."""
@@ -200,7 +207,7 @@ def gate_errors(case: dict, x, phi, rho, pi, winners) -> dict:
     """How far a gate is off the formula in float64, and whether it chose the same groups."""
     batch, channels, g = (case[key] for key in ("batch", "channels", "granularity"))
     means = np.abs(x.astype(np.float64)).mean((1, 2))
-    saliency = np.maximum(means @ phi.T.astype(np.float64) + rho, 0)
+    saliency = np.maximum(means @ phi.astype(np.float64) + rho, 0)
     order = np.argsort(-saliency.reshape(batch, -1, g).sum(2), 1, kind="stable")
     expected = np.sort(order[:, : case["kept"]], 1)
     kept = saliency * mask_of(expected, channels // g, g)

@@ -7,7 +7,7 @@ import statistics
 
 TRACED = 5
 """Runs whose kernels are traced; times are medians over them."""
-OURS = re.compile(r"\bespalier::(conv2d|depthwise|dense_codebook|channel_gate)\b")
+OURS = re.compile(r"\bespalier::(conv2d|depthwise|dense_codebook|channel_sums|channel_gate)\b")
 """Main kernels, one of each launch; what fills resting channels is not one."""
 
 

@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
-from espalier.codegen.cuda.kernel_launches import launch_of
+from espalier.codegen.cuda.kernel_launches import launch_of, launch_of_gate, launch_of_sums
 from espalier.codegen.cuda.kernel_objects import Variant
-from espalier.codegen.cuda.kernels import channel_gate, dense_codebook, epilogue
+from espalier.codegen.cuda.kernels import channel_gate, channel_sums, dense_codebook, epilogue
 from espalier.codegen.cuda.kernels.choose_schedule import choose_schedule, schedules
 from espalier.codegen.cuda.kernels.conv2d import (
     NUMBERS,
@@ -131,9 +131,10 @@ def gate_cases(gpu: Gpu) -> list[dict]:
 
 
 def gate_case(batch: int, channels: int, image: int, gpu: Gpu) -> dict:
-    """A gate that keeps half of its groups, as numbers and shapes."""
+    """A gate that keeps half of its groups, and the sums of its input, as numbers and shapes."""
     spec = ChannelGateSpec("gate", "boost", GRANULARITY, channels // GRANULARITY // 2)
-    parts = channel_gate.gate_parts(gpu, batch, image * image)
+    x_shape, slots = (batch, channels, image, image), channel_sums.slots_of(gpu, batch, image * image)
+    sums_shape, launch = channel_sums.sums_shape(x_shape, slots), launch_of_gate(spec, x_shape, channels, slots, gpu)
     return {
         "batch": batch,
         "channels": channels,
@@ -141,8 +142,16 @@ def gate_case(batch: int, channels: int, image: int, gpu: Gpu) -> dict:
         "granularity": GRANULARITY,
         "kept": spec.kept,
         "function": channel_gate.variant_of(spec).name,
-        "numbers": channel_gate.gate_numbers(spec, (batch, channels, image, image), channels, "float16", parts),
-        "outputs": channel_gate.output_shapes(spec, batch, channels, channels, parts),
+        "numbers": channel_gate.gate_numbers(spec, x_shape, channels, sums_shape, launch.grid[0]),
+        "counters": batch if launch.grid[0] > 1 else 0,
+        "outputs": channel_gate.output_shapes(spec, batch, channels),
+        "predicted_s": launch.predicted_s,
+        "sums": {
+            "function": channel_sums.variant_of("float16").name,
+            "numbers": channel_sums.sums_numbers(spec, x_shape, "float16", slots),
+            "shape": sums_shape,
+            "predicted_s": launch_of_sums(spec, x_shape, "float16", slots, gpu).predicted_s,
+        },
     }
 
 
@@ -157,4 +166,4 @@ def variants(gpu: Gpu) -> list[Variant]:
     """Every compiled function that a case names."""
     gate = ChannelGateSpec("gate", "boost", GRANULARITY, 1)
     tiles = [tile.variant(one) for one in gpu.formats for tile in tiles_of(gpu)]
-    return [*tiles, channel_gate.variant_of(gate), dense_codebook.VARIANT]
+    return [*tiles, channel_sums.variant_of("float16"), channel_gate.variant_of(gate), dense_codebook.VARIANT]

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from espalier.core.layers import ChannelGateSpec, Conv2dSpec, DenseSpec, LayerSpec
 from espalier.targets.gpu import Gpu
 
-from .kernels import channel_gate, conv2d, dense_codebook, depthwise
-from .kernels.choose_schedule import BLOCK_CLOCKS, predicted_gate_s, predicted_s
+from .kernels import channel_gate, channel_sums, conv2d, dense_codebook, depthwise
+from .kernels.choose_schedule import BLOCK_CLOCKS, predicted_gate_s, predicted_reading_s, predicted_s
 from .launches import KernelLaunch
+from .layout import Layout
+
+SUM_BYTES = 4
+"""Of a sum that a gate reads."""
 
 
 def launch_of(
@@ -27,6 +33,7 @@ def launch_of(
     lists = batch if problem.winners or problem.active else 1
     weight_bytes = lists * problem.columns * problem.taps[0] * problem.taps[1] * read * size
     written = pixels * problem.columns * np.dtype(y_dtype).itemsize * (2 if "residual" in spec.roles else 1)
+    left = batch * problem.tiles_of_sample(tile) * problem.columns * SUM_BYTES if problem.sums else 0
     return KernelLaunch(
         spec.name,
         tile.variant(problem.number_format).name,
@@ -36,31 +43,57 @@ def launch_of(
         numbers.instruction,
         macs * numbers.products,
         issued * numbers.products,
-        batch * height * width * read * size + weight_bytes + written,
+        batch * height * width * read * size + weight_bytes + written + left,
         predicted_s(problem, schedule, gpu),
     )
 
 
-def launch_of_gate(spec: ChannelGateSpec, shape, channels: int, x_dtype: str, parts: int, gpu: Gpu) -> KernelLaunch:
-    """The launch of a gate's kernel."""
-    batch, c_in, rows, columns = shape
-    active, variant = channel_gate.followed_list(spec), channel_gate.variant_of(spec)
-    macs = batch * c_in * channels
-    read = batch * rows * columns * (active.channels if active else c_in) * np.dtype(x_dtype).itemsize
-    size = 4 if spec.integer is None else 1
-    written = batch * (size * channels + 4 * spec.kept)
-    shared = channel_gate.shared_bytes(c_in, channels, spec.granularity)
+def launch_of_sums(spec: ChannelGateSpec, x_shape: Sequence[int], x_dtype: str, slots: int, gpu: Gpu) -> KernelLaunch:
+    """The launch that sums the input of a gate; each value is an add."""
+    batch, c_in, height, width = x_shape
+    active, variant = channel_sums.listed(spec), channel_sums.variant_of(x_dtype)
+    read = active.channels if active else Layout(x_dtype).channels(c_in)
+    adds = batch * height * width * read
+    count = adds * np.dtype(x_dtype).itemsize
+    seconds = predicted_reading_s(gpu, batch * slots, variant.threads, count / batch / slots)
+    return KernelLaunch(
+        f"{spec.name}.sums",
+        variant.name,
+        (slots, batch, 1),
+        variant.threads,
+        variant.shared_bytes,
+        "float32",
+        adds,
+        adds,
+        count + batch * slots * read * SUM_BYTES,
+        max(seconds, count / gpu.bandwidth_bytes_s),
+    )
+
+
+def launch_of_gate(spec: ChannelGateSpec, shape: Sequence[int], channels: int, slots: int, gpu: Gpu) -> KernelLaunch:
+    """The launch of a gate's kernel, shared out among as many blocks as are predicted to be the fastest.
+
+    shape: of x. slots: sums of each channel of a sample.
+    """
+    batch, c_in, *_ = shape
+    read, variant = channel_gate.read_channels(spec, c_in), channel_gate.variant_of(spec)
+    sums_bytes, phi_bytes = slots * read * SUM_BYTES, read * channels * (4 if spec.integer is None else 1)
+    seconds = {
+        parts: predicted_gate_s(gpu, batch, parts, sums_bytes, phi_bytes) for parts in channel_gate.parts_of(channels)
+    }
+    parts, macs = min(seconds, key=seconds.__getitem__), batch * read * channels
+    written = batch * ((4 if spec.integer is None else 1) * channels + 4 * spec.kept)
     return KernelLaunch(
         f"{spec.name}.gate",
         variant.name,
         (parts, batch, 1),
         variant.threads,
-        shared,
+        channel_gate.shared_bytes(read, channels, spec.granularity),
         "float32",
         macs,
         macs,
-        read + size * c_in * channels + written,
-        predicted_gate_s(read // batch + size * c_in * channels, parts, gpu),
+        batch * sums_bytes + phi_bytes + written,
+        seconds[parts],
     )
 
 

@@ -15,9 +15,9 @@ from espalier.ir.dataflow import Dataflow, argument, constant, dtype_of, shape_o
 from espalier.targets.gpu import Gpu
 
 from ..integer_bounds import check_scores, check_sums
-from .kernel_launches import launch_of, launch_of_codebook, launch_of_depthwise, launch_of_gate
+from .kernel_launches import launch_of, launch_of_codebook, launch_of_depthwise, launch_of_gate, launch_of_sums
 from .kernel_objects import Variant
-from .kernels import channel_gate, conv2d, dense_codebook, depthwise, epilogue
+from .kernels import channel_gate, channel_sums, conv2d, dense_codebook, depthwise, epilogue
 from .launches import KernelLaunch
 from .layout import GROUP, Layout
 
@@ -57,6 +57,7 @@ class LayerKernels:
     ):
         self.lowering, self.gpu, self.emitted = lowering, gpu, emitted
         self.bodies: dict[str, list[str]] = {}
+        self.sums: dict[relax.Var, relax.Expr] = {}
         self.products = products_of(lowering.flow, gpu)
         self.schedules = {var: choose(var, problem) for var, problem in self.products.items()}
 
@@ -83,10 +84,14 @@ class LayerKernels:
         counters, partial = conv2d.scratch_shapes(problem, schedule)
         outs = [(Layout(y_dtype).physical(shape_of(var)), y_dtype)]
         outs += [((partial,), problem.numbers.sum)] if counters else []
+        sums = channel_sums.sums_shape(problem.out_shape, problem.tiles_of_sample(schedule.tile))
+        outs += [(sums, problem.numbers.sum)] if problem.sums else []
         arguments = [*made.tensors.values(), *([self._shared_counters] if counters else [])]
         launch = launch_of(spec, problem, schedule, y_dtype, self.gpu)
         results = self._call(schedule.tile.variant(problem.number_format), launch, numbers, arguments, outs)
         self.lowering.store(var, Layout(y_dtype), results[0])
+        if problem.sums:
+            self.sums[var] = results[-1]
 
     def _depthwise(self, var: relax.Var, spec: Conv2dSpec, call: relax.Call) -> None:
         weight, y_dtype = constant(argument(spec, call, "weight")), out_dtype(spec)
@@ -117,18 +122,31 @@ class LayerKernels:
         shape, channels = shape_of(x), shape_of(phi)[1]
         if spec.integer is not None:
             check_scores(spec, constant(phi), constant(rho))
-        parts = channel_gate.gate_parts(self.gpu, shape[0], shape[2] * shape[3])
-        value, dtype = self._stored(x)
-        numbers = channel_gate.gate_numbers(spec, shape, channels, dtype, parts)
-        listed = channel_gate.followed_list(spec)
-        active = [self.lowering.visit_expr(argument(spec, call, "active"))] if listed else []
-        counters = relax.const(np.zeros((channel_gate.COUNTERS, shape[0]), np.int32))
-        packed = relax.const(channel_gate.pack_phi(constant(phi)))
-        tensors = [value, packed, self.lowering.visit_expr(rho), *active, counters]
-        outs = channel_gate.output_shapes(spec, shape[0], shape[1], channels, parts)
-        launch = launch_of_gate(spec, shape, channels, dtype, parts, self.gpu)
+        left = x in self.products and _leaves_sums_for(self.lowering.flow, x, var, self.gpu)
+        sums = self.sums[x] if left else self._sums_of(x, spec, call)
+        launch = launch_of_gate(spec, shape, channels, shape_of(sums)[1], self.gpu)
+        parts = launch.grid[0]
+        numbers = channel_gate.gate_numbers(spec, shape, channels, shape_of(sums), parts)
+        counters = [relax.const(np.zeros(shape[0], np.int32))] if parts > 1 else []
+        given = [self.lowering.visit_expr(one) for one in (phi, rho)]
+        tensors = [sums, *given, *self._listed(spec, call), *counters]
+        outs = channel_gate.output_shapes(spec, shape[0], channels)
         results = self._call(channel_gate.variant_of(spec), launch, numbers, tensors, outs)
         self.lowering.bind(var, relax.Tuple(results[:2]))
+
+    def _sums_of(self, x: relax.Expr, spec: ChannelGateSpec, call: relax.Call) -> relax.Expr:
+        """The sums that a gate reads, by a launch of their own."""
+        shape, (value, dtype) = shape_of(x), self._stored(x)
+        slots = channel_sums.slots_of(self.gpu, shape[0], shape[2] * shape[3])
+        numbers = channel_sums.sums_numbers(spec, shape, dtype, slots)
+        outs = [(channel_sums.sums_shape(shape, slots), "float32" if spec.integer is None else "int32")]
+        launch = launch_of_sums(spec, shape, dtype, slots, self.gpu)
+        tensors = [value, *self._listed(spec, call)]
+        return self._call(channel_sums.variant_of(dtype), launch, numbers, tensors, outs)[0]
+
+    def _listed(self, spec: ChannelGateSpec, call: relax.Call) -> list[relax.Expr]:
+        """The list that a gate follows, if it follows one."""
+        return [self.lowering.visit_expr(argument(spec, call, "active"))] if channel_sums.listed(spec) else []
 
     def _stored(self, var: relax.Expr) -> tuple[relax.Expr, str]:
         """The tensor in the kernels' layout as it was written, and its element type."""
@@ -247,8 +265,23 @@ def products_of(flow: Dataflow, gpu: Gpu) -> dict[relax.Var, conv2d.Problem]:
         weight = constant(argument(spec, call, "weight"))
         if kind_of(spec, weight) == CONV2D:
             shapes = shape_of(argument(spec, call, "x")), weight.shape, shape_of(var)
-            found[var] = conv2d.Problem.of(spec, *shapes)
+            sums = any(_leaves_sums_for(flow, var, user, gpu) for user in flow.users[var])
+            found[var] = dataclasses.replace(conv2d.Problem.of(spec, *shapes), sums=sums)
     return found
+
+
+def _leaves_sums_for(flow: Dataflow, var: relax.Var, user: relax.Var, gpu: Gpu) -> bool:
+    """Whether `user` is a gate, and the product bound to `var` can leave behind all that it reads."""
+    operator, spec, call = flow.layer_of(user) or (None, None, None)
+    if operator != ir_names.CHANNEL_GATE or obstacle(operator, spec, call, gpu):
+        return False
+    _, own, own_call = flow.layer_of(var)
+    if (spec.integer and spec.integer.x_zero) != (own.integer and own.integer.zero):
+        return False
+    if conv2d.followed(own.winners, GROUP) is None:
+        return True
+    has_list = channel_sums.listed(spec) is not None  # what rests has no sums, and must not be read
+    return has_list and argument(spec, call, "active").same_as(argument(own, own_call, "winners"))
 
 
 def _follows_list(var: relax.Var, layer, gpu: Gpu) -> bool:
@@ -257,7 +290,7 @@ def _follows_list(var: relax.Var, layer, gpu: Gpu) -> bool:
         return False
     operator, spec, call = layer
     if operator == ir_names.CHANNEL_GATE:
-        return channel_gate.followed_list(spec) is not None
+        return channel_sums.listed(spec) is not None
     kind = kind_of(spec, constant(argument(spec, call, "weight")))
     if kind == CODEBOOK or var == argument(spec, call, "residual"):
         return False

@@ -33,11 +33,6 @@ int cuLaunchKernel(void* kernel, unsigned x, unsigned y, unsigned z, unsigned th
               *static_cast<void**>(arguments[0]));
   return status_of("launch");
 }
-int cuLaunchCooperativeKernel(void* kernel, unsigned x, unsigned y, unsigned z, unsigned threads, unsigned, unsigned,
-                              unsigned shared, void* stream, void** arguments) {
-  std::printf("cooperative ");
-  return cuLaunchKernel(kernel, x, y, z, threads, 1, 1, shared, stream, arguments, nullptr);
-}
 int cuGetErrorString(int status, const char** text) {
   *text = status == 2 ? "out of memory" : "something else";
   return 0;

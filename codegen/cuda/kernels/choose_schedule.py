@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from espalier.targets.gpu import Gpu
 
+from . import channel_gate
 from .conv2d import CHUNK_BYTES, DEPTH_CHUNKS, TILES, Problem, Schedule, Tile, tiles_of
 from .legal_tiles import registers_of
 
@@ -27,6 +28,8 @@ BLOCK_CLOCKS = 2500
 """Of a block before and after its steps."""
 SPLIT_CLOCKS = 1500
 """More of them where parts are added up."""
+SUM_CLOCKS = 400
+"""More of a block that sums its channels for a gate: two barriers, and a load for each thread that had the channel."""
 SPLITS = (1, 2, 3, 4, 6, 8, 12, 16)
 
 
@@ -76,13 +79,22 @@ def predicted_s(problem: Problem, schedule: Schedule, gpu: Gpu) -> float:
     step = max(STEP_CLOCKS, held * macs / rate, held * loads / L2_BYTES_PER_CLOCK)
     steps = -(-problem.depth // schedule.splits)
     extra = SPLIT_CLOCKS + schedule.splits * tile.rows * tile.columns * 4 / L2_BYTES_PER_CLOCK
-    block = BLOCK_CLOCKS + steps * step + (extra if schedule.splits > 1 else 0)
+    block = BLOCK_CLOCKS + steps * step + (extra if schedule.splits > 1 else 0) + (SUM_CLOCKS if problem.sums else 0)
     return waves_of(gpu, blocks, held).waves * block / gpu.clock_hz
 
 
-def predicted_gate_s(sample_bytes: int, parts: int, gpu: Gpu) -> float:
-    """Predicted seconds of a gate: its blocks read their share of a sample and wait for each other twice."""
-    return (BLOCK_CLOCKS + 2 * SPLIT_CLOCKS + sample_bytes / parts / L2_BYTES_PER_CLOCK) / gpu.clock_hz
+def predicted_reading_s(gpu: Gpu, blocks: int, threads: int, block_bytes: float, clocks: int = 0) -> float:
+    """Predicted seconds of a launch whose blocks read so many bytes each. clocks: what a block takes besides."""
+    held = min(gpu.warps * 32 // threads, -(-blocks // gpu.sms))
+    block = BLOCK_CLOCKS + clocks + held * block_bytes / L2_BYTES_PER_CLOCK
+    return waves_of(gpu, blocks, held).waves * block / gpu.clock_hz
+
+
+def predicted_gate_s(gpu: Gpu, batch: int, parts: int, sums_bytes: int, phi_bytes: int) -> float:
+    """Predicted seconds of a gate: each of a sample's blocks reads all sums and its share of phi; one then waits for
+    the others."""
+    clocks = SPLIT_CLOCKS if parts > 1 else 0
+    return predicted_reading_s(gpu, batch * parts, channel_gate.THREADS, sums_bytes + phi_bytes / parts, clocks)
 
 
 def schedules(problem: Problem, tiles: Iterable[Tile] = TILES) -> list[Schedule]:

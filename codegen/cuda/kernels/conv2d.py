@@ -122,7 +122,8 @@ def tiles_of(gpu: Gpu) -> tuple[Tile, ...]:
 class Problem:
     """A convolution as the kernel takes it. x_shape, out_shape: logical, [N, C, H, W]; taps: rows and columns.
 
-    winners, active: the lists that it follows; None computes or reads all channels.
+    winners, active: the lists that it follows; None computes or reads all channels. sums: whether each tile leaves the
+    sums of its channels' distances from zero behind, for a gate that reads the output.
     """
 
     number_format: str
@@ -134,6 +135,7 @@ class Problem:
     dilation: tuple[int, int] = (1, 1)
     winners: ActiveList | None = None
     active: ActiveList | None = None
+    sums: bool = False
 
     @staticmethod
     def of(spec: LayerSpec, x_shape: Sequence[int], weight_shape: Sequence[int], out_shape: Sequence[int]) -> Problem:
@@ -171,10 +173,15 @@ class Problem:
         """Steps of the depth, DEPTH_CHUNKS chunks each."""
         return -(-self.taps[0] * self.taps[1] * self.read_chunks // DEPTH_CHUNKS)
 
+    def tiles_of_sample(self, tile: Tile) -> int:
+        """Tiles down, if none spans two samples."""
+        return -(-self.out_shape[2] * self.out_shape[3] // tile.rows)
+
     def tiles(self, tile: Tile) -> tuple[int, int]:
-        """Tiles across (output channels) and down (pixels); with lists no tile spans two samples."""
-        pixels, by_sample = self.out_shape[2] * self.out_shape[3], bool(self.winners or self.active)
-        down = self.out_shape[0] * -(-pixels // tile.rows) if by_sample else -(-pixels * self.out_shape[0] // tile.rows)
+        """Tiles across (output channels) and down (pixels); with lists or sums no tile spans two samples."""
+        batch, _, height, width = self.out_shape
+        by_sample = bool(self.winners or self.active or self.sums)
+        down = batch * self.tiles_of_sample(tile) if by_sample else -(-batch * height * width // tile.rows)
         return -(-self.columns // tile.columns), down
 
 
@@ -205,6 +212,11 @@ def followed(listed: ActiveList | None, multiple: int) -> ActiveList | None:
     return listed if listed and listed.granularity % multiple == 0 else None
 
 
+def list_numbers(listed: ActiveList | None, channels: int) -> list[int]:
+    """A list as numbers of a call: groups, channels of a group, groups of the tensor; no groups if there is none."""
+    return [listed.count, listed.granularity, channels // listed.granularity] if listed else [0, 1, 1]
+
+
 @dataclass(frozen=True)
 class Schedule:
     """A tile, and among how many blocks the depth is cut."""
@@ -230,13 +242,13 @@ def call_numbers(
     fill_resting: write what is not computed, too.
     """
     winners, active = problem.winners, problem.active
-    lists = [winners.count, winners.granularity, problem.out_shape[1] // winners.granularity] if winners else [0, 1, 1]
+    lists = list_numbers(winners, problem.out_shape[1])
     if active:
         lists += [active.count, active.granularity // problem.numbers.piece, problem.x_shape[1] // active.granularity]
     else:
-        lists += [0, 1, 1]
+        lists += list_numbers(None, 0)
     return [
-        flags_of(given, fill_resting),
+        flags_of([*given, *(["sums"] if problem.sums else [])], fill_resting),
         *(problem.x_shape[0], *problem.x_shape[2:], problem.x_chunks),
         *(*problem.out_shape[2:], whole_groups(problem.out_shape[1])),
         *(*problem.taps, *problem.strides, *problem.corner, *problem.dilation),

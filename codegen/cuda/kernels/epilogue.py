@@ -15,7 +15,7 @@ from espalier.core.layers import LayerSpec
 from ...integer_bounds import check_sums, rounds_in_float32
 from ..layout import whole_groups
 
-FLAGS = {"bias": 1, "residual": 2, "pi": 4, "winners": 8, "active": 16, "outside": 64}
+FLAGS = {"bias": 1, "residual": 2, "pi": 4, "winners": 8, "active": 16, "outside": 64, "sums": 128}
 FILL_RESTING = 32
 """`Given` of templates/layer_call.hpp."""
 GATES = {"none": 0, "listed": 0, "branch": 1, "output": 2}

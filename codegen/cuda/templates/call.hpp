@@ -76,7 +76,6 @@ struct Launch {
   dim3 grid;
   int threads;
   int shared_bytes = 0;
-  bool cooperative = false;
 };
 
 template <typename... Params>
@@ -91,19 +90,16 @@ void launch(const Launch& shape, int device, void (*kernel)(Params...), Params..
   auto stream = static_cast<cudaStream_t>(TVMFFIEnvGetStream(kDLCUDA, device));
   void* arguments[] = {static_cast<void*>(&params)...};
   const void* function = reinterpret_cast<const void*>(kernel);
-  if (shape.cooperative)
-    check(cudaLaunchCooperativeKernel(function, shape.grid, dim3(shape.threads), arguments, shape.shared_bytes, stream));
-  else
-    check(cudaLaunchKernel(function, shape.grid, dim3(shape.threads), arguments, shape.shared_bytes, stream));
+  check(cudaLaunchKernel(function, shape.grid, dim3(shape.threads), arguments, shape.shared_bytes, stream));
 #elif defined(ESPALIER_IMAGE)
   (void)kernel;
   void* arguments[] = {static_cast<void*>(&params)...};
   unsigned grid[] = {shape.grid.x, shape.grid.y, shape.grid.z};
-  Driver::get().launch(shape.kernel, grid, shape.threads, shape.shared_bytes, shape.cooperative, device,
-                       TVMFFIEnvGetStream(kDLCUDA, device), arguments);
+  Driver::get().launch(shape.kernel, grid, shape.threads, shape.shared_bytes, device, TVMFFIEnvGetStream(kDLCUDA, device),
+                       arguments);
 #else
   (void)device;
-  emulation::run(shape.grid, shape.threads, shape.shared_bytes, shape.cooperative, [&] { kernel(params...); });
+  emulation::run(shape.grid, shape.threads, shape.shared_bytes, [&] { kernel(params...); });
 #endif
 }
 

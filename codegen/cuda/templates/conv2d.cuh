@@ -6,6 +6,7 @@
 // channels can be followed, too. With lists, every sample has its own: a block takes its
 // rows from one sample, chunks go through that sample's list of input channels, weight rows through its winners.
 // At small batches the depth is cut among blockIdx.z; the last block to arrive adds the parts up in a fixed order.
+// For a gate that reads y, a block leaves behind what its pixels add to the sum of each of its channels' distances.
 #pragma once
 #include "requantize.cuh"
 
@@ -25,6 +26,7 @@ struct Convolution {
   const unsigned char* outside;  // a chunk of what surrounds the image, or null for zeros
   void* partial;       // sums [tiles, splits, rows * columns] of a tile, if splits > 1
   int* arrivals;       // [tiles], zero before and after
+  void* sums;          // [batch, tiles_of_sample, out_channels] sums of distances from zero, or null
   int batch, height, width, x_chunks;  // of the input; chunks of a pixel
   int out_height, out_width, out_channels;
   int taps_down, taps_across, stride_down, stride_across, top, left, dilation_down, dilation_across;
@@ -41,6 +43,8 @@ struct Tile {
   static constexpr int SUM_STRIDE = COLUMNS + 4;  // floats; the padding spreads rows over the banks
   static constexpr int PIPELINE_BYTES = STAGES * STAGE_BYTES, SUM_BYTES = ROWS * SUM_STRIDE * 4;
   static constexpr int TABLE_BYTES = MOST_PIECES * 2;
+  static_assert(THREADS % (COLUMNS / GROUP) == 0, "a thread finishes the same channels of several pixels");
+  static_assert(THREADS * GROUP * 4 <= SUM_BYTES, "the sums of every thread have room");
   static constexpr int SHARED_BYTES = (PIPELINE_BYTES > SUM_BYTES ? PIPELINE_BYTES : SUM_BYTES) + TABLE_BYTES;
 };
 
@@ -235,6 +239,21 @@ DEVICE void multiply_stage(typename Numbers::Products::Sum (&sums)[Rows][Columns
   }
 }
 
+// Sums of a tile's rows, channel by channel, from those of its threads, in a fixed order; `shared` is free by then.
+template <typename T, typename Sum>
+DEVICE void store_distances(const Convolution& p, const Sum (&own)[GROUP], Sum* shared, int sample, int tile_row) {
+  synchronize();
+  UNROLL for (int i = 0; i < GROUP; ++i) shared[threadIdx.x * GROUP + i] = own[i];
+  synchronize();
+  for (int column = threadIdx.x; column < T::COLUMNS; column += T::THREADS) {
+    int channel = channel_of(p, sample, blockIdx.x * T::COLUMNS + column);
+    if (channel < 0) continue;
+    Sum total = 0;
+    UNROLL for (int row = 0; row < T::THREADS * GROUP / T::COLUMNS; ++row) total += shared[row * T::COLUMNS + column];
+    static_cast<Sum*>(p.sums)[(size_t(sample) * p.tiles_of_sample + tile_row) * p.out_channels + channel] = total;
+  }
+}
+
 template <typename Numbers, typename T>
 KERNEL void __launch_bounds__(T::THREADS) conv2d(const Convolution p, const typename Numbers::End e) {
   using Sum = typename Numbers::Products::Sum;
@@ -244,8 +263,8 @@ KERNEL void __launch_bounds__(T::THREADS) conv2d(const Convolution p, const type
   unsigned short* table = reinterpret_cast<unsigned short*>(shared + T::SHARED_BYTES - T::TABLE_BYTES);
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int warp_row = warp / T::ACROSS * ROWS * 16, warp_column = warp % T::ACROSS * COLUMNS * 8;
-  // the rows of this block: of one sample if there are lists, else of the whole batch
-  const bool by_sample = p.winners || p.active;
+  // the rows of this block: of one sample if there are lists or sums, else of the whole batch
+  const bool by_sample = p.winners || p.active || p.sums;
   const int of_sample = p.out_height * p.out_width, sample = by_sample ? blockIdx.y / p.tiles_of_sample : 0;
   const int tile_row = by_sample ? blockIdx.y % p.tiles_of_sample : blockIdx.y;
   const int first = sample * of_sample + tile_row * T::ROWS;
@@ -309,6 +328,7 @@ KERNEL void __launch_bounds__(T::THREADS) conv2d(const Convolution p, const type
     }
     if (!is_last_block(p.arrivals + number, p.splits)) return;
   }
+  Sum distances[GROUP] = {};
   for (int i = threadIdx.x; i < T::ROWS * GROUPS; i += T::THREADS) {
     int row = i / GROUPS, pixel = first + row, channel = channel_of(p, sample, blockIdx.x * T::COLUMNS + i % GROUPS * GROUP);
     if (pixel >= last || channel < 0) continue;
@@ -320,7 +340,9 @@ KERNEL void __launch_bounds__(T::THREADS) conv2d(const Convolution p, const type
       UNROLL for (int k = 0; k < GROUP; ++k) values[k] += part[k];
     }
     finish_group(e, values, pixel / of_sample, pixel, channel);
+    if (p.sums) add_distances(e, distances, values);
   }
+  if (p.sums) store_distances<T>(p, distances, tile, sample, tile_row);
 }
 
 }  // namespace espalier

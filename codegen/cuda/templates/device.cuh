@@ -162,23 +162,6 @@ DEVICE bool is_last_block(int* arrivals, int expected) {
   __threadfence();
   return last;
 }
-// Waits for all blocks of a cooperative launch. `arrivals` and `generation` are zero before the first launch ever.
-DEVICE void synchronize_grid(int* arrivals, volatile int* generation, int blocks) {
-  __threadfence();
-  __syncthreads();
-  if (threadIdx.x == 0) {
-    int before = *generation;
-    if (atomicAdd(arrivals, 1) == blocks - 1) {
-      *arrivals = 0;
-      __threadfence();
-      *generation = before + 1;
-    } else {
-      while (*generation == before) __nanosleep(32);
-    }
-    __threadfence();
-  }
-  __syncthreads();
-}
 
 }  // namespace espalier
 #endif

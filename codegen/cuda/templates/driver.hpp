@@ -26,13 +26,12 @@ class Driver {
   }
 
   // arguments: pointers to a kernel's parameters; stream: null for the default one.
-  void launch(const char* name, const unsigned (&grid)[3], int threads, int shared_bytes, bool cooperative, int device,
-              void* stream, void** arguments) {
+  void launch(const char* name, const unsigned (&grid)[3], int threads, int shared_bytes, int device, void* stream,
+              void** arguments) {
     void* kernel = kernel_of(name);
     if (shared_bytes > 48 << 10) check(set_attribute_(MOST_SHARED_BYTES, shared_bytes, kernel, device));
     unsigned x = grid[0], y = grid[1], z = grid[2], block = unsigned(threads), shared = unsigned(shared_bytes);
-    check(cooperative ? launch_cooperative_(kernel, x, y, z, block, 1, 1, shared, stream, arguments)
-                      : launch_(kernel, x, y, z, block, 1, 1, shared, stream, arguments, nullptr));
+    check(launch_(kernel, x, y, z, block, 1, 1, shared, stream, arguments, nullptr));
   }
 
  private:
@@ -43,7 +42,6 @@ class Driver {
     if (!library_) throw Failure{"RuntimeError", "NVIDIA's driver was not found (libcuda.so.1)"};
     find(load_, "cuLibraryLoadData"), find(get_kernel_, "cuLibraryGetKernel"), find(error_text_, "cuGetErrorString");
     find(set_attribute_, "cuKernelSetAttribute"), find(launch_, "cuLaunchKernel");
-    find(launch_cooperative_, "cuLaunchCooperativeKernel");
     check(load_(&image_, IMAGE, nullptr, nullptr, 0, nullptr, nullptr, 0));
   }
 
@@ -76,8 +74,6 @@ class Driver {
   int (*error_text_)(int, const char**) = nullptr;
   int (*set_attribute_)(int, int, void*, int) = nullptr;
   int (*launch_)(void*, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void*, void**, void**) = nullptr;
-  int (*launch_cooperative_)(void*, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void*, void**) =
-      nullptr;
 };
 
 }  // namespace espalier

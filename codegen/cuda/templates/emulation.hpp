@@ -137,20 +137,17 @@ inline void run_together(std::vector<Thread>& threads) {
   }
 }
 
-// Runs a kernel; blocks run one after the other, or all at once in a cooperative launch.
-inline void run(dim3 grid, int threads_of_block, size_t shared_bytes, bool cooperative, const std::function<void()>& kernel) {
+// Runs a kernel, one block after the other.
+inline void run(dim3 grid, int threads_of_block, size_t shared_bytes, const std::function<void()>& kernel) {
   gridDim = grid;
   blockDim = dim3(threads_of_block);
   block_threads = threads_of_block;
   body = &kernel;
-  unsigned count = grid.x * grid.y * grid.z, together = cooperative ? count : 1;
-  std::vector<Block> blocks(together);
-  std::vector<Thread> threads(size_t(together) * threads_of_block);
-  for (unsigned first = 0; first < count; first += together) {
-    for (unsigned b = 0; b < together; ++b) {
-      prepare(blocks[b], first + b, shared_bytes);
-      for (int t = 0; t < threads_of_block; ++t) start(threads[size_t(b) * threads_of_block + t], blocks[b], t);
-    }
+  Block block;
+  std::vector<Thread> threads(threads_of_block);
+  for (unsigned number = 0; number < grid.x * grid.y * grid.z; ++number) {
+    prepare(block, number, shared_bytes);
+    for (int t = 0; t < threads_of_block; ++t) start(threads[t], block, t);
     run_together(threads);
   }
 }
@@ -321,19 +318,6 @@ DEVICE bool is_last_block(int* arrivals, int expected) {
   }
   synchronize();
   return block.flag;
-}
-DEVICE void synchronize_grid(int* arrivals, volatile int* generation, int blocks) {
-  synchronize();
-  if (threadIdx.x == 0) {
-    int before = *generation;
-    if (++*arrivals == blocks) {
-      *arrivals = 0;
-      *generation = before + 1;
-    } else {
-      while (*generation == before) emulation::yield();
-    }
-  }
-  synchronize();
 }
 
 }  // namespace espalier

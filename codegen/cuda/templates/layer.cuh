@@ -54,6 +54,20 @@ DEVICE void load_sums(Number (&out)[GROUP], const Number* source) {  // 4 bytes 
   }
 }
 
+// Channels of a tensor that are read, for each sample: groups of neighbours, or all channels.
+struct ChannelList {
+  const int* groups;       // [batch, count], or null for all channels
+  int count, size, limit;  // size: channels of a group; limit: groups of the tensor
+};
+
+// The channel at a position of a sample's list. A number that is no group's is never followed.
+DEVICE int listed_channel(const ChannelList& list, int sample, int position) {
+  if (!list.groups) return position;
+  int group = list.groups[sample * list.count + position / list.size];
+  group = group < 0 ? 0 : group >= list.limit ? list.limit - 1 : group;
+  return group * list.size + position % list.size;
+}
+
 DEVICE float activated(const Epilogue& e, float value) {
   if (e.activation == RELU) return value > 0.f ? value : 0.f;
   if (e.activation == CLIP) return value < e.low ? e.low : value > e.high ? e.high : value;
@@ -77,6 +91,14 @@ DEVICE void finish_group(const Epilogue& e, float (&sums)[GROUP], int sample, in
   UNROLL for (int i = 0; i < GROUP; ++i) sums[i] = activated(e, sums[i]);
   if (e.gate == OUTPUT) UNROLL for (int i = 0; i < GROUP; ++i) sums[i] *= factor[i];
   store_group(sums, e.y, e.y_is_half, index);
+}
+
+// Adds how far the values of a finished group are from zero, as they are stored.
+DEVICE void add_distances(const Epilogue& e, float (&total)[GROUP], const float (&values)[GROUP]) {
+  UNROLL for (int i = 0; i < GROUP; ++i) {
+    float stored = e.y_is_half ? to_float(to_half(values[i])) : values[i];
+    total[i] += stored < 0.f ? -stored : stored;
+  }
 }
 
 // What the channels have that a list leaves out: act(residual) if the gate is on the branch that is added, else zeros.

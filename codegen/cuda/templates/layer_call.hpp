@@ -8,7 +8,7 @@
 namespace espalier {
 
 // Which tensors a call has, and whether channels that a list leaves out are written, too.
-enum Given : int { BIAS = 1, RESIDUAL = 2, PI = 4, WINNERS = 8, ACTIVE = 16, FILL_RESTING = 32, OUTSIDE = 64 };
+enum Given : int { BIAS = 1, RESIDUAL = 2, PI = 4, WINNERS = 8, ACTIVE = 16, FILL_RESTING = 32, OUTSIDE = 64, SUMS = 128 };
 
 inline void read_numbers(Call& call, Epilogue& e) {
   for (int* field : {&e.channels, &e.gate, &e.activation, &e.residual_is_half, &e.y_is_half}) *field = int(call.integer());
@@ -19,6 +19,10 @@ inline void read_numbers(Call& call, ByteEpilogue& e) {
   for (int* field : {&e.channels, &e.pi_channels, &e.gate, &e.is_real, &e.fused, &e.shift, &e.zero, &e.low, &e.high, &e.lost,
                      &e.residual_zero, &e.own, &e.other, &e.residual_shift, &e.is_limited, &e.least, &e.most, &e.pi_shift})
     *field = int(call.integer());
+}
+
+inline void read_numbers(Call& call, ChannelList& list) {
+  for (int* field : {&list.count, &list.size, &list.limit}) *field = int(call.integer());
 }
 
 // What comes behind the weight.

@@ -85,6 +85,11 @@ DEVICE void finish_group(const ByteEpilogue& e, int (&sums)[GROUP], int sample, 
   store_bytes(sums, static_cast<unsigned char*>(e.y) + index);
 }
 
+// Adds how far the bytes of a finished group are from their zero point.
+DEVICE void add_distances(const ByteEpilogue& e, int (&total)[GROUP], const int (&values)[GROUP]) {
+  UNROLL for (int i = 0; i < GROUP; ++i) total[i] += values[i] < e.zero ? e.zero - values[i] : values[i] - e.zero;
+}
+
 DEVICE void finish_resting_group(const ByteEpilogue& e, int64_t group) {
   int values[GROUP];
   UNROLL for (int i = 0; i < GROUP; ++i) values[i] = e.lost;

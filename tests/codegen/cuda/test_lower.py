@@ -70,7 +70,7 @@ def test_quantized_networks_give_the_integers(name):
 def test_every_quantized_layer_has_a_kernel_unless_its_list_is_too_fine():
     for name in ("residual", "lists of 8"):
         lowered, emitted = lowered_on(QUANTIZED[name], H100)
-        launched = {launch.layer.removesuffix(".gate") for launch in emitted.launches}
+        launched = {launch.layer.removesuffix(".gate").removesuffix(".sums") for launch in emitted.launches}
         assert launched == {one.removesuffix(".gate") for one in specs(QUANTIZED[name])}, remarks_of(lowered)
     lowered, _ = lowered_on(QUANTIZED["lists of 4"], H100)
     assert [one for one in remarks_of(lowered) if "conv2: no CUDA kernel of ours" in one]  # a mask of a depthwise layer
@@ -93,7 +93,34 @@ def test_every_layer_that_can_has_a_kernel_and_the_report_names_the_others():
     assert {launch.layer for launch in emitted.launches} == specs(mod).keys() - {"grouped"}
     assert any("grouped: no CUDA kernel of ours (grouped convolution)" in remark for remark in remarks_of(lowered))
     mod = planned(NETWORKS["mobile"](), Plan(weights="float16", density=0.5, granularity=8))
-    assert {launch.layer for launch in lowered_on(mod, H100)[1].launches} == specs(mod).keys()
+    launched = {launch.layer for launch in lowered_on(mod, H100)[1].launches}
+    assert {layer for layer in launched if not layer.endswith(".sums")} == specs(mod).keys()
+
+
+SUMMED = {
+    "an image and what depthwise layers give": (
+        "mobile",
+        Plan(density=0.5, granularity=8),
+        ["stem", "pointwise0", "pointwise1"],
+    ),
+    "what passes through a pool": (
+        "residual",
+        Plan(density=0.5, granularity=8, placement="sum"),
+        ["stem", "block1.conv1"],
+    ),
+    "sums whose list is lost": (
+        "residual",
+        Plan(density=0.5, granularity=8, placement="branch"),
+        ["stem", "block1.conv1", "block2.conv1", "block2.shortcut", "block3.conv1", "block3.shortcut"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SUMMED)
+def test_a_gate_reads_what_a_convolution_left_behind_where_it_can(case):
+    network, plan, expected = SUMMED[case]
+    launches = lowered_on(planned(NETWORKS[network](channels=16), plan), H100)[1].launches
+    assert [one.layer.removesuffix(".sums") for one in launches if one.layer.endswith(".sums")] == expected
 
 
 def test_what_a_gpu_has_no_tensor_instruction_for_keeps_its_body():
@@ -108,7 +135,7 @@ def test_launches_count_the_work():
     conv1 = next(one for one in lowered_on(mod, H100)[1].launches if one.layer == "conv1")
     assert conv1.macs == 8 * 8 * 9 * 16 * 16  # half of 32 channels on both sides
     assert conv1.issued_macs >= conv1.macs
-    assert conv1.bytes == 2 * (8 * 8 * 16 + 9 * 16 * 16 + 8 * 8 * 16)
+    assert conv1.bytes == 2 * (8 * 8 * 16 + 9 * 16 * 16 + 8 * 8 * 16) + 4 * 16  # the sums of one tile
 
 
 def test_everything_between_input_and_output_is_one_graph():

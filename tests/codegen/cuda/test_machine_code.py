@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 import pytest
 
 from espalier.codegen.cuda.kernel_objects import KernelUsage, include_folders, usages_in
-from espalier.codegen.cuda.kernels import channel_gate, dense_codebook, depthwise
+from espalier.codegen.cuda.kernels import channel_gate, channel_sums, dense_codebook, depthwise
 from espalier.codegen.cuda.kernels.choose_schedule import resident_blocks
 from espalier.codegen.cuda.kernels.conv2d import DEPTH_CHUNKS, NUMBERS, TILES, Numbers, Tile
 from espalier.codegen.cuda.toolchain import run_tool
@@ -24,10 +25,13 @@ COPIES = {16: "LDGSTS.E.BYPASS.128", 8: "LDGSTS.E.64"}
 OPCODE = re.compile(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][\w.]*)")
 """Behind an instruction's address and its predicate."""
 REST = """#include "depthwise.cuh"
+#include "channel_sums.cuh"
 #include "channel_gate.cuh"
 #include "dense_codebook.cuh"
 template __global__ void espalier::depthwise<espalier::RealTaps>(espalier::Depthwise, espalier::Epilogue);
 template __global__ void espalier::depthwise<espalier::ByteTaps>(espalier::Depthwise, espalier::ByteEpilogue);
+template __global__ void espalier::channel_sums<espalier::HalfDistances>(espalier::ChannelSums);
+template __global__ void espalier::channel_sums<espalier::ByteDistances>(espalier::ChannelSums);
 template __global__ void espalier::channel_gate<espalier::RealGate>(espalier::ChannelGate);
 template __global__ void espalier::channel_gate<espalier::ByteGate>(espalier::ChannelGate);
 """
@@ -45,6 +49,12 @@ class Kernel:
         """How often each opcode of an instruction occurs, without the note that zeros are filled in."""
         found = (one.removesuffix(".ZFILL") for one in self.opcodes if one.split(".")[0] == start)
         return dict(Counter(found))
+
+    def loads_under_way(self, opcode: str) -> int:
+        """The most loads of this kind that stand between two sums of real numbers."""
+        sums = ("FADD", "FFMA")
+        runs = itertools.groupby(self.opcodes, lambda one: one.split(".")[0] in sums)
+        return max(sum(one == opcode for one in run) for is_sum, run in runs if not is_sum)
 
     def assert_in_registers(self) -> None:
         assert self.usage.spill_bytes == 0
@@ -121,10 +131,16 @@ def test_other_kernels(arch, tmp_path):
     assert set(byte.count("STG")) == {"STG.E.64", "STG.E.128"}  # 8 bytes, or 8 real numbers
     assert min(resident(one, depthwise.THREADS) for one in (real, byte)) * depthwise.THREADS >= 1024
 
-    gates = [(kernel("channel_gate", name), width) for name, width in (("RealGate", "128"), ("ByteGate", "64"))]
-    for gate, width in gates:
-        assert f"LDG.E.{width}" in gate.opcodes, "8 channels of x are read at once"
-        assert resident(gate, channel_gate.THREADS, channel_gate.shared_bytes(512, 512, 16)) >= 4
+    for name, width in (("RealDistances", "128"), ("ByteDistances", "64")):
+        sums = kernel("channel_sums", name)
+        assert f"LDG.E.{width}" in sums.opcodes, "8 channels of x are read at once"
+        assert resident(sums, channel_sums.THREADS, channel_sums.SHARED_BYTES) >= 4
+
+    for name in ("RealGate", "ByteGate"):
+        assert (
+            resident(kernel("channel_gate", name), channel_gate.THREADS, channel_gate.shared_bytes(512, 512, 16)) >= 4
+        )
+    assert kernel("channel_gate", "RealGate").loads_under_way("LDG.E") >= 8, "rows of phi wait for each other"
 
     packed = kernel("dense_codebook")
     assert packed.count("IDP") == {"IDP.4A.U8.S8": 32}

@@ -1,4 +1,4 @@
-"""The gate's kernel, emulated, against the formula."""
+"""The kernels of a gate, emulated, against the formula: sums of its input, and what follows from them."""
 
 from __future__ import annotations
 
@@ -14,17 +14,20 @@ from oracles.gates import gates
 from oracles.running import drawn
 
 from espalier.codegen.cuda.kernels import channel_gate as gate
+from espalier.codegen.cuda.kernels import channel_sums
 from espalier.codegen.cuda.layout import GROUP, Layout
 from espalier.core.integer import GateArithmetic
 from espalier.core.layers import ActiveList, ChannelGateSpec
+from espalier.targets.gpu import gpu_of_arch
 
 CASES = {
     "boost": ((2, 24, 5, 7), 64, ChannelGateSpec("g", "boost", 8, 3), 3),
     "select": ((1, 64, 9, 9), 40, ChannelGateSpec("g", "select", 1, 17), 4),
     "one part": ((1, 3, 6, 6), 16, ChannelGateSpec("g", "boost", 4, 4), 1),
     "listed": ((3, 96, 4, 4), 32, ChannelGateSpec("g", "boost", 16, 1, active=ActiveList(2, 16)), 2),
-    "many channels": ((1, 2080, 2, 3), 48, ChannelGateSpec("g", "boost", 8, 2), 2),
+    "many channels": ((1, 2080, 2, 3), 600, ChannelGateSpec("g", "boost", 8, 2), 2),
 }
+"""Shape of x, channels out, the gate, and blocks of a sample in both launches."""
 
 
 ARITHMETICS = [
@@ -36,10 +39,14 @@ ARITHMETICS = [
 
 def run(spec, x, phi, rho, active, parts: int, dtype: str) -> list[np.ndarray]:
     """pi and winners of two launches after each other, which must be equal."""
-    counters = tvm.runtime.tensor(np.zeros((gate.COUNTERS, len(x)), np.int32))
-    numbers = gate.gate_numbers(spec, x.shape, phi.shape[1], dtype, parts)
-    tensors = [Layout(dtype).stored(x), gate.pack_phi(phi), rho, *([] if active is None else [active]), counters]
-    outputs = gate.output_shapes(spec, len(x), x.shape[1], phi.shape[1], parts)
+    lists = [] if active is None else [active]
+    sums_shape = channel_sums.sums_shape(x.shape, parts)
+    numbers = channel_sums.sums_numbers(spec, x.shape, dtype, parts)
+    outputs = [(sums_shape, "float32" if spec.integer is None else "int32")]
+    (sums,) = emulated.call(channel_sums.variant_of(dtype), numbers, [Layout(dtype).stored(x), *lists], outputs)
+    counters = [tvm.runtime.tensor(np.zeros(len(x), np.int32))] if parts > 1 else []
+    numbers = gate.gate_numbers(spec, x.shape, phi.shape[1], sums_shape, parts)
+    tensors, outputs = [sums, phi, rho, *lists, *counters], gate.output_shapes(spec, len(x), phi.shape[1])
     first, second = (emulated.call(gate.variant_of(spec), numbers, tensors, outputs)[:2] for _ in range(2))
     for one, other in zip(first, second):
         np.testing.assert_array_equal(one, other)
@@ -106,3 +113,10 @@ def test_a_tie_goes_to_the_lower_group():
     x, phi = np.ones((1, 8, 2, 2), np.float32), np.zeros((8, 32), np.float32)
     _, winners = run(spec, x, phi, np.ones(32, np.float32), None, 2, "float32")
     np.testing.assert_array_equal(winners, [[0, 1]])
+
+
+def test_no_block_is_without_work():
+    assert gate.parts_of(7) == [1]
+    assert gate.parts_of(512) == [1, 2, 4, 8, 16, 32, 64]
+    h100 = gpu_of_arch("sm_90a")
+    assert [channel_sums.slots_of(h100, *one) for one in ((1, 49), (32, 49), (600, 49), (1, 3))] == [32, 16, 1, 3]

@@ -13,6 +13,7 @@ from oracles import emulated, nn
 from oracles.convolutions import problem_of, problems, random_arrays
 from oracles.running import drawn
 
+from espalier.codegen.cuda.kernels.channel_sums import sums_shape
 from espalier.codegen.cuda.kernels.conv2d import (
     TILES,
     Problem,
@@ -28,11 +29,19 @@ from espalier.core.layers import Activation, ActiveList, Conv2dSpec, DenseSpec
 
 TOLERANCE = {"float16": 2e-3, "tfloat32": 2e-3, "float32": 2e-6}
 """Of the root mean square error, relative to the output's."""
+UNWRITTEN = 113
+"""What the outputs of an emulated call hold before it."""
 
 
 def run(spec, arrays, out_shape, schedule: Schedule, y_dtype: str = "float32", fill: bool = False) -> np.ndarray:
     """What the emulated kernel computes, as a plain tensor; it must leave its counters at zero."""
+    return run_with_sums(spec, arrays, out_shape, schedule, y_dtype, fill, sums=False)[0]
+
+
+def run_with_sums(spec, arrays, out_shape, schedule, y_dtype, fill: bool, sums: bool = True) -> list[np.ndarray]:
+    """The same, and what it leaves behind for a gate."""
     problem = Problem.of(spec, arrays["x"].shape, arrays["weight"].shape, out_shape)
+    problem = dataclasses.replace(problem, sums=sums)
     element = problem.numbers.element
     stored = {
         "x": lambda x: Layout(element).stored(x),
@@ -46,12 +55,14 @@ def run(spec, arrays, out_shape, schedule: Schedule, y_dtype: str = "float32", f
     arrivals = [tvm.runtime.tensor(np.zeros(counters, np.int32))] if counters else []
     inputs = [stored.get(role, lambda array: array)(arrays[role]) for role in ("x", "weight", *given_roles)]
     outputs = [(Layout(y_dtype).physical(out_shape), y_dtype), *([((partial,), "float32")] if partial else [])]
+    left = sums_shape(out_shape, problem.tiles_of_sample(schedule.tile))
+    outputs += [(left, "float32")] if sums else []
     end = real_end(spec, Layout(y_dtype).channels(out_shape[1]), y_dtype, y_dtype)
     numbers = call_numbers(problem, schedule, given_roles, end, fill)
     variant = schedule.tile.variant(spec.format)
-    y = emulated.call(variant, numbers, [*inputs, *arrivals], outputs)[0]
+    results = emulated.call(variant, numbers, [*inputs, *arrivals], outputs)
     assert not any(one.numpy().any() for one in arrivals)
-    return Layout(y_dtype).plain(y, out_shape)
+    return [Layout(y_dtype).plain(results[0], out_shape), *results[1:][-1:]]
 
 
 def assert_near(number_format: str, actual, expected) -> None:
@@ -106,6 +117,30 @@ GATED = {
 @pytest.mark.parametrize("tile", TILES[:3], ids=str)
 def test_every_tile(tile):
     check(layer(2, 64, 160, (9, 13), (3, 3), **GATED), "float16", Schedule(tile, 2), "float16")
+
+
+def sums_of(distances: np.ndarray, rows: int) -> np.ndarray:
+    """[N, slots, C] of [N, C, H, W]: over so many pixels of a sample at a time."""
+    flat = distances.reshape(*distances.shape[:2], -1)
+    return np.stack([flat[..., start : start + rows].sum(2) for start in range(0, flat.shape[2], rows)], 1)
+
+
+@pytest.mark.parametrize("splits", [1, 3])
+@pytest.mark.parametrize(("y_dtype", "tile"), [("float32", TILES[1]), ("float16", TILES[3])], ids=str)
+def test_a_tile_leaves_the_sums_of_its_channels_behind(y_dtype, tile, splits):
+    """Of what is stored, in the listed channels and nowhere else; without lists no tile spans two samples either."""
+    for fields in (GATED, {"roles": ("x", "weight")}):
+        problem = layer(2, 64, 160, (9, 15), (3, 3), **fields)
+        arrays = random_arrays(problem)
+        given = (dataclasses.replace(problem.spec, format="float16"), arrays, problem.out_shape, Schedule(tile, splits))
+        y, sums = run_with_sums(*given, y_dtype, fill=False)
+        listed = np.ones((2, 160), bool)
+        if "winners" in arrays:
+            listed = nn.listed_channels(arrays["winners"], 16, 160) > 0
+        assert (sums.transpose(0, 2, 1)[~listed] == UNWRITTEN).all()
+        expected = sums_of(np.abs(y.astype(np.float64)), tile.rows).transpose(0, 2, 1)[listed]
+        np.testing.assert_allclose(sums.transpose(0, 2, 1)[listed], expected, rtol=1e-5)
+        np.testing.assert_array_equal(y, run(*given, y_dtype))
 
 
 def test_a_dense_layer_is_a_convolution_of_one_pixel():

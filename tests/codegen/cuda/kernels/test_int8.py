@@ -15,6 +15,7 @@ from oracles.integer_layers import quantized, random_arrays
 from oracles.running import drawn
 
 from espalier.codegen.cuda.kernels import conv2d, depthwise
+from espalier.codegen.cuda.kernels.channel_sums import sums_shape
 from espalier.codegen.cuda.kernels.conv2d import TILES, WAITING_TILES, Problem, Schedule, Tile
 from espalier.codegen.cuda.kernels.epilogue import byte_end, pack_end, rescaling_of
 from espalier.codegen.cuda.layout import GROUP, Layout
@@ -34,7 +35,13 @@ def arguments(spec, arrays, out_shape, y_dtype: str, folds_zero: bool, lists) ->
 
 def run(spec, arrays, out_shape, schedule: Schedule) -> np.ndarray:
     """What the emulated convolution gives, resting channels included; it must leave its counters at zero."""
+    return run_with_sums(spec, arrays, out_shape, schedule, sums=False)[0]
+
+
+def run_with_sums(spec, arrays, out_shape, schedule: Schedule, sums: bool = True) -> list[np.ndarray]:
+    """The same, and what it leaves behind for a gate."""
     problem, y_dtype = Problem.of(spec, arrays["x"].shape, arrays["weight"].shape, out_shape), spec.out_format
+    problem = dataclasses.replace(problem, sums=sums)
     lists = [role for role in ("winners", "active") if getattr(problem, role)]
     tensors, end = arguments(spec, arrays, out_shape, y_dtype, True, lists)
     outside = conv2d.outside_of(spec)
@@ -45,10 +52,12 @@ def run(spec, arrays, out_shape, schedule: Schedule) -> np.ndarray:
     x = Layout("uint8").stored(arrays["x"])
     inputs = [x, conv2d.pack_weight(arrays["weight"], problem.number_format), *tensors.values(), *arrivals]
     outputs = [(Layout(y_dtype).physical(out_shape), y_dtype), *([((partial,), "int32")] if partial else [])]
+    left = sums_shape(out_shape, problem.tiles_of_sample(schedule.tile))
+    outputs += [(left, "int32")] if sums else []
     numbers = conv2d.call_numbers(problem, schedule, list(tensors), end, problem.winners is not None)
-    y = emulated.call(schedule.tile.variant(problem.number_format), numbers, inputs, outputs)[0]
+    results = emulated.call(schedule.tile.variant(problem.number_format), numbers, inputs, outputs)
     assert not any(one.numpy().any() for one in arrivals)
-    return Layout(y_dtype).plain(y, out_shape)
+    return [Layout(y_dtype).plain(results[0], out_shape), *results[1:][-1:]]
 
 
 def check(problem, schedule: Schedule, seed: int = 0) -> None:
@@ -103,6 +112,25 @@ def test_lists_of_8_and_16_channels_are_followed(tile, granularity):
     assert shapes.numbers.piece == granularity
     assert (shapes.active, shapes.winners) == (problem.spec.active, problem.spec.winners)
     check(problem, Schedule(tile, 2))
+
+
+def test_a_tile_leaves_the_sums_of_its_channels_behind():
+    for problem, zero in ((gated(16), ARITHMETIC.zero), (ungated(), 128)):
+        arrays = random_arrays(problem.spec, problem.x_shape, problem.weight_shape, problem.out_shape)
+        y, sums = run_with_sums(problem.spec, arrays, problem.out_shape, Schedule(TILES[3], 2))
+        listed = np.ones((2, problem.channels_out), bool)
+        if "winners" in arrays:
+            listed = nn.listed_channels(arrays["winners"], 16, problem.channels_out) > 0
+        distances = np.abs(y.astype(np.int64) - zero).reshape(*y.shape[:2], -1)
+        expected = np.stack([distances[..., :64].sum(2), distances[..., 64:].sum(2)], 1).transpose(0, 2, 1)
+        np.testing.assert_array_equal(sums.transpose(0, 2, 1)[listed], expected[listed])
+
+
+def ungated():
+    """A 3x3 layer with zero points on both sides."""
+    spec = Conv2dSpec("conv", ("x", "weight", "multiplier"), format="int8", out_format="uint8", padding=(1, 1, 1, 1))
+    spec = dataclasses.replace(spec, integer=LayerArithmetic(200, 34, 128))
+    return problem_of(spec, 2, 24, 40, (9, 13), (3, 3))
 
 
 def test_an_image_is_surrounded_by_the_zero_point():
