@@ -280,7 +280,7 @@ RECIPES = {
             "mcifarnet-pruned/weights.pt",
             Plan(weights="codebook<3>"),
             teacher=("mcifarnet", "models-cifar10/mcifarnet.pt"),
-            epochs=3,
+            epochs=2,
             learning_rate=0.005,
             weight_decay=1e-4,
             distillation=0.7,
