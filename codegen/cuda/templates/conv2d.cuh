@@ -241,7 +241,7 @@ DEVICE void multiply_stage(typename Numbers::Products::Sum (&sums)[Rows][Columns
 
 // Sums of a tile's rows, channel by channel, from those of its threads, in a fixed order; `shared` is free by then.
 template <typename T, typename Sum>
-DEVICE void store_distances(const Convolution& p, const Sum (&own)[GROUP], Sum* shared, int sample, int tile_row) {
+DEVICE void store_distances(const Convolution& p, const Sum (&own)[GROUP], Sum* shared, int sample) {
   synchronize();
   UNROLL for (int i = 0; i < GROUP; ++i) shared[threadIdx.x * GROUP + i] = own[i];
   synchronize();
@@ -250,7 +250,7 @@ DEVICE void store_distances(const Convolution& p, const Sum (&own)[GROUP], Sum* 
     if (channel < 0) continue;
     Sum total = 0;
     UNROLL for (int row = 0; row < T::THREADS * GROUP / T::COLUMNS; ++row) total += shared[row * T::COLUMNS + column];
-    static_cast<Sum*>(p.sums)[(size_t(sample) * p.tiles_of_sample + tile_row) * p.out_channels + channel] = total;
+    static_cast<Sum*>(p.sums)[size_t(blockIdx.y) * p.out_channels + channel] = total;  // tile by tile of each sample
   }
 }
 
@@ -342,7 +342,7 @@ KERNEL void __launch_bounds__(T::THREADS) conv2d(const Convolution p, const type
     finish_group(e, values, pixel / of_sample, pixel, channel);
     if (p.sums) add_distances(e, distances, values);
   }
-  if (p.sums) store_distances<T>(p, distances, tile, sample, tile_row);
+  if (p.sums) store_distances<T>(p, distances, tile, sample);
 }
 
 }  // namespace espalier
