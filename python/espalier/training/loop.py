@@ -25,7 +25,7 @@ from .finished import EXAMPLE, drawn_network, starting_network, teaching_network
 from .gates import mean_saliency, set_density
 from .integer_eval import IntegerNetwork
 from .narrow import narrow
-from .pruning import finish_masks, insert_masks, update_masks
+from .pruning import insert_masks, update_masks
 from .quantizers import insert_quantizers, refit, settle, unfitted
 from .recipe import Recipe
 from .sites import find_sites
@@ -136,8 +136,6 @@ class Training:
             set_density(self.model, recipe.density(number))
         if (share := recipe.pruned_share(number)) is not None:
             update_masks(self.model, share)
-        elif recipe.pruning is not None:
-            finish_masks(self.model)
         if recipe.incremental:
             settle(self.model, recipe.fixed_share(number))
         elif recipe.is_quantized and recipe.refits(number):

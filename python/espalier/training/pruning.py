@@ -1,8 +1,9 @@
-"""Fine-grained pruning of weights while they are trained: small ones are 0, and come back where they grow.
+"""Fine-grained pruning of weights while they are trained: small ones are 0, and come back where others get smaller.
 
 How many weights each layer keeps follows from one share for the network and the layers' own weights: magnitudes are
 compared by what is left of their layer without them (LAMP), so small and sensitive layers keep more. The masks are
-those of dynamic network surgery: decided again from time to time, while zeros go on learning.
+decided again from time to time. Unlike in dynamic network surgery zeros do not learn on in the meantime: with nothing
+to hold them back they grew and took the places of weights that were needed, anew at each decision.
 
 References
     Guo et al., Dynamic Network Surgery for Efficient DNNs, NeurIPS 2016, section 3.2.
@@ -20,17 +21,16 @@ from torch.nn.utils import parametrize
 class WeightMask(nn.Module):
     """A weight with zeros, as a parametrization of the layer that has it. kept: bool, shaped as the weight.
 
-    Until it is final the zeros get a gradient too, as if they were there: that is how they come back.
+    The zeros have no gradient; behind them lie the values with which they come back.
     """
 
     def __init__(self, weight: torch.Tensor):
         super().__init__()
         self.register_buffer("kept", torch.ones_like(weight, dtype=torch.bool))
-        self.is_final = False
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
         """The weight, 0 where it is not kept."""
-        return weight * self.kept if self.is_final else weight - (weight * ~self.kept).detach()
+        return weight * self.kept
 
 
 def insert_masks(model: nn.Module) -> None:
@@ -39,13 +39,6 @@ def insert_masks(model: nn.Module) -> None:
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             mask = WeightMask(module.weight).train(module.training)
             parametrize.register_parametrization(module, "weight", mask)
-
-
-def finish_masks(model: nn.Module) -> None:
-    """Zeros stay where they are: they get no gradient, which would count when gradients are scaled down."""
-    for module in model.modules():
-        if isinstance(module, WeightMask):
-            module.is_final = True
 
 
 @torch.no_grad()

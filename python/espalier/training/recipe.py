@@ -268,7 +268,7 @@ RECIPES = {
             "mcifarnet-pruned",
             "mcifarnet",
             "models-cifar10/mcifarnet.pt",
-            epochs=12,
+            epochs=6,
             learning_rate=0.02,
             weight_decay=1e-4,
             distillation=0.7,
