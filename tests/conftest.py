@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
+
+os.environ.setdefault("MKL_NUM_THREADS", "1")  # torch's own threads would wait for the cores of other workers
 
 
 @pytest.fixture(autouse=True, scope="session")
