@@ -1,6 +1,6 @@
 """What does `make demo` show? The bundled network, dense, with calibrated and with trained gates, against ONNX Runtime.
 
-    python benchmarks/bench_demo.py [--threads 1] [--rounds 30]
+python benchmarks/bench_demo.py [--threads 1] [--rounds 30]
 """
 
 from __future__ import annotations
