@@ -31,7 +31,6 @@ RECALIBRATION, VALIDATION = 1024, 2000
 """Images for batch norms and ranges, and images that accuracy is judged by in a search, at most."""
 
 RANGE_IMAGES = 64
-IMAGE = (1, 3, 32, 32)
 KEPT = 4
 """Networks that are kept, for the evaluators that ask for the same one in turn."""
 
@@ -76,6 +75,7 @@ class SupernetNetworks:
     def __init__(self, space: ArchitectureSpace, weights: Path | None, split: Split):
         torch = require_torch()
         from espalier.training.data import Images
+        from espalier.training.finished import EXAMPLE
 
         self.space, self.split = space, split
         self.weights = weights or SUPERNETS / f"{space.name}.pt"
@@ -84,7 +84,7 @@ class SupernetNetworks:
                 f"space {space.name}: no supernet comes with the package, give --supernet; train one with "
                 "python -m espalier.training"
             )
-        self.largest, self.example = _loaded(self.weights, space), torch.zeros(IMAGE)
+        self.largest, self.example = _loaded(self.weights, space), EXAMPLE
         labels = np.zeros(len(split.calibration), np.int64)
         self.calibration_images = Images(split.calibration[:RECALIBRATION], labels, torch.device("cpu"))
         self.network = lru_cache(KEPT)(self._network)
@@ -118,11 +118,13 @@ def traced(network) -> tvm.IRModule:
     from torch import fx, nn
     from tvm.relax.frontend.torch import from_fx
 
+    from espalier.training.finished import EXAMPLE
+
     graph_module = fx.symbolic_trace(network)
     calls = [node.target for node in graph_module.graph.nodes if node.op == "call_module"]
     kinds = {nn.Conv2d: CONVOLUTION, nn.Linear: MATMUL}
     layers = [(kinds.get(type(network.get_submodule(name))), name) for name in calls]
-    mod = from_fx(graph_module, [(IMAGE, "float32")], unwrap_unit_return_tuple=True)
+    mod = from_fx(graph_module, [(tuple(EXAMPLE.shape), "float32")], unwrap_unit_return_tuple=True)
     return name_layers(mod, [one for one in layers if one[0]])
 
 

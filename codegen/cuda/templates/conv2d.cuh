@@ -53,8 +53,6 @@ DEVICE int place(int row, int chunk) { return (row * DEPTH_CHUNKS + (chunk ^ (ro
 
 DEVICE bool within(int index, int limit) { return unsigned(index) < unsigned(limit); }
 
-DEVICE int clamped(int index, int limit) { return index < 0 ? 0 : index >= limit ? limit - 1 : index; }
-
 // Output channel of column `column` among those that run, -1 beyond the last one.
 DEVICE int channel_of(const Convolution& p, int sample, int column) {
   if (!p.winners) return column < p.out_channels ? column : -1;

@@ -39,8 +39,8 @@ struct ByteTaps {
 
 DEVICE int depthwise_channel(const Depthwise& p, int sample, int number) {
   if (!p.winners) return number * GROUP;
-  int groups = p.winners_group / GROUP, listed = p.winners[sample * p.winners_count + number / groups];
-  listed = listed < 0 ? 0 : listed >= p.winners_limit ? p.winners_limit - 1 : listed;
+  int groups = p.winners_group / GROUP;
+  int listed = clamped(p.winners[sample * p.winners_count + number / groups], p.winners_limit);
   return listed * p.winners_group + number % groups * GROUP;
 }
 

@@ -54,6 +54,8 @@ DEVICE void load_sums(Number (&out)[GROUP], const Number* source) {  // 4 bytes 
   }
 }
 
+DEVICE int clamped(int index, int limit) { return index < 0 ? 0 : index >= limit ? limit - 1 : index; }
+
 // Channels of a tensor that are read, for each sample: groups of neighbours, or all channels.
 struct ChannelList {
   const int* groups;       // [batch, count], or null for all channels
@@ -63,8 +65,7 @@ struct ChannelList {
 // The channel at a position of a sample's list. A number that is no group's is never followed.
 DEVICE int listed_channel(const ChannelList& list, int sample, int position) {
   if (!list.groups) return position;
-  int group = list.groups[sample * list.count + position / list.size];
-  group = group < 0 ? 0 : group >= list.limit ? list.limit - 1 : group;
+  int group = clamped(list.groups[sample * list.count + position / list.size], list.limit);
   return group * list.size + position % list.size;
 }
 

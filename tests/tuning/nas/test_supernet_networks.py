@@ -11,7 +11,8 @@ from espalier.core.architecture import SPACES, Architecture  # noqa: E402
 from espalier.core.plan import Plan  # noqa: E402
 from espalier.frontend.torch import from_torch  # noqa: E402
 from espalier.training.families import FamilyNetwork  # noqa: E402
-from espalier.tuning.nas.supernet_networks import IMAGE, traced  # noqa: E402
+from espalier.training.finished import EXAMPLE  # noqa: E402
+from espalier.tuning.nas.supernet_networks import traced  # noqa: E402
 from espalier.tuning.network_work import network_work  # noqa: E402
 
 
@@ -19,7 +20,7 @@ from espalier.tuning.network_work import network_work  # noqa: E402
 def test_a_traced_network_is_what_the_importer_gives(text):
     torch.manual_seed(0)
     network = FamilyNetwork(Architecture.parse(text)).eval()
-    x = torch.randn(IMAGE)
+    x = torch.randn_like(EXAMPLE)
     got, expected = traced(network), from_torch(network, x)
     assert network_work(got, "llvm", Plan()).to_dict() == network_work(expected, "llvm", Plan()).to_dict()
     np.testing.assert_allclose(espalier.build(got)(x.numpy()), network(x).detach().numpy(), rtol=1e-3, atol=1e-4)
