@@ -1,4 +1,4 @@
-"""What the README shows runs, in miniature: its Python, its Relay script and its commands."""
+"""What the README and the pages under docs/ show runs, in miniature: Python, the Relay script and commands."""
 
 from __future__ import annotations
 
@@ -16,12 +16,17 @@ from models import plain_net
 import espalier
 from espalier.tuning.latency_predictor import LEAST_NETWORKS
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
-BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
+ROOT = Path(__file__).parents[1]
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text() for path in [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
+}
+CODE = re.compile(r"```(\w*)\n(.*?)```", re.DOTALL)
+BLOCKS = [block for page, text in PAGES.items() if page != "docs/fpga.md" for block in CODE.findall(text)]
+"""Accelerators take minutes to simulate: tests/codegen/fpga_hls has those calls on small ones."""
+
 PYTHON = [text for language, text in BLOCKS if language == "python"]
-COMMANDS = [
-    line for language, text in BLOCKS if not language for line in text.splitlines() if line.startswith("espalier ")
-]
+LINES = [line for language, text in BLOCKS if not language for line in text.splitlines()]
+COMMANDS = list(dict.fromkeys(line for line in LINES if line.startswith("espalier ")))
 
 
 @pytest.fixture
@@ -71,10 +76,26 @@ def test_commands(here):
 
 
 def test_every_figure_names_a_record_that_exists():
-    records = set(re.findall(r"`(?:benchmarks/records/)?(\w+\.json)`", README))
-    folder = Path(__file__).parents[1] / "benchmarks" / "records"
+    records = set(re.findall(r"`(?:benchmarks/records/)?(\w+\.json)`", "\n".join(PAGES.values())))
     assert records
-    assert not {name for name in records if not (folder / name).is_file()}
+    assert not {name for name in records if not (ROOT / "benchmarks" / "records" / name).is_file()}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page):
+    for link in re.findall(r"\]\(([^)\s]+)\)", CODE.sub("", PAGES[page])):
+        path, _, heading = link.partition("#")
+        if path.startswith("http"):
+            continue
+        target = (ROOT / page).parent / path if path else ROOT / page
+        assert target.exists(), link
+        assert not heading or heading in headings(target.read_text()), link
+
+
+def headings(text: str) -> set[str]:
+    """The anchors of a page's headings."""
+    lines = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", line.lower()).replace(" ", "-") for line in lines}
 
 
 def test_plan_example_loads():
