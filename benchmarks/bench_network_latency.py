@@ -45,6 +45,7 @@ from espalier.core.records import RecordFile
 from espalier.measure.single_kernels import RULE
 from espalier.targets.cpu import isa_of
 from espalier.targets.resolve import resolve_target
+from espalier.tuning.cost_model.features import KERNELS_IN_NETWORKS
 from espalier.tuning.cost_model.gaussian_process import ResidualProcess
 from espalier.tuning.cost_model.interface import Sample
 from espalier.tuning.latency_predictor import LatencyPredictor, NetworkSample
@@ -253,7 +254,7 @@ def outside(table: Sequence[Sample]) -> dict[str, float]:
     """How well the model of kernels predicts each fifth of a table from the others."""
     order, predicted = np.random.default_rng(0).permutation(len(table)), np.zeros(len(table))
     for fold in track(range(FOLDS), "kernels outside of a table"):
-        model = ResidualProcess()
+        model = ResidualProcess(KERNELS_IN_NETWORKS)
         model.fit([table[place] for number, place in enumerate(order) if number % FOLDS != fold])
         for place in order[fold::FOLDS]:
             predicted[place] = np.exp(model.predict(table[place].task, [table[place].option]).log_seconds[0])

@@ -13,6 +13,7 @@ import numpy as np
 from espalier.core.choices import Choice, Option, Task
 from espalier.core.errors import InvalidInputError
 
+from .cost_model.features import KERNELS_IN_NETWORKS
 from .cost_model.gaussian_process import ResidualProcess
 from .cost_model.interface import Sample
 from .network_work import Kernel
@@ -22,7 +23,7 @@ class KernelLatencies:
     """Seconds of kernels in networks on one target."""
 
     def __init__(self) -> None:
-        self.model, self.context = ResidualProcess(), ResidualProcess()
+        self.model, self.context = (ResidualProcess(KERNELS_IN_NETWORKS) for _ in range(2))
         self._known: dict[tuple[Task, Choice], tuple[float, float]] = {}  # seconds, deviation of the logarithm
         self._predictions: dict[tuple[Task, Choice], tuple[float, float]] = {}
 
@@ -33,7 +34,7 @@ class KernelLatencies:
         some of the second and none is in both.
         """
         self._known = {(one.task, one.option.choice): (one.seconds, 0.0) for one in in_networks}
-        self._predictions, self.context, there = {}, ResidualProcess(), []
+        self._predictions, self.context, there = {}, ResidualProcess(KERNELS_IN_NETWORKS), []
         if alone:
             self._learn_context(alone)
             there = [self._moved(one) for one in alone if (one.task, one.option.choice) not in self._known]
@@ -60,7 +61,7 @@ class KernelLatencies:
         """What answers as the one with these `arrays()`; KeyError, ValueError or InvalidInputError for others."""
         found = cls()
         parts = {name.removeprefix("model/"): one for name, one in arrays.items() if name.startswith("model/")}
-        found.model = ResidualProcess.of_arrays(parts)
+        found.model = ResidualProcess.of_arrays(parts, KERNELS_IN_NETWORKS)
         for key, (seconds, deviation) in zip(arrays["known"].tolist(), arrays["known_seconds"].tolist()):
             task, choice = key.split("\n")
             found._known[Task.parse(task), Choice.parse(choice)] = seconds, deviation

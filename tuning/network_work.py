@@ -11,7 +11,9 @@ from tvm import relax
 
 from espalier.build import lowered
 from espalier.codegen.cpu.choose_kernels import choose_with_changes, convolutions_of
+from espalier.codegen.cpu.select import Family
 from espalier.codegen.cpu.spaces import choice_of, task_of
+from espalier.codegen.cpu.surroundings import surroundings_of
 from espalier.codegen.cpu.timed_families import KnownTimes, TimedFamilies
 from espalier.core import ir_names
 from espalier.core.calibration import Calibration
@@ -39,7 +41,7 @@ AMOUNTS = {
 
 @dataclass(frozen=True)
 class Kernel:
-    """A convolution's kernel. layer: its name in the network."""
+    """A convolution's kernel. layer: its name in the network. task: with the kernel's surroundings there."""
 
     layer: str
     task: Task
@@ -89,8 +91,9 @@ def network_work(
     problems = convolutions_of(flow, isa)
     families = TimedFamilies(KnownTimes(times, resolved), problems.values()).families if times else None
     chosen, changed_values = choose_with_changes(flow, isa, families)
+    around = surroundings_of(flow, isa, problems, chosen)
     kernels = tuple(
-        Kernel(one.spec.name, task_of(one, resolved), Option(choice_of(chosen[var].family), chosen[var].family.cycles))
+        Kernel(one.spec.name, task_of(one, resolved, around[var]), _option(chosen[var].family))
         for var, one in problems.items()
     )
     amounts = dict.fromkeys(AMOUNTS, 0.0)
@@ -98,6 +101,10 @@ def network_work(
     for var in flow.values:
         _count(flow, var, amounts)
     return NetworkWork(kernels, amounts)
+
+
+def _option(family: Family) -> Option:
+    return Option(choice_of(family), family.cycles)
 
 
 def _count(flow: Dataflow, var: relax.Var, amounts: dict[str, float]) -> None:

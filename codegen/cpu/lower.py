@@ -7,7 +7,6 @@ from tvm import relax
 from tvm.relax.expr_functor import mutator
 
 from espalier.core import ir_names
-from espalier.core.layers import LayerSpec
 from espalier.ir.dataflow import argument, constant, dtype_of, shape_of
 from espalier.ir.rewriting import BindingRewriter, with_remarks
 from espalier.targets.cpu import Isa
@@ -27,6 +26,7 @@ from .kernels.requantize import packed_constants, rounding_of
 from .layout import PLAIN, PLAIN_BYTES, Layout
 from .lower_quantization import QuantizationKernels
 from .lower_stock import StockKernels
+from .surroundings import halos_of, zeros_are_read
 from .timed_families import KnownTimes, TimedFamilies
 
 
@@ -59,12 +59,11 @@ class _CpuLowerer(BindingRewriter):
         times = known and TimedFamilies(known, convolutions_of(self.flow, isa).values())
         self.choices = choose_kernels(self.flow, isa, times.families if times else None)
         self.remarks_on_times = times.remarks(self.flow, self.choices) if times else []
-        self.halos, self.fills, self.readers = {}, {}, {}
+        self.halos, self.fills, self.readers = halos_of(self.flow), {}, {}
         for var in self.flow.values:
             layer = self.flow.layer_of(var)
             if layer and layer[0] == ir_names.CONV2D:
                 source, spec = layer[2].args[0], layer[1]
-                self.halos[source] = max(self.halos.get(source, 0), *spec.padding)
                 self.fills.setdefault(source, spec.integer.x_zero if spec.integer else 0)
                 self.readers.setdefault(source, self.choices[var])
 
@@ -174,7 +173,7 @@ class _CpuLowerer(BindingRewriter):
         arguments |= self._mask(spec, family.spec, call, problem.channels_out)
         if family.error_growth > 1:
             self.coarser.setdefault((family.name, family.error_growth), []).append(spec.name)
-        function = family.build(x_layout, out_layout, residual_layout, self._zeros_are_read(var))
+        function = family.build(x_layout, out_layout, residual_layout, zeros_are_read(self.flow, var, self.isa))
         out = stored_type(problem.out_shape, out_layout)
         given = [self._argument(role, arguments, spec, call) for role in family.spec.roles]
         self.store(var, out_layout, self.kernel_call(function, f"{family.name}_{spec.name}", given, out))
@@ -215,20 +214,6 @@ class _CpuLowerer(BindingRewriter):
                     f"{spec.name}: computes all its {side} channels: granularity {listed.granularity} is no multiple "
                     f"of {least}"
                 )
-
-    def _zeros_are_read(self, var: relax.Var) -> bool:
-        """Whether some reader of a gated tensor reads more than the listed channels."""
-        if var in relax.analysis.free_vars(self.flow.result):
-            return True
-        for user in self.flow.users[var]:
-            layer = self.flow.layer_of(user)
-            if not layer or var == argument(layer[1], layer[2], "residual"):
-                return True
-            _, spec, call = layer
-            is_quantized = isinstance(spec, LayerSpec) and spec.integer is not None
-            if "active" not in (as_kernels_take_it(spec, self.isa) if is_quantized else spec).roles:
-                return True
-        return False
 
     def _dense(self, var: relax.Var, spec, call: relax.Call) -> None:
         if spec.integer is not None:

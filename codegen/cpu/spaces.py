@@ -32,6 +32,7 @@ from .kernels.depthwise_blocked import DepthwiseTile, legal_depthwise_tiles
 from .kernels.problem import ConvProblem
 from .kernels.winograd_tile import WinogradTile, legal_winograd_tiles
 from .select import Family, candidates
+from .surroundings import Surroundings
 
 HOPELESS = 1.5
 
@@ -65,14 +66,19 @@ TILINGS = {
 }
 
 
-def task_of(problem: ConvProblem, target: Target) -> Task:
-    """The task of a convolution; parameters with their default values are left out: keys outlive new ones."""
+def task_of(problem: ConvProblem, target: Target, surroundings: Surroundings | None = None) -> Task:
+    """The task of a convolution; parameters with their default values are left out: keys outlive new ones.
+
+    surroundings: of the kernel of one network; None for a convolution by itself, as it is tuned.
+    """
     plain = dataclasses.asdict(_typical(problem.spec))
     default = dataclasses.asdict(Conv2dSpec(ANY_NAME))
     facts = {name: value for name, value in plain.items() if value != default[name]}
     facts["shapes"] = {"x": problem.x_shape, "weight": problem.weight_shape, "out": problem.out_shape}
     if problem.rounding:
         facts["rounding"] = problem.rounding
+    if surroundings is not None:
+        facts["surroundings"] = dataclasses.asdict(surroundings)
     return Task(ir_names.CONV2D, facts, as_dict(target))
 
 
@@ -118,6 +124,7 @@ def convolution_of(task: Task) -> ConvProblem:
     facts = dict(task.facts)
     shapes = {role: tuple(shape) for role, shape in facts.pop("shapes").items()}
     rounding = facts.pop("rounding", "")
+    facts.pop("surroundings", None)
     given = {name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()}
     for name, kind in (("activation", Activation), ("winners", ActiveList), ("active", ActiveList)):
         if given.get(name):
@@ -125,6 +132,12 @@ def convolution_of(task: Task) -> ConvProblem:
     given["integer"] = LayerArithmetic.from_dict(given.get("integer"))
     spec = Conv2dSpec(ANY_NAME, **given)
     return ConvProblem(spec, shapes["x"], shapes["weight"], shapes["out"], rounding)
+
+
+def surroundings_of_task(task: Task) -> Surroundings | None:
+    """Those that the task was made with."""
+    given = task.facts.get("surroundings")
+    return None if given is None else Surroundings(**given)
 
 
 def choice_of(family: Family) -> Choice:

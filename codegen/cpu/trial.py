@@ -25,7 +25,8 @@ from .kernels.peak import peak_kernel, peak_shapes
 from .kernels.problem import ConvProblem
 from .layout import Layout
 from .select import Family
-from .spaces import convolution_of, family_of, problem_of_task
+from .spaces import convolution_of, family_of, problem_of_task, surroundings_of_task
+from .surroundings import Surroundings
 
 REFERENCE = "reference"
 """The function beside the choices' whose time never changes on a machine that does nothing else."""
@@ -47,7 +48,11 @@ TYPES = {"x": "uint8", "residual": "uint8", "pi": "uint8", "weight": "int8", "sc
 
 @dataclass(frozen=True)
 class Trial:
-    """A choice of a task with the layouts that its kernel prefers; neither output nor residual has a margin."""
+    """A choice of a task with the layouts that its kernel prefers.
+
+    Output and residual have no margin, channels that lose are not cleared, and large weights are cold, unless the
+    task's surroundings say otherwise.
+    """
 
     task: Task
     choice: Choice
@@ -63,27 +68,34 @@ class Trial:
         return family_of(*problem_of_task(self.task), self.choice)
 
     @cached_property
+    def surroundings(self) -> Surroundings:
+        """Of the kernel."""
+        return surroundings_of_task(self.task) or Surroundings(self.family.x_blocks[0], self.problem.halo_needed)
+
+    @cached_property
     def x_layout(self) -> Layout:
         """Of the input: with the margin that the padding reads."""
         spec = self.problem.spec
         dtype, fill = ("uint8", spec.integer.x_zero) if spec.integer else (spec.format, 0)
-        return Layout(self.family.x_blocks[0], self.problem.halo_needed, dtype, fill)
+        return Layout(self.surroundings.x_block, self.surroundings.x_halo, dtype, fill)
 
     @cached_property
     def out_layout(self) -> Layout:
         """Of the output."""
-        return Layout(self.family.out_block, 0, self.problem.spec.out_format)
+        return Layout(self.family.out_block, self.surroundings.out_halo, self.problem.spec.out_format)
 
     @cached_property
     def residual_layout(self) -> Layout | None:
         """Of the residual, None without."""
         spec = self.problem.spec
         dtype = "uint8" if spec.integer else "float32"
-        return Layout(self.family.out_block, dtype=dtype) if "residual" in spec.roles else None
+        layout = Layout(self.family.out_block, self.surroundings.residual_halo, dtype)
+        return layout if "residual" in spec.roles else None
 
     def kernel(self) -> tirx.PrimFunc:
-        """The kernel; losing channels are not cleared."""
-        return self.family.build(self.x_layout, self.out_layout, self.residual_layout, False)
+        """The kernel."""
+        layouts = self.x_layout, self.out_layout, self.residual_layout
+        return self.family.build(*layouts, self.surroundings.clears_losers)
 
     def arguments(self, arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """The kernel's arguments in order, the output last, filled with what is no result."""
@@ -98,6 +110,8 @@ class Trial:
 
     def is_cold(self, arguments: Sequence[np.ndarray]) -> bool:
         """Whether a network's other layers take the weights' place in the caches before the layer runs again."""
+        if surroundings_of_task(self.task):
+            return self.surroundings.weights_are_far
         return arguments[self.problem.spec.roles.index("weight")].nbytes > NEAR_BYTES
 
     def difference(self, stored: np.ndarray, arrays: Mapping[str, np.ndarray], expected: np.ndarray) -> float:

@@ -12,7 +12,8 @@ from functools import lru_cache
 import numpy as np
 
 from espalier.codegen.cpu.kernels.problem import ConvProblem
-from espalier.codegen.cpu.spaces import problem_of_task
+from espalier.codegen.cpu.spaces import convolution_of, problem_of_task, surroundings_of_task
+from espalier.codegen.cpu.surroundings import Surroundings
 from espalier.core.choices import Option, Task
 from espalier.targets.cpu import Isa
 
@@ -50,6 +51,13 @@ FEATURES = {
     "workspace": "log of bytes of a Winograd task's transformed input, 0 for other kernels",
 }
 """Name -> meaning, in the order of a row."""
+
+SURROUNDINGS = {
+    "margin": "log of stored over computed rows times columns of the output",
+    "cleared": "log of output channels over computed ones, 0 where losing channels are not cleared",
+    "far": "1 where the network's weights do not stay in the nearest caches, else 0",
+}
+"""What more is known of a kernel of a network."""
 
 
 def feature_rows(task: Task, options: Sequence[Option]) -> np.ndarray:
@@ -130,4 +138,19 @@ def _of_winograd(problem: ConvProblem, isa: Isa, sizes: dict[str, int] | None) -
     }
 
 
+def kernel_rows(task: Task, options: Sequence[Option]) -> np.ndarray:
+    """float64 [N, features and surroundings] of options of a kernel in a network."""
+    problem, around = convolution_of(task), surroundings_of_task(task) or Surroundings(1, 0)
+    _, _, rows, columns = problem.out_shape
+    stored = (rows + 2 * around.out_halo) * (columns + 2 * around.out_halo)
+    row = {
+        "margin": math.log(stored / (rows * columns)),
+        "cleared": math.log(problem.channels_out / problem.computed_out) if around.clears_losers else 0.0,
+        "far": float(around.weights_are_far),
+    }
+    shared = np.tile([row[name] for name in SURROUNDINGS], (len(options), 1))
+    return np.hstack([feature_rows(task, options), shared])
+
+
 CONVOLUTIONS = Features(tuple(FEATURES), feature_rows)
+KERNELS_IN_NETWORKS = Features((*FEATURES, *SURROUNDINGS), kernel_rows)

@@ -19,6 +19,7 @@ from espalier.codegen.cpu.kernels.int8 import as_kernels_take_it
 from espalier.codegen.cpu.kernels.requantize import rounding_of
 from espalier.codegen.cpu.layout import Layout
 from espalier.codegen.cpu.spaces import is_tunable, options, problem_of_task, task_of
+from espalier.codegen.cpu.surroundings import Surroundings
 from espalier.core.layers import Activation, Conv2dSpec
 from espalier.targets.cpu import isa_of
 from espalier.targets.resolve import resolve_target
@@ -60,6 +61,23 @@ def test_right_kernels_pass(problem, pairs):
     choices = list({option.choice.family: option.choice for option in space}.values())
     for choice, output in zip(choices, run(one, choices, arrays)):
         assert is_wrong(problem, one, arrays, choice, output) <= 1
+
+
+@drawn(8)
+@given(problems() | depthwise_problems(), st.integers(0, 2), st.integers(0, 2), st.booleans())
+def test_right_kernels_pass_in_any_surroundings(problem, out_halo, residual_halo, clears):
+    plain = task_of(problem, TARGET)
+    space, arrays = options(*problem_of_task(plain)), trial.arrays_of(plain)
+    for choice in {option.choice.family: option.choice for option in space}.values():
+        block = trial.Trial(plain, choice).family.x_blocks[-1]
+        around = Surroundings(block, problem.halo_needed + 1, out_halo, residual_halo, clears, True)
+        one = task_of(problem, TARGET, around)
+        (output,) = run(one, [choice], arrays)
+        assert trial.Trial(one, choice).is_cold([])
+        assert is_wrong(problem, one, arrays, choice, output) <= 1
+        stored = trial.Trial(one, choice).out_layout.unpack(output, problem.channels_out)
+        losers = ~trial.written_channels(problem, arrays)
+        assert not (clears and np.any(stored[losers]))
 
 
 @drawn(12)
