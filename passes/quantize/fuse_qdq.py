@@ -179,7 +179,10 @@ class _Fuser(BindingRewriter):
         return activate(layer.activation, self._call(layer, LayerArithmetic(x.zero), "float32", [scale]))
 
     def _call(self, layer: QuantizedLayer, arithmetic: LayerArithmetic, out: str, more: list) -> relax.Call:
-        roles = {"x": self.visit_expr(layer.x), "weight": relax.const(layer.arrays.weight)}
+        x = self.visit_expr(layer.x)
+        if layer.x_shape != shape_of(layer.x):
+            x = self.builder_.emit(relax.op.reshape(x, layer.x_shape))
+        roles = {"x": x, "weight": relax.const(layer.arrays.weight)}
         if layer.arrays.bias.any():
             roles["bias"] = relax.const(layer.arrays.bias)
         roles |= dict(more)

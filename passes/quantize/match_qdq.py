@@ -23,11 +23,13 @@ SIGNED_SHIFT = 128
 class QuantizedLayer:
     """A product of quantized tensors with what follows it in float32.
 
-    x: the quantized input's variable; through: the float32 variables from the product to the last one fused.
+    x: the quantized input's variable. x_shape: the shape in which it is multiplied, such as that of a flattened image.
+    through: the float32 variables from the product to the last one fused.
     """
 
     spec: LayerSpec
     x: relax.Var
+    x_shape: tuple[int, ...]
     arrays: LayerArrays
     activation: Activation
     through: list[relax.Var] = field(default_factory=list)
@@ -61,13 +63,13 @@ class QdqMatcher:
         product = None if var is None else self._product(var)
         if product is None:
             return None
-        spec, x, weight, scale = product
+        spec, x, x_shape, weight, scale = product
         sums_scale = self.numbers[x].scale * scale.astype(np.float64)
         counted = np.zeros(len(weight)) if bias is None else np.rint(bias / sums_scale)
         if counted.shape != (len(weight),) or np.abs(counted).max() >= 2**31:
             return None
         arrays = LayerArrays(weight, counted.astype(np.int32), sums_scale)
-        return QuantizedLayer(spec, x, arrays, activation or Activation(), through)
+        return QuantizedLayer(spec, x, x_shape, arrays, activation or Activation(), through)
 
     def value(self, expr: relax.Expr) -> np.ndarray | None:
         """The value of an expression of constants, quantized ones among them."""
@@ -96,9 +98,10 @@ class QdqMatcher:
         return expr
 
     def _product(self, var: relax.Var):
-        """(spec, x, weight int8 [C_out, ...], scale [C_out]) if `var` multiplies a quantized tensor with constants."""
+        """(spec, x, its shape, weight int8 [C_out, ...], scale [C_out]) of a quantized tensor times constants."""
         call = self.flow.call_of(var, "relax.nn.conv2d", "relax.matmul")
-        x = None if call is None else self.source(call.args[0])
+        reshaped = None if call is None else self.flow.call_of(call.args[0], "relax.reshape", "relax.flatten")
+        x = None if call is None else self.source(call.args[0] if reshaped is None else reshaped.args[0])
         if x is None:
             return None
         transposed, weight = call.op.name == "relax.matmul", call.args[1]
@@ -121,7 +124,7 @@ class QdqMatcher:
             is_plain = (str(call.attrs.data_layout), str(call.attrs.kernel_layout)) == ("NCHW", "OIHW")
             spec = conv2d_spec(var.name, call)
         scale = np.broadcast_to(scale.reshape(-1), len(integers))
-        return (spec, x, integers.astype(np.int8), scale) if is_plain else None
+        return (spec, x, shape_of(call.args[0]), integers.astype(np.int8), scale) if is_plain else None
 
     def _quantized_constant(self, call: relax.Call):
         """(integers less their zero point, scale, axis) of a dequantize of constants."""

@@ -153,6 +153,25 @@ def test_weights_that_are_quantized_in_the_graph():
     assert_as_onnxruntime(model, 0.02 * 0.04 / 2 + 1e-5)  # half a step of the sums, in which the bias is counted
 
 
+def test_a_flattened_image_stays_in_integers():
+    """The numbers of the image are those of the vector, with no quantize around the Flatten."""
+    model = one_convolution(last="Flatten")
+    model.graph.output.pop()
+    model.graph.output.append(helper.make_tensor_value_info("d", TensorProto.FLOAT, None))
+    dense = {
+        "v": RANDOM.integers(-128, 128, (10, 288)).astype(np.int8),
+        "v.scale": np.float32(0.002) * np.arange(1, 11, dtype=np.float32),
+        "v.zero": np.zeros(10, np.int8),
+    }
+    model.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in dense.items())
+    model.graph.node.append(helper.make_node("DequantizeLinear", ["v", "v.scale", "v.zero"], ["vr"], axis=0))
+    model.graph.node.append(helper.make_node("Gemm", ["z", "vr"], ["d"], transB=1))
+    mod = prepare(from_onnx(model))
+    assert [spec.format for spec in specs(mod).values()] == ["int8", "int8"]
+    assert not remarks_of(mod)
+    assert_as_onnxruntime(model, 0.031 * 0.02 * 128)
+
+
 def test_an_activation_that_is_no_limit_stays_in_float32():
     model = one_convolution(last="Sigmoid", activation="HardSwish")
     mod = prepare(from_onnx(model))
