@@ -23,7 +23,7 @@ demo: setup
 	$(BIN)/espalier demo
 
 test: setup
-	$(BIN)/python -m pytest -n $(JOBS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 test-slow: setup
 	$(BIN)/python -m pytest -n $(JOBS) -m 'slow and not hls'

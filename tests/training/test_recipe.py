@@ -53,11 +53,6 @@ def test_which_recipes_have_gates():
     assert [name for name, one in RECIPES.items() if one.pruning is not None] == ["mcifarnet-pruned"]
 
 
-def test_formats_are_fitted_again_at_growing_distances():
-    one = Recipe("r", "resnet8", plan=Plan(weights="focused<5>"), epochs=20)
-    assert [epoch for epoch in range(20) if one.refits(epoch)] == [1, 3, 7, 15]
-
-
 @pytest.mark.parametrize(("epochs", "expected"), [(5, [0.25, 0.5, 0.75, 0.875, 1]), (2, [0.25, 1])])
 def test_shares_of_fixed_weights(epochs, expected):
     one = Recipe("r", "resnet8", plan=Plan(weights="shift<4>"), epochs=epochs, incremental=INCREMENTS)

@@ -26,7 +26,7 @@ from .gates import mean_saliency, set_density
 from .integer_eval import IntegerNetwork
 from .narrow import narrow
 from .pruning import insert_masks, update_masks
-from .quantizers import insert_quantizers, refit, settle, unfitted
+from .quantizers import insert_quantizers, settle, unfitted
 from .recipe import Recipe
 from .sites import find_sites
 from .start import start_gates
@@ -138,8 +138,6 @@ class Training:
             update_masks(self.model, share)
         if recipe.incremental:
             settle(self.model, recipe.fixed_share(number))
-        elif recipe.is_quantized and recipe.refits(number):
-            refit(self.model)
         self.model.train()
 
     def _epoch(self, number: int, on_batch: Callable[[Progress], None]) -> float:

@@ -47,7 +47,8 @@ def insert_quantizers(
     or computes a quantized layer otherwise than by an nn.Conv2d or nn.Linear, and what `calibrate` does.
     """
     quantized = unfitted(model, plan, inputs, ranges, is_incremental)
-    refit(quantized)
+    for quantizer, weight in weight_quantizers(quantized).values():
+        quantizer.refit(weight)
     return quantized
 
 
@@ -69,12 +70,6 @@ def unfitted(
     quantized.recompile()
     quantized.meta[PLAN], quantized.meta[RANGES] = plan, dict(ranges)
     return quantized.train(model.training)
-
-
-def refit(model: nn.Module) -> None:
-    """Fit every format to its weights as they are now."""
-    for quantizer, weight in weight_quantizers(model).values():
-        quantizer.refit(weight)
 
 
 def settle(model: nn.Module, share: float) -> None:

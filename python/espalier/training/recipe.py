@@ -128,10 +128,6 @@ class Recipe:
     def _layers(self) -> tuple[LayerPlan, ...]:
         return self.plan.default, *map(self.plan.layer, self.plan.layers)
 
-    def refits(self, epoch: int) -> bool:
-        """Whether formats are fitted again before an epoch (from 0): after 1, 2, 4, ... epochs without a fit."""
-        return epoch > 0 and (epoch + 1).bit_count() == 1
-
     def fixed_share(self, epoch: int) -> float:
         """How much of the weights is fixed in an epoch (from 0), where the recipe is incremental; all in the last."""
         if epoch == self.epochs - 1:
@@ -268,7 +264,7 @@ RECIPES = {
             "mcifarnet-pruned",
             "mcifarnet",
             "models-cifar10/mcifarnet.pt",
-            epochs=6,
+            epochs=16,
             learning_rate=0.02,
             weight_decay=1e-4,
             distillation=0.7,
@@ -279,11 +275,11 @@ RECIPES = {
             "mcifarnet",
             "mcifarnet-pruned/weights.pt",
             Plan(weights="codebook<3>"),
-            teacher=("mcifarnet", "models-cifar10/mcifarnet.pt"),
-            epochs=2,
-            learning_rate=0.005,
-            weight_decay=1e-4,
-            distillation=0.7,
+            teacher=("resnet56", "models-cifar10/resnet56-4bfd9763.th"),
+            epochs=8,
+            learning_rate=0.02,
+            weight_decay=2e-4,
+            distillation=0.9,
         ),
         Recipe(
             "resnet20-focused",

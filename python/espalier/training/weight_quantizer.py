@@ -1,13 +1,16 @@
 """Weights that are trained while the network computes with their quantized values.
 
 The forward pass has the levels that the compiler would store, the backward pass the gradient as if nothing had been
-rounded (the straight-through estimator). Fitting a format is slow and its result moves slowly, so that between two fits
-each weight only takes the nearest of the levels there are.
+rounded (the straight-through estimator). A format is fitted once, to the weights that a training begins with: from
+there on each weight takes the nearest level, and the scales of the channels learn as step sizes do. Fitting anew to the
+latent weights would throw away what was learned, for they wander where the levels do not follow; beyond the outer
+levels they have no gradient, so that they stay near.
 
 In incremental quantization the largest weights of a layer are fixed at their levels, a part at a time, and the others
 are trained as they are until their turn comes.
 
 References
+    Esser et al., Learned Step Size Quantization, ICLR 2020, sections 2.1 and 2.2.
     Zhou et al., Incremental Network Quantization, ICLR 2017.
     Zhao et al., Focused Quantization for Sparse CNNs, NeurIPS 2019, section 3.3.
 """
@@ -19,7 +22,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from ..core.formats import Format
+from ..core.formats import Fixed, Format
 from ..core.quantized_weights import QuantizedWeights
 from ..passes.quantize.fitting.fit import fit
 from .straight_through import straight_through
@@ -28,7 +31,8 @@ from .straight_through import straight_through
 class WeightQuantizer(nn.Module):
     """The quantized value of a weight [C_out, ...], as a parametrization of the layer that has it.
 
-    levels: int16 [format.level_count], ascending, the last one repeated where there are fewer. scale: float32 [C_out].
+    levels: int16 [format.level_count], ascending, the last one repeated where there are fewer. scale: float32 [C_out],
+    a parameter, which learns unless the format has its own.
     components: int16 [2, 2], as in QuantizedWeights, zeros where there are none.
     kept: bool, shaped as the weight; the others are 0 and stay it: those that were exactly 0 when it was made.
     settled: bool, shaped as the weight, those that are fixed; settled_levels: int8, the levels they have.
@@ -39,7 +43,7 @@ class WeightQuantizer(nn.Module):
         super().__init__()
         self.format, self.is_incremental = fmt, is_incremental
         self.register_buffer("levels", torch.zeros(fmt.level_count, dtype=torch.int16))
-        self.register_buffer("scale", torch.ones(len(weight), dtype=torch.float32))
+        self.scale = nn.Parameter(torch.ones(len(weight), dtype=torch.float32), not isinstance(fmt, Fixed))
         self.register_buffer("components", torch.zeros(2, 2, dtype=torch.int16))
         self.register_buffer("kept", weight.detach() != 0)
         self.register_buffer("settled", torch.zeros_like(weight, dtype=torch.bool))
@@ -47,15 +51,19 @@ class WeightQuantizer(nn.Module):
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
         """The levels of the weight times the scale of their channel, in float32: each product is rounded once."""
-        quantized = self._quantized(weight.detach())
         if self.is_incremental and self.training:
+            quantized = self.integers(weight.detach()) * self._scales(weight).detach()
             return torch.where(self.settled, quantized, weight * self.kept)
-        return straight_through(weight, quantized)
+        scale = self._scales(weight)
+        slowed = self._slowness() * scale
+        scale = straight_through(slowed, scale.detach())
+        limited = (weight / scale).clamp(*self._reach()) * self.kept
+        return straight_through(limited, self.integers(weight.detach())) * scale
 
     def integers(self, weight: torch.Tensor) -> torch.Tensor:
         """float32, shaped as the weight: the nearest levels; ties go to the greater, as in the compiler's fit."""
         levels = self.levels.float()
-        scaled = (weight / self._scales(weight)).contiguous()  # whatever the memory format of the network
+        scaled = (weight / self._scales(weight).detach()).contiguous()  # whatever the memory format of the network
         nearest = levels[torch.bucketize(scaled, (levels[1:] + levels[:-1]) / 2, right=True)]
         return torch.where(self.settled, self.settled_levels.float(), nearest * self.kept)
 
@@ -94,8 +102,18 @@ class WeightQuantizer(nn.Module):
         components = tuple(map(tuple, self.components.tolist())) if self.components.any() else ()
         return QuantizedWeights(self.format, codes, table, self.scale.cpu().numpy().copy(), components=components)
 
-    def _quantized(self, weight: torch.Tensor) -> torch.Tensor:
-        return self.integers(weight) * self._scales(weight)
+    def _reach(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """As far as weights have a gradient, in levels: the outer ones, and half of the way to the next beyond."""
+        levels = self.levels.float()
+        low, high = levels[0], levels[-1]
+        below_high = torch.where(levels < high, levels, low).max()
+        return low - (levels[1] - low) / 2, high + (high - below_high) / 2
+
+    def _slowness(self) -> torch.Tensor:
+        """What the gradient of a scale is multiplied with, so that it moves as much as the weights do, in shares."""
+        largest = self.levels.float().abs().max().clamp(min=1)
+        weights = self.kept.flatten(1).sum(1).clamp(min=1)
+        return (1 / (largest**2 * weights.sqrt())).view(-1, *[1] * (self.kept.ndim - 1))
 
     def _scales(self, weight: torch.Tensor) -> torch.Tensor:
         return self.scale.view(-1, *[1] * (weight.ndim - 1))
