@@ -7,7 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from espalier.core.architecture import SPACES, Architecture, layer_stages  # noqa: E402
+from espalier.core.architecture import SPACES, Architecture, layer_stages, work_of  # noqa: E402
 from espalier.core.errors import InvalidInputError  # noqa: E402
 from espalier.training.data import Images  # noqa: E402
 from espalier.training.families import LARGEST, FamilyNetwork  # noqa: E402
@@ -38,6 +38,22 @@ def test_layers_are_those_of_the_torch_network(name):
         weights = [one for one, value in network.named_parameters() if value.ndim in (2, 4)]
         assert [one.removesuffix(".weight") for one in weights] == list(layer_stages(architecture))
         assert network.eval()(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_work_is_that_of_the_torch_network(name):
+    macs = []
+
+    def count(layer, inputs, output) -> None:
+        macs.append(layer.weight.numel() * output.shape[2:].numel())
+
+    for architecture in (SPACES[name].largest, SPACES[name].smallest):
+        network, macs[:] = FamilyNetwork(architecture).eval(), []
+        layers = [one for one in network.modules() if isinstance(one, (torch.nn.Conv2d, torch.nn.Linear))]
+        for layer in layers:
+            layer.register_forward_hook(count)
+        network(torch.zeros(1, 3, 32, 32))
+        assert work_of(architecture) == (sum(macs), sum(one.weight.numel() for one in layers))
 
 
 @pytest.mark.parametrize("name", SPACES)

@@ -23,10 +23,12 @@ from espalier.targets.resolve import resolve_target
 from ..latency_predictor import LEAST_NETWORKS, LatencyPredictor, NetworkSample
 from ..network_work import network_work
 from ..placeholder import placeholder_calibration
+from .accuracy_model import AccuracyModel
 from .joint_space import Candidate
 from .latency_samples import LatencySamples
 from .problem import Value
-from .supernet_networks import SupernetNetworks
+from .supernet_networks import VALIDATION, SupernetNetworks
+from .tuned_networks import TunedNetworks
 
 RESOURCES = ("luts", "dsps", "bram_36k")
 
@@ -65,9 +67,32 @@ class SupernetAccuracy(Evaluator):
                 weight = network.get_submodule(name).weight
                 if fmt.is_quantized:
                     weight.data = rounded(weight.data, fmt.bits)
-        images = Images(*self.networks.split.search, self.networks.calibration_images.images.device)
+        search = (one[:VALIDATION] for one in self.networks.split.search)
+        images = Images(*search, self.networks.calibration_images.images.device)
         how = f"supernet, {len(images)} {self.networks.split.origin}, not trained further"
         return {"accuracy": Value(top1_percent(network, images) / 100, how)}
+
+
+class FittedAccuracy(Evaluator):
+    """What fine-tuning makes of a network, learned from networks that were fine-tuned.
+
+    Raises InvalidInputError for a table of too few.
+    """
+
+    names = ("accuracy",)
+
+    def __init__(self, networks: SupernetNetworks, tuned: TunedNetworks):
+        self.supernet, self.model, self.tuned = SupernetAccuracy(networks), AccuracyModel(), tuned
+        self.model.fit(tuned.networks)
+
+    def evaluate(self, candidate: Candidate) -> dict[str, Value]:
+        before = self.supernet.evaluate(candidate)["accuracy"].number
+        found = self.model.predict(candidate.architecture, candidate.stage_weights, before)
+        how = (
+            f"by a Gaussian process over {self.tuned.count} fine-tuned networks, deviation {100 * found.deviation:.1f} "
+            f"points; for {self.tuned.training}"
+        )
+        return {"accuracy": Value(found.accuracy, how)}
 
 
 class WeightSize(Evaluator):

@@ -36,6 +36,7 @@ class SearchOptions:
     seed: int = 0
     fine_tune: int | None = None
     teacher: str | None = None
+    tuned: Path | None = None
 
 
 def run(folder: Path, how: SearchOptions) -> Outcome:
@@ -79,7 +80,7 @@ def _search(folder: Path, target: str, how: SearchOptions) -> Outcome:
     budget, objectives = Budget.parse(how.budget), objectives_of(_names(how.objectives))
     space = JointSpace.read(how.space, target)
     split = Split.of(how.data) if how.data else Split.bundled()
-    networks = SupernetNetworks(space.architectures, how.supernet, split)
+    networks = SupernetNetworks(space.architectures, how.supernet, split, how.tuned)
     limits = tuple(map(Limit.parse, how.limits))
     tuned = _fine_tuning(how, networks.weights, folder)
     problem = problem_of(space, networks, objectives, limits, folder, how.measures)
