@@ -17,7 +17,7 @@ from espalier.training.networks import CifarResNet  # noqa: E402
 from espalier.training.recipe import recipe  # noqa: E402
 from espalier.training.supernet import extract, logits_of, part_of, recalibrate, rounded, shared_parameters  # noqa: E402
 from espalier.training.supernet_start import start_from_resnet  # noqa: E402
-from espalier.training.supernet_training import SupernetTraining  # noqa: E402
+from espalier.training.supernet_training import SupernetTraining, drawn_evenly  # noqa: E402
 
 RANDOM = np.random.default_rng(0)
 IMAGES = Images(RANDOM.integers(0, 256, (32, 32, 32, 3), np.uint8), np.arange(32) % 10, torch.device("cpu"))
@@ -54,6 +54,14 @@ def test_work_is_that_of_the_torch_network(name):
             layer.register_forward_hook(count)
         network(torch.zeros(1, 3, 32, 32))
         assert work_of(architecture) == (sum(macs), sum(one.weight.numel() for one in layers))
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_small_networks_are_drawn_as_often_as_large_ones(name):
+    space, random = SPACES[name], np.random.default_rng(0)
+    low, high = (np.log(work_of(one)[0]) for one in (space.smallest, space.largest))
+    places = [(np.log(work_of(drawn_evenly(space, random))[0]) - low) / (high - low) for _ in range(400)]
+    assert all(0.07 < share < 0.43 for share in np.histogram(places, 4, (0, 1))[0] / 400)
 
 
 @pytest.mark.parametrize("name", SPACES)

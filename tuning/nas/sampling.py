@@ -26,10 +26,8 @@ TABLE, LOCK, RESULT = "networks.json", "lock", "tuned.json"
 DRAWN = 1000
 """Networks from which those to train are chosen."""
 
-QUANTIZED_EVERY = 2
-"""So many networks in which one is also trained in formats that are drawn for each of its stages."""
-
 FEW_BITS = FORMATS[KIND]
+"""Half of the networks are also trained in formats that are drawn from these for each stage."""
 
 
 def spread(space: ArchitectureSpace, count: int, seed: int) -> list[Architecture]:
@@ -82,7 +80,7 @@ class Sampling:
             with claimed(self.folder / str(architecture) / LOCK) as is_mine:
                 path = self.folder / str(architecture) / RESULT
                 if is_mine and not path.is_file():
-                    weights = plans[number] if number % QUANTIZED_EVERY else None
+                    weights = plans[number] if number.bit_count() % 2 else None  # as many small as large, early as late
                     found = self._trained(architecture, weights, partial(tell, number, count))
                     self._empty().with_more([*found]).write(path)
             table = self._table()

@@ -113,7 +113,7 @@ def _built(
     tell: Callable[[str], None],
 ) -> Built:  # fmt: skip
     candidate = space.candidate(point.point)
-    mod, calibration = _calibrated(candidate, networks, tuned, tell)
+    mod, calibration = module_of(candidate, networks, tuned, tell)
     artifact = api.build(mod, candidate.target, candidate.plan, calibration)
     artifact.save(folder)
     candidate.plan.save(folder / "plan.json")
@@ -131,7 +131,7 @@ def _built(
     return Built(point, str(candidate.architecture), measured, layers, folder.name, remark)
 
 
-def _calibrated(candidate: Candidate, networks: SupernetNetworks, tuned: FineTuning | None, tell):
+def module_of(candidate: Candidate, networks: SupernetNetworks, tuned: FineTuning | None, tell: Callable[[str], None]):
     """(mod, calibration) with the supernet's weights, or with those that they became."""
     if tuned is None:
         return networks.calibrated(candidate.architecture, candidate.plan)

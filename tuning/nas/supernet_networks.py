@@ -34,7 +34,7 @@ RECALIBRATION, VALIDATION = 1024, 2000
 """Images for batch norms and ranges, and images by which a network that is not trained further is judged, at most."""
 
 RANGE_IMAGES = 64
-TABLE = ".json"
+SUFFIX = ".json"
 """What the table of fine-tuned networks is called instead of the weights' ".pt"."""
 
 KEPT = 4
@@ -92,7 +92,7 @@ class SupernetNetworks:
                 f"space {space.name}: no supernet comes with the package, give --supernet; train one with "
                 "python -m espalier.training"
             )
-        self.tuned = _tuned(tuned or self.weights.with_suffix(TABLE), self.weights, is_asked=tuned is not None)
+        self.tuned = _tuned(tuned or self.weights.with_suffix(SUFFIX), self.weights, is_asked=tuned is not None)
         self.largest, self.example = _loaded(self.weights, space), EXAMPLE
         labels = np.zeros(len(split.calibration), np.int64)
         self.calibration_images = Images(split.calibration[:RECALIBRATION], labels, torch.device("cpu"))
