@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import shutil
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from cifar10_archive import standard_archive  # noqa: E402
 from command_line import assert_refused, json_of  # noqa: E402
 from supernets import untrained_supernet  # noqa: E402
 
-from espalier.core.architecture import SPACES, architecture_space, work_of  # noqa: E402
+from espalier.core.architecture import SPACES, ArchitectureSpace, StageSpace, work_of  # noqa: E402
 from espalier.core.errors import InvalidInputError  # noqa: E402
 from espalier.core.files import claimed  # noqa: E402
 from espalier.tuning.nas import sampling  # noqa: E402
@@ -25,22 +25,17 @@ from espalier.tuning.nas.sampling import LOCK, TABLE, Sampling, spread  # noqa: 
 from espalier.tuning.nas.supernet_networks import Split, SupernetNetworks  # noqa: E402
 from espalier.tuning.nas.tuned_networks import TunedNetworks  # noqa: E402
 
-SPACE = architecture_space("resnet-cifar")
+SMALL = ArchitectureSpace("small", "resnet", (StageSpace((1,), (8,)), StageSpace((1, 2), (16,), stride=2)))
 
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory):
-    """A folder with CIFAR-10 in miniature and weights of a supernet."""
+    """A folder with CIFAR-10 in miniature and weights of supernets."""
     folder = tmp_path_factory.mktemp("sampling")
     standard_archive(folder)
     untrained_supernet(folder / "supernet.pt")
+    untrained_supernet(folder / "small.pt", str(SMALL.largest))
     return folder
-
-
-@pytest.fixture(scope="module")
-def told(here):
-    """What the command says of the smallest and the largest network; its folder is "samples"."""
-    return json_of(*command(here, here / "samples", 2))
 
 
 def command(here, folder, count: int) -> tuple:
@@ -49,8 +44,15 @@ def command(here, folder, count: int) -> tuple:
 
 
 def small_sampling(here, folder, epochs: int = 1) -> Sampling:
-    networks = SupernetNetworks(SPACE, here / "supernet.pt", Split.of(here))
-    return Sampling(networks, FineTuning(epochs, here, here / "supernet.pt", folder), folder, "a test")
+    """Of a space of two networks."""
+    networks = SupernetNetworks(SMALL, here / "small.pt", Split.of(here))
+    return Sampling(networks, FineTuning(epochs, here, here / "small.pt", folder), folder, "a test")
+
+
+@pytest.fixture(scope="module")
+def trained(here):
+    """The table of the small space; its folder is "samples"."""
+    return small_sampling(here, here / "samples").run(2, 0, lambda *_: None)
 
 
 @pytest.fixture
@@ -75,21 +77,20 @@ def test_networks_are_spread_evenly_from_the_smallest_to_the_largest(name):
     assert chosen != spread(space, 16, 1)
 
 
-def test_networks_are_trained_and_written_to_a_table(here, told):
-    table = TunedNetworks.read(here / "samples" / TABLE)
-    assert told == {"table": str(here / "samples" / TABLE), "networks": 3, "architectures": 2}
-    assert [one.architecture for one in table.networks] == [str(SPACE.smallest)] + [str(SPACE.largest)] * 2
-    assert table.command == "espalier sample-networks --space resnet-cifar --networks 2 --fine-tune 1 --seed 0"
-    assert table.training == "1 epochs of fine-tuning, taught by the supernet's largest network"
-    assert table.images == "10 CIFAR-10 test images"
-    first, plain, few_bits = (one.weights for one in table.networks)
-    assert first == plain == ("float32",) * 3
+def test_networks_are_trained_and_written_to_a_table(here, trained):
+    assert trained == TunedNetworks.read(here / "samples" / TABLE)
+    assert [one.architecture for one in trained.networks] == [str(SMALL.smallest)] + [str(SMALL.largest)] * 2
+    assert trained.training == "1 epochs of fine-tuning, taught by the supernet's largest network"
+    assert trained.images == "10 CIFAR-10 test images"
+    first, plain, few_bits = (one.weights for one in trained.networks)
+    assert first == plain == ("float32", "float32")
     assert set(few_bits) <= set(sampling.FEW_BITS)
 
 
 def test_a_search_predicts_from_a_table(here, tmp_path, untrained):
     told = json_of(*command(here, tmp_path, 10))
     table = TunedNetworks.read(tmp_path / TABLE)
+    assert table.command == "espalier sample-networks --space resnet-cifar --networks 10 --fine-tune 1 --seed 0"
     assert (told["networks"], told["architectures"], table.count) == (15, 10, 10)
     assert told["points"] == pytest.approx(0, abs=1e-6)
     words = ("--supernet", here / "supernet.pt", "--objectives", "accuracy,size", "--no-build", "-o", tmp_path / "st")
@@ -101,25 +102,24 @@ def test_a_search_predicts_from_a_table(here, tmp_path, untrained):
     assert_refused(("search", *words, "--budget", "2trials"), "was begun with facts", kept=tmp_path)
 
 
-def test_a_table_beside_the_supernet_is_used_and_one_of_another_supernet_refused(here, told, tmp_path):
-    for name in ("supernet.pt", "samples/" + TABLE):
-        (tmp_path / name.replace("samples/" + TABLE, "supernet.json")).write_bytes((here / name).read_bytes())
-    networks = SupernetNetworks(SPACE, tmp_path / "supernet.pt", Split.bundled())
-    assert networks.tuned.count == 2
-    assert SupernetNetworks(SPACE, here / "supernet.pt", Split.bundled()).tuned is None
-    dataclasses.replace(networks.tuned, supernet="0").write(tmp_path / "supernet.json")
-    words = ("search", "--supernet", tmp_path / "supernet.pt", "-o", tmp_path / "st")
-    assert_refused(words, "began with another supernet", kept=tmp_path)
+def test_a_table_beside_the_supernet_is_used_and_one_of_another_supernet_refused(here, tmp_path, trained):
+    shutil.copy(here / "small.pt", tmp_path)
+    shutil.copy(here / "samples" / TABLE, tmp_path / "small.json")
+    networks = SupernetNetworks(SMALL, tmp_path / "small.pt", Split.bundled())
+    assert networks.tuned == trained
+    assert SupernetNetworks(SMALL, here / "small.pt", Split.bundled()).tuned is None
+    words = ("search", "--supernet", here / "supernet.pt", "-o", tmp_path / "st")
+    assert_refused((*words, "--tuned", tmp_path / "small.json"), "began with another supernet", kept=tmp_path)
     assert_refused((*words, "--tuned", tmp_path / "none.json"), "none.json: cannot be read", kept=tmp_path)
 
 
-def test_what_is_there_is_not_trained_again(here, told, monkeypatch):
+def test_what_is_there_is_not_trained_again(here, trained, monkeypatch):
     monkeypatch.setattr(FineTuning, "trained", None)
-    assert json_of(*command(here, here / "samples", 2)) == told
+    assert small_sampling(here, here / "samples").run(2, 0, lambda *_: None) == trained
 
 
 def test_what_another_process_trains_is_left_to_it(here, tmp_path, untrained):
-    first, second = spread(SPACE, 2, 0)
+    first, second = spread(SMALL, 2, 0)
     with claimed(tmp_path / str(first) / LOCK):
         table = small_sampling(here, tmp_path).run(2, 0, lambda *_: None)
     assert {one.architecture for one in table.networks} == {str(second)}
@@ -144,8 +144,8 @@ def test_a_kill_loses_no_network(here, tmp_path, untrained, monkeypatch):
     assert sorted(one.accuracy for one in table.networks) == [0.5, 0.7, 0.8]
 
 
-def test_networks_that_were_trained_otherwise_are_refused(here, told):
-    with pytest.raises(InvalidInputError, match="its training is '1 epochs.*now '2 epochs"):
+def test_networks_that_were_trained_otherwise_are_refused(here, trained):
+    with pytest.raises(InvalidInputError, match="its training is .1 epochs.*now .2 epochs"):
         small_sampling(here, here / "samples", epochs=2).run(2, 0, lambda *_: None)
 
 
