@@ -38,11 +38,13 @@ class SamplingOptions:
 def run(folder: Path, data: Path, how: SamplingOptions) -> Outcome:
     """Train them; the outcome's exit code is 130 if it was interrupted."""
     from espalier.core.architecture import architecture_space
+    from espalier.training.memory import keep_freed_memory
     from espalier.tuning.nas.accuracy_model import LEAST_NETWORKS, left_out
     from espalier.tuning.nas.fine_tuning import FineTuning
     from espalier.tuning.nas.sampling import TABLE, Sampling
     from espalier.tuning.nas.supernet_networks import Split, SupernetNetworks
 
+    keep_freed_memory()
     networks = SupernetNetworks(architecture_space(how.space), how.supernet, Split.of(data))
     teacher = FineTuning.parse_teacher(how.teacher) if how.teacher else None
     tuned = FineTuning(how.fine_tune, data, networks.weights, folder, teacher)

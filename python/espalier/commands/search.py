@@ -103,6 +103,7 @@ def _search(folder: Path, target: str, how: SearchOptions) -> Outcome:
 
 def _fine_tuning(how: SearchOptions, supernet: Path, folder: Path):
     """What --fine-tune and --teacher ask for, if anything."""
+    from espalier.training.memory import keep_freed_memory
     from espalier.tuning.nas.fine_tuning import FineTuning
 
     if how.fine_tune is None:
@@ -111,6 +112,7 @@ def _fine_tuning(how: SearchOptions, supernet: Path, folder: Path):
         return None
     if how.data is None:
         raise InvalidInputError("--fine-tune: got no --data, accepted is to train on CIFAR-10")
+    keep_freed_memory()
     teacher = FineTuning.parse_teacher(how.teacher) if how.teacher else None
     return FineTuning(how.fine_tune, how.data, supernet, folder / "trained", teacher)
 
