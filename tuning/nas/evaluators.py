@@ -15,8 +15,10 @@ from espalier.codegen.fpga_hls.folding import fold
 from espalier.codegen.fpga_hls.from_relax import streamed
 from espalier.codegen.fpga_hls.timing import latency_cycles
 from espalier.core.formats import parse_format
+from espalier.core.plan import Plan
 from espalier.frontend import bundled
 from espalier.measure.threads import set_threads
+from espalier.passes.quantize.fitting.fit import fit
 from espalier.targets.fpga import board_of, frames_per_s
 from espalier.targets.resolve import resolve_target
 
@@ -44,7 +46,7 @@ class Evaluator(ABC):
 
 
 class SupernetAccuracy(Evaluator):
-    """With the supernet's weights, rounded as the plan asks for, and statistics of its own, without any training.
+    """With the supernet's weights, in the levels that the compiler gives them, and statistics of its own, untrained.
 
     Activations are not rounded: what that changes is seen when the front is built.
     """
@@ -57,20 +59,24 @@ class SupernetAccuracy(Evaluator):
     def evaluate(self, candidate: Candidate) -> dict[str, Value]:
         from espalier.training.data import Images
         from espalier.training.loop import top1_percent
-        from espalier.training.supernet import rounded
 
-        network = self.networks.network(candidate.architecture)
-        formats = {name: parse_format(settings["weights"]) for name, settings in candidate.plan.layers.items()}
-        if any(one.is_quantized for one in formats.values()):
-            network = copy.deepcopy(network)
-            for name, fmt in formats.items():
-                weight = network.get_submodule(name).weight
-                if fmt.is_quantized:
-                    weight.data = rounded(weight.data, fmt.bits)
+        network = in_levels(self.networks.network(candidate.architecture), candidate.plan)
         search = (one[:VALIDATION] for one in self.networks.split.search)
         images = Images(*search, self.networks.calibration_images.images.device)
         how = f"supernet, {len(images)} {self.networks.split.origin}, not trained further"
         return {"accuracy": Value(top1_percent(network, images) / 100, how)}
+
+
+def in_levels(network, plan: Plan):
+    """A copy of a torch network whose weights have the values that the compiler gives them under a plan."""
+    import torch
+
+    network = copy.deepcopy(network)
+    for name in plan.layers:
+        fmt, weight = parse_format(plan.layer(name).weights), network.get_submodule(name).weight.data
+        if fmt.is_quantized:
+            weight.copy_(torch.from_numpy(fit(weight.cpu().numpy(), fmt).dequantized()))
+    return network
 
 
 class FittedAccuracy(Evaluator):
