@@ -100,7 +100,7 @@ def shown(rows: list[dict], hand: dict) -> Table:
     for heading in ("architecture", "top-1, %", "cycles", *RESOURCES):
         table.add_column(heading)
     for one in sorted([*rows, {"architecture": "ResNet-8, mixed, by hand", **hand}], key=lambda one: one["cycles"]):
-        numbers = (f"{one['top1']:.2f}", f"{one['cycles']:,}", *(f"{one[name]:,}" for name in RESOURCES))
+        numbers = (f"{one['top1']:.2f}", f"{one['cycles']:,}", *(f"{one[name]:,.5g}" for name in RESOURCES))
         table.add_row(one["architecture"], *numbers)
     return table
 

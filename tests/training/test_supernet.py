@@ -99,6 +99,16 @@ def test_rounded_weights_have_few_levels_and_pass_gradients_through():
     assert torch.equal(rounded(torch.zeros(1, 1, 1, 1), 4), torch.zeros(1, 1, 1, 1))
 
 
+def test_rounding_cuts_off_where_that_costs_least():
+    shortcut = torch.eye(16)[:, :, None, None]
+    assert torch.allclose(rounded(shortcut, 4), shortcut)
+    normal = torch.randn(8, 64, 3, 3)
+    errors = [(rounded(normal, bits) - normal).square().mean().sqrt() for bits in (4, 8)]
+    whole = [normal.abs().max() / (2**bits - 2) / 3**0.5 for bits in (4, 8)]  # without cutting off
+    assert errors[0] < 0.75 * whole[0]
+    assert errors[1] < whole[1] < 0.02
+
+
 def test_an_extracted_network_stands_alone_with_statistics_of_its_own():
     largest = drawn("resnet-cifar")
     network = extract(largest, SPACES["resnet-cifar"].smallest)
