@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ from espalier.core.files import write_atomically
 from espalier.tuning.nas.joint_space import JointSpace
 from espalier.tuning.nas.problem import Problem, Value, objectives_of
 from espalier.tuning.nas.search import problem_of
+from espalier.tuning.nas.study import description
 from espalier.tuning.nas.supernet_networks import Split, SupernetNetworks
 
 from . import data_folder
@@ -58,9 +60,10 @@ def networks_of(space: JointSpace, supernet: Path | None) -> SupernetNetworks:
 
 
 def kept_problem(space: JointSpace, networks: SupernetNetworks, objectives: str, folder: Path) -> tuple[Problem, Kept]:
-    """The problem and what is kept of it in the folder."""
+    """The problem and what is kept of it in the folder; of another supernet or table of accuracies nothing is."""
     problem = problem_of(space, networks, objectives_of(objectives.split(",")), (), folder)
-    kept = Kept.read(folder / "values.json")
+    asked = hashlib.sha256(json.dumps(description(problem)).encode()).hexdigest()[:12]
+    kept = Kept.read(folder / f"values-{asked}.json")
     return dataclasses.replace(problem, evaluate=lambda point: kept.value(point, problem.evaluate)), kept
 
 

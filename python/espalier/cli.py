@@ -259,6 +259,10 @@ def search(
         str | None,
         typer.Option(metavar="NETWORK=FILE", help="Who teaches then (default: the supernet's largest network)."),
     ] = None,
+    tuned: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="What sample-networks wrote (default: the supernet's name with .json)."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Search networks, number formats and the target's settings together for the best trade-offs."""
@@ -271,9 +275,31 @@ def search(
     targets = tuple(target or ("llvm",))
     how = command.SearchOptions(
         space, targets, objectives, budget, tuple(limits), sampler, supernet, data, storage, measure, build, seed,
-        fine_tune, teacher,
+        fine_tune, teacher, tuned,
     )  # fmt: skip
     return _finish(command.run(output, how), as_json)
+
+
+@app.command()
+def sample_networks(
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FOLDER", help="Of the networks and their table.")],
+    data: Annotated[Path, typer.Option(metavar="PATH", help="CIFAR-10.", show_default=False)],
+    space: Annotated[str, typer.Option(help="resnet-cifar or mobilenet-cifar.")] = "resnet-cifar",
+    supernet: Annotated[Path | None, typer.Option(metavar="FILE", help="Weights of a supernet, see training.")] = None,
+    networks: Annotated[int, typer.Option(help="How many, from the smallest to the largest.")] = 32,
+    fine_tune: Annotated[int, typer.Option(metavar="EPOCHS", help="How long each is trained.")] = 3,
+    teacher: Annotated[
+        str | None,
+        typer.Option(metavar="NETWORK=FILE", help="Who teaches (default: the supernet's largest network)."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the networks that are drawn.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Fine-tune networks of a supernet, from which `espalier search` learns to predict accuracies."""
+    from .commands import sample_networks as command
+
+    how = command.SamplingOptions(space, supernet, networks, fine_tune, teacher, seed)
+    _finish(command.run(output, data, how), as_json)
 
 
 @app.command()

@@ -7,7 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from espalier.core.architecture import SPACES, Architecture, layer_stages  # noqa: E402
+from espalier.core.architecture import SPACES, Architecture, layer_stages, work_of  # noqa: E402
 from espalier.core.errors import InvalidInputError  # noqa: E402
 from espalier.training.data import Images  # noqa: E402
 from espalier.training.families import LARGEST, FamilyNetwork  # noqa: E402
@@ -17,7 +17,7 @@ from espalier.training.networks import CifarResNet  # noqa: E402
 from espalier.training.recipe import recipe  # noqa: E402
 from espalier.training.supernet import extract, logits_of, part_of, recalibrate, rounded, shared_parameters  # noqa: E402
 from espalier.training.supernet_start import start_from_resnet  # noqa: E402
-from espalier.training.supernet_training import SupernetTraining  # noqa: E402
+from espalier.training.supernet_training import SupernetTraining, drawn_evenly  # noqa: E402
 
 RANDOM = np.random.default_rng(0)
 IMAGES = Images(RANDOM.integers(0, 256, (32, 32, 32, 3), np.uint8), np.arange(32) % 10, torch.device("cpu"))
@@ -38,6 +38,30 @@ def test_layers_are_those_of_the_torch_network(name):
         weights = [one for one, value in network.named_parameters() if value.ndim in (2, 4)]
         assert [one.removesuffix(".weight") for one in weights] == list(layer_stages(architecture))
         assert network.eval()(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_work_is_that_of_the_torch_network(name):
+    macs = []
+
+    def count(layer, inputs, output) -> None:
+        macs.append(layer.weight.numel() * output.shape[2:].numel())
+
+    for architecture in (SPACES[name].largest, SPACES[name].smallest):
+        network, macs[:] = FamilyNetwork(architecture).eval(), []
+        layers = [one for one in network.modules() if isinstance(one, (torch.nn.Conv2d, torch.nn.Linear))]
+        for layer in layers:
+            layer.register_forward_hook(count)
+        network(torch.zeros(1, 3, 32, 32))
+        assert work_of(architecture) == (sum(macs), sum(one.weight.numel() for one in layers))
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_small_networks_are_drawn_as_often_as_large_ones(name):
+    space, random = SPACES[name], np.random.default_rng(0)
+    low, high = (np.log(work_of(one)[0]) for one in (space.smallest, space.largest))
+    places = [(np.log(work_of(drawn_evenly(space, random))[0]) - low) / (high - low) for _ in range(400)]
+    assert all(0.07 < share < 0.43 for share in np.histogram(places, 4, (0, 1))[0] / 400)
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -73,6 +97,16 @@ def test_rounded_weights_have_few_levels_and_pass_gradients_through():
     found.sum().backward()
     assert torch.equal(weight.grad, torch.ones_like(weight))
     assert torch.equal(rounded(torch.zeros(1, 1, 1, 1), 4), torch.zeros(1, 1, 1, 1))
+
+
+def test_rounding_cuts_off_where_that_costs_least():
+    shortcut = torch.eye(16)[:, :, None, None]
+    assert torch.allclose(rounded(shortcut, 4), shortcut)
+    normal = torch.randn(8, 64, 3, 3)
+    errors = [(rounded(normal, bits) - normal).square().mean().sqrt() for bits in (4, 8)]
+    whole = [normal.abs().max() / (2**bits - 2) / 3**0.5 for bits in (4, 8)]  # without cutting off
+    assert errors[0] < 0.75 * whole[0]
+    assert errors[1] < whole[1] < 0.02
 
 
 def test_an_extracted_network_stands_alone_with_statistics_of_its_own():

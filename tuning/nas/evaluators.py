@@ -15,18 +15,22 @@ from espalier.codegen.fpga_hls.folding import fold
 from espalier.codegen.fpga_hls.from_relax import streamed
 from espalier.codegen.fpga_hls.timing import latency_cycles
 from espalier.core.formats import parse_format
+from espalier.core.plan import Plan
 from espalier.frontend import bundled
 from espalier.measure.threads import set_threads
+from espalier.passes.quantize.fitting.fit import fit
 from espalier.targets.fpga import board_of, frames_per_s
 from espalier.targets.resolve import resolve_target
 
 from ..latency_predictor import LEAST_NETWORKS, LatencyPredictor, NetworkSample
 from ..network_work import network_work
 from ..placeholder import placeholder_calibration
+from .accuracy_model import AccuracyModel
 from .joint_space import Candidate
 from .latency_samples import LatencySamples
 from .problem import Value
-from .supernet_networks import SupernetNetworks
+from .supernet_networks import VALIDATION, SupernetNetworks
+from .tuned_networks import TunedNetworks
 
 RESOURCES = ("luts", "dsps", "bram_36k")
 
@@ -42,7 +46,7 @@ class Evaluator(ABC):
 
 
 class SupernetAccuracy(Evaluator):
-    """With the supernet's weights, rounded as the plan asks for, and statistics of its own, without any training.
+    """With the supernet's weights, in the levels that the compiler gives them, and statistics of its own, untrained.
 
     Activations are not rounded: what that changes is seen when the front is built.
     """
@@ -55,19 +59,46 @@ class SupernetAccuracy(Evaluator):
     def evaluate(self, candidate: Candidate) -> dict[str, Value]:
         from espalier.training.data import Images
         from espalier.training.loop import top1_percent
-        from espalier.training.supernet import rounded
 
-        network = self.networks.network(candidate.architecture)
-        formats = {name: parse_format(settings["weights"]) for name, settings in candidate.plan.layers.items()}
-        if any(one.is_quantized for one in formats.values()):
-            network = copy.deepcopy(network)
-            for name, fmt in formats.items():
-                weight = network.get_submodule(name).weight
-                if fmt.is_quantized:
-                    weight.data = rounded(weight.data, fmt.bits)
-        images = Images(*self.networks.split.search, self.networks.calibration_images.images.device)
+        network = in_levels(self.networks.network(candidate.architecture), candidate.plan)
+        search = (one[:VALIDATION] for one in self.networks.split.search)
+        images = Images(*search, self.networks.calibration_images.images.device)
         how = f"supernet, {len(images)} {self.networks.split.origin}, not trained further"
         return {"accuracy": Value(top1_percent(network, images) / 100, how)}
+
+
+def in_levels(network, plan: Plan):
+    """A copy of a torch network whose weights have the values that the compiler gives them under a plan."""
+    import torch
+
+    network = copy.deepcopy(network)
+    for name in plan.layers:
+        fmt, weight = parse_format(plan.layer(name).weights), network.get_submodule(name).weight.data
+        if fmt.is_quantized:
+            weight.copy_(torch.from_numpy(fit(weight.cpu().numpy(), fmt).dequantized()))
+    return network
+
+
+class FittedAccuracy(Evaluator):
+    """What fine-tuning makes of a network, learned from networks that were fine-tuned.
+
+    Raises InvalidInputError for a table of too few.
+    """
+
+    names = ("accuracy",)
+
+    def __init__(self, networks: SupernetNetworks, tuned: TunedNetworks):
+        self.supernet, self.model, self.tuned = SupernetAccuracy(networks), AccuracyModel(), tuned
+        self.model.fit(tuned.networks)
+
+    def evaluate(self, candidate: Candidate) -> dict[str, Value]:
+        before = self.supernet.evaluate(candidate)["accuracy"].number
+        found = self.model.predict(candidate.architecture, candidate.stage_weights, before)
+        how = (
+            f"by a Gaussian process over {self.tuned.count} fine-tuned networks, deviation {100 * found.deviation:.1f} "
+            f"points; for {self.tuned.training}"
+        )
+        return {"accuracy": Value(found.accuracy, how)}
 
 
 class WeightSize(Evaluator):

@@ -14,13 +14,14 @@ from espalier.core.errors import InvalidInputError
 from espalier.core.formats import parse_format
 from espalier.core.plan import Plan
 
-from .supernet_networks import Split
+from .supernet_networks import VALIDATION, Split
 
 FITTED_BITS = 8
 """Weights in formats of fewer bits are also trained in them, for a share QUANTIZED of the epochs, one at least."""
 
 QUANTIZED = 0.25
 SETTINGS = {"distillation": 0.7, "weight_decay": 1e-4}
+ANSWERS = "answers"
 LEARNING_RATE, QUANTIZED_LEARNING_RATE = 0.05, 0.005
 
 
@@ -29,7 +30,8 @@ class FineTuning:
     """How, and where it is kept.
 
     epochs: of each network, from 1; products are in bfloat16 where the supernet's were. data: CIFAR-10. supernet: its
-        weights. folder: of a checkpoint for each network, from which its training goes on.
+        weights. folder: of a checkpoint for each network, from which its training goes on, and of the teacher's
+        answers, which all networks share.
     teacher: a network's name and its weights, None for the supernet's largest network.
 
     Raises InvalidInputError for other epochs, data or weights, before anything is trained.
@@ -74,6 +76,19 @@ class FineTuning:
             return network, False
         return self._train(self._recipe(str(architecture), weights, plan), tell)[0], True
 
+    def accuracy(self, architecture: Architecture, plan: Plan, tell: Callable[[str], None]) -> float:
+        """0 to 1, of the network that `trained` gives, under the plan, on all images that a search may look at."""
+        from espalier.training.data import Images
+        from espalier.training.loop import RANGE_SAMPLES, top1_percent
+        from espalier.training.quantizers import insert_quantizers
+
+        network, is_quantized = self.trained(architecture, plan, tell)
+        train, _ = self._images
+        device = train.images.device
+        if not is_quantized and any(parse_format(plan.layer(name).weights).is_quantized for name in plan.layers):
+            network = insert_quantizers(network, plan, next(train.plain_batches(RANGE_SAMPLES))[0].cpu())
+        return top1_percent(network.to(device), Images(*Split.of(self.data).search, device)) / 100
+
     def _recipe(self, network: str, start: Path, plan: Plan | None = None):
         from espalier.training.finished import recipe_of
         from espalier.training.recipe import Recipe
@@ -89,22 +104,24 @@ class FineTuning:
 
     def _train(self, recipe, tell: Callable[[str], None]):
         from espalier.training.finished import load_finished
-        from espalier.training.loop import WEIGHTS, Training
+        from espalier.training.loop import WEIGHTS
+        from espalier.training.shared_answers import SharedAnswers
 
         output = self.folder / recipe.name
-        training = Training(recipe, *self._images, self.folder, output)
+        training = SharedAnswers(recipe, *self._images, self.folder, output, self.folder / ANSWERS)
         for _ in training.run(lambda at: tell(f"{recipe.name}: epoch {at.epoch} of {at.epochs}")):
             pass
         return load_finished(output / WEIGHTS), output / WEIGHTS
 
     @cached_property
     def _images(self):
-        """To train on, and to tell each epoch's accuracy by: images that the search looks at."""
+        """To train on, and to tell each epoch's accuracy by: some of the images that the search looks at."""
         from espalier.training import cifar10
         from espalier.training.data import Images, default_device
 
         device = default_device()
-        return Images(*cifar10.load_train(self.data), device), Images(*Split.of(self.data).search, device)
+        search = (one[:VALIDATION] for one in Split.of(self.data).search)
+        return Images(*cifar10.load_train(self.data), device), Images(*search, device)
 
 
 def _digest(plan: Plan) -> str:

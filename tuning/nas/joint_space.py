@@ -5,7 +5,7 @@ Layers of a stage share their settings; the stem has those of the first stage, t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -37,6 +37,17 @@ class Candidate:
     architecture: Architecture
     plan: Plan
     target: Mapping
+
+    @property
+    def stage_weights(self) -> tuple[str, ...]:
+        """The format of each stage's weights."""
+        formats = {stage: self.plan.layer(name).weights for name, stage in layer_stages(self.architecture).items()}
+        return tuple(formats[stage] for stage in sorted(formats))
+
+
+def stage_plan(architecture: Architecture, weights: Sequence[str]) -> Plan:
+    """The plan that gives the layers of each stage weights in its format."""
+    return Plan(layers={name: {"weights": weights[stage - 1]} for name, stage in layer_stages(architecture).items()})
 
 
 @dataclass(frozen=True)
@@ -93,8 +104,7 @@ class JointSpace:
     def candidate(self, point: Point) -> Candidate:
         """The network, plan and target of a point."""
         architecture = self.architectures.architecture(point)
-        stages = layer_stages(architecture)
-        layers = {name: {"weights": point[f"stage{stage}.weights"]} for name, stage in stages.items()}
+        weights = [point[f"stage{number}.weights"] for number in range(1, len(architecture.stages) + 1)]
         frames = point.get("frames_per_s", FASTEST)
         target = {**self.target, FRAMES_PER_S: frames} if frames != FASTEST else self.target
-        return Candidate(architecture, Plan(layers=layers), target)
+        return Candidate(architecture, stage_plan(architecture, weights), target)

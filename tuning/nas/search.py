@@ -12,11 +12,20 @@ import numpy as np
 from espalier import api
 from espalier.core.choice_space import ChoiceSpace
 from espalier.core.errors import EspalierError, InvalidInputError
-from espalier.core.files import read_text, write_atomically
+from espalier.core.files import read_text, sha256_of, write_atomically
 from espalier.frontend import bundled
 from espalier.measure.threads import set_threads
 
-from .evaluators import AllOf, Evaluator, FpgaModel, MeasuredLatency, PredictedLatency, SupernetAccuracy, WeightSize
+from .evaluators import (
+    AllOf,
+    Evaluator,
+    FittedAccuracy,
+    FpgaModel,
+    MeasuredLatency,
+    PredictedLatency,
+    SupernetAccuracy,
+    WeightSize,
+)
 from .fine_tuning import FineTuning
 from .joint_space import Candidate, JointSpace
 from .problem import OBJECTIVES, Limit, Objective, Problem, Value
@@ -59,14 +68,21 @@ def problem_of(
     """
     latency = MeasuredLatency(networks) if is_measured else PredictedLatency(networks, folder and folder / LATENCIES)
     device: Evaluator = FpgaModel(networks) if space.is_fpga else latency
-    parts = (SupernetAccuracy(networks), WeightSize(networks), device)
+    accuracy: Evaluator = FittedAccuracy(networks, networks.tuned) if networks.tuned else SupernetAccuracy(networks)
+    parts = (accuracy, WeightSize(networks), device)
     known = [name for part in parts for name in part.names]
     needed = [*objectives, *(limit.objective for limit in limits)]
     for one in needed:
         if one.name not in known:
             raise InvalidInputError(f"objective {one.name}: not known of this target, accepted are {', '.join(known)}")
     used = AllOf(tuple(part for part in parts if any(one.name in part.names for one in needed)))
-    facts = {"space": space.architectures.name, "target": dict(space.target), "images": networks.split.origin}
+    facts = {
+        "space": space.architectures.name,
+        "target": dict(space.target),
+        "images": networks.split.origin,
+        "supernet": sha256_of(networks.weights),
+        "tuned": networks.tuned and networks.tuned.digest,
+    }
     return Problem(space.choices, objectives, lambda point: used.evaluate(space.candidate(point)), limits, facts=facts)
 
 
@@ -97,7 +113,7 @@ def _built(
     tell: Callable[[str], None],
 ) -> Built:  # fmt: skip
     candidate = space.candidate(point.point)
-    mod, calibration = _calibrated(candidate, networks, tuned, tell)
+    mod, calibration = module_of(candidate, networks, tuned, tell)
     artifact = api.build(mod, candidate.target, candidate.plan, calibration)
     artifact.save(folder)
     candidate.plan.save(folder / "plan.json")
@@ -115,7 +131,7 @@ def _built(
     return Built(point, str(candidate.architecture), measured, layers, folder.name, remark)
 
 
-def _calibrated(candidate: Candidate, networks: SupernetNetworks, tuned: FineTuning | None, tell):
+def module_of(candidate: Candidate, networks: SupernetNetworks, tuned: FineTuning | None, tell: Callable[[str], None]):
     """(mod, calibration) with the supernet's weights, or with those that they became."""
     if tuned is None:
         return networks.calibrated(candidate.architecture, candidate.plan)

@@ -18,19 +18,25 @@ import tvm
 from espalier.core.architecture import SPACES, Architecture, ArchitectureSpace
 from espalier.core.calibration import Calibration
 from espalier.core.errors import InvalidInputError
+from espalier.core.files import sha256_of
 from espalier.core.plan import Plan
 from espalier.frontend import bundled
 from espalier.frontend.layer_names import CONVOLUTION, MATMUL, name_layers
 from espalier.frontend.torch import from_torch, require_torch
 from espalier.measure import agreement
 
+from .tuned_networks import TunedNetworks
+
 SUPERNETS = Path(__file__).with_name("supernets")
 """Folder of the trained supernets that come with the package, each named for its space."""
 
 RECALIBRATION, VALIDATION = 1024, 2000
-"""Images for batch norms and ranges, and images that accuracy is judged by in a search, at most."""
+"""Images for batch norms and ranges, and images by which a network that is not trained further is judged, at most."""
 
 RANGE_IMAGES = 64
+SUFFIX = ".json"
+"""What the table of fine-tuned networks is called instead of the weights' ".pt"."""
+
 KEPT = 4
 """Networks that are kept, for the evaluators that ask for the same one in turn."""
 
@@ -61,18 +67,20 @@ class Split:
 
         images, labels = load_test(data)
         half = len(images) // 2
-        search = images[:half][:VALIDATION], labels[:half][:VALIDATION]
         calibration = load_train(data, RECALIBRATION)[0]
-        return Split(calibration, search, (images[half:], labels[half:]), "CIFAR-10 test images")
+        search, final = (images[:half], labels[:half]), (images[half:], labels[half:])
+        return Split(calibration, search, final, "CIFAR-10 test images")
 
 
 class SupernetNetworks:
     """The networks of a supernet by architecture.
 
-    Raises InvalidInputError for weights of another network, ToolNotFoundError without torch.
+    tuned: a table of networks that were fine-tuned from it, by default the one beside its weights, if there is one.
+    Raises InvalidInputError for weights of another network and a table of another supernet, ToolNotFoundError without
+    torch.
     """
 
-    def __init__(self, space: ArchitectureSpace, weights: Path | None, split: Split):
+    def __init__(self, space: ArchitectureSpace, weights: Path | None, split: Split, tuned: Path | None = None):
         torch = require_torch()
         from espalier.training.data import Images
         from espalier.training.finished import EXAMPLE
@@ -84,6 +92,7 @@ class SupernetNetworks:
                 f"space {space.name}: no supernet comes with the package, give --supernet; train one with "
                 "python -m espalier.training"
             )
+        self.tuned = _tuned(tuned or self.weights.with_suffix(SUFFIX), self.weights, is_asked=tuned is not None)
         self.largest, self.example = _loaded(self.weights, space), EXAMPLE
         labels = np.zeros(len(split.calibration), np.int64)
         self.calibration_images = Images(split.calibration[:RECALIBRATION], labels, torch.device("cpu"))
@@ -142,3 +151,14 @@ def _loaded(path: Path, space: ArchitectureSpace):
         of = next((name for name, one in SPACES.items() if one.largest == architecture), "no space")
         raise InvalidInputError(f"supernet {path}: is of {of}, accepted is one of {space.name}")
     return network
+
+
+def _tuned(path: Path, weights: Path, is_asked: bool) -> TunedNetworks | None:
+    if not is_asked and not path.is_file():
+        return None
+    found = TunedNetworks.read(path)
+    if found.supernet != sha256_of(weights):
+        raise InvalidInputError(
+            f"tuned networks {path}: began with another supernet than {weights}; sample networks of this one again"
+        )
+    return found

@@ -36,6 +36,7 @@ class SearchOptions:
     seed: int = 0
     fine_tune: int | None = None
     teacher: str | None = None
+    tuned: Path | None = None
 
 
 def run(folder: Path, how: SearchOptions) -> Outcome:
@@ -79,7 +80,7 @@ def _search(folder: Path, target: str, how: SearchOptions) -> Outcome:
     budget, objectives = Budget.parse(how.budget), objectives_of(_names(how.objectives))
     space = JointSpace.read(how.space, target)
     split = Split.of(how.data) if how.data else Split.bundled()
-    networks = SupernetNetworks(space.architectures, how.supernet, split)
+    networks = SupernetNetworks(space.architectures, how.supernet, split, how.tuned)
     limits = tuple(map(Limit.parse, how.limits))
     tuned = _fine_tuning(how, networks.weights, folder)
     problem = problem_of(space, networks, objectives, limits, folder, how.measures)
@@ -102,6 +103,7 @@ def _search(folder: Path, target: str, how: SearchOptions) -> Outcome:
 
 def _fine_tuning(how: SearchOptions, supernet: Path, folder: Path):
     """What --fine-tune and --teacher ask for, if anything."""
+    from espalier.training.memory import keep_freed_memory
     from espalier.tuning.nas.fine_tuning import FineTuning
 
     if how.fine_tune is None:
@@ -110,6 +112,7 @@ def _fine_tuning(how: SearchOptions, supernet: Path, folder: Path):
         return None
     if how.data is None:
         raise InvalidInputError("--fine-tune: got no --data, accepted is to train on CIFAR-10")
+    keep_freed_memory()
     teacher = FineTuning.parse_teacher(how.teacher) if how.teacher else None
     return FineTuning(how.fine_tune, how.data, supernet, folder / "trained", teacher)
 

@@ -31,6 +31,9 @@ BLOCK_LAYERS = {"resnet": ("conv1", "conv2"), "mobilenet": ("expand.0", "depthwi
 WIDTH_STEP = 8
 """Widths are multiples of it: the vectors of every target hold as many channels or a multiple."""
 
+CHANNELS, PIXELS, CLASSES = 3, 32, 10
+"""Of an image, in each direction, and that it may be of."""
+
 SETTINGS = ("depth", "width", "kernel", "expansion")
 _STAGE = re.compile(r"(\d+)x(\d+)k(\d+)e([\d.]+)s(\d+)")
 
@@ -104,6 +107,29 @@ def layer_stages(architecture: Architecture) -> dict[str, int]:
                 found[f"stage{number}.{block}.downsample"] = number
             channels = stage.width
     return {**found, "linear": len(architecture.stages)}
+
+
+def work_of(architecture: Architecture) -> tuple[int, int]:
+    """(multiply-accumulates of an image, weights) of all convolutions and the dense layer."""
+    first, last = architecture.stages[0].width, architecture.stages[-1].width
+    layers = [(9 * CHANNELS * first, PIXELS**2), (CLASSES * last, 1)]  # weights, and at how many pixels they are used
+    channels, side = first, PIXELS
+    for stage in architecture.stages:
+        for block in range(stage.depth):
+            read, side = side, side // (stage.stride if block == 0 else 1)
+            layers += _block_layers(architecture.family, stage, channels, read, side)
+            channels = stage.width
+    return sum(weights * pixels for weights, pixels in layers), sum(weights for weights, _ in layers)
+
+
+def _block_layers(family: str, stage: Stage, channels: int, read: int, side: int) -> list[tuple[int, int]]:
+    """(weights, pixels) of the layers of a block from `read`^2 pixels of so many channels to `side`^2."""
+    square = stage.kernel**2
+    if family == "mobilenet":
+        first = (channels * stage.inner, read**2)
+        return [first, (square * stage.inner, side**2), (stage.inner * stage.width, side**2)]
+    shortcut = [(channels * stage.width, side**2)] if (channels, read) != (stage.width, side) else []
+    return [(square * channels * stage.inner, side**2), (9 * stage.inner * stage.width, side**2), *shortcut]
 
 
 @dataclass(frozen=True)
@@ -190,9 +216,9 @@ SPACES = {
             "resnet-cifar",
             "resnet",
             (
-                StageSpace((1, 2, 3, 5), (8, 16), (1, 3)),
-                StageSpace((1, 2, 3, 5), (16, 24, 32), (1, 3), (0.5, 1.0), stride=2),
-                StageSpace((1, 2, 3, 5), (32, 48, 64), (1, 3), (0.5, 1.0), stride=2),
+                StageSpace((1, 2, 3, 5), (8, 16)),
+                StageSpace((1, 2, 3, 5), (16, 24, 32), expansions=(0.5, 1.0), stride=2),
+                StageSpace((1, 2, 3, 5), (32, 48, 64), expansions=(0.5, 1.0), stride=2),
             ),
         ),
         ArchitectureSpace(
@@ -206,7 +232,8 @@ SPACES = {
         ),
     )
 }
-"""Spaces by name. "resnet-cifar" holds ResNet-8, 14, 20 and 32, and narrower ones."""
+"""Spaces by name. "resnet-cifar" holds ResNet-8, 14, 20 and 32, and narrower ones; its kernels are all 3x3, since a
+block with a 1x1 kernel costs more accuracy than one with fewer channels."""
 
 
 def architecture_space(name: str) -> ArchitectureSpace:

@@ -8,10 +8,8 @@ from functools import partial
 import torch
 from torch import nn
 
-from ..core.architecture import SPACES, Architecture, Stage
+from ..core.architecture import CLASSES, SPACES, Architecture, Stage
 from .networks import BasicBlock, conv
-
-CLASSES = 10
 
 
 class InvertedResidual(nn.Module):

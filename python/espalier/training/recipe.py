@@ -343,6 +343,20 @@ RECIPES = {
             drawn_formats=("float32", "uniform<4>"),
             bfloat16=True,
         ),
+        Recipe(
+            "supernet-resnet-cifar-longer",
+            "resnet-cifar-largest",
+            "supernet-resnet-cifar/weights.pt",
+            space="resnet-cifar",
+            teacher=RESNET32,
+            distillation=0.5,
+            epochs=8,
+            learning_rate=0.05,
+            drawn=3,
+            largest_every=8,
+            drawn_formats=("float32", "uniform<4>"),
+            bfloat16=True,
+        ),
     )
 }
 """The recipes by name."""

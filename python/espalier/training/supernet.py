@@ -23,9 +23,9 @@ from ..core.formats import Uniform, parse_format
 from .data import Images
 from .families import FamilyNetwork
 
-CLIP_DEVIATIONS = 2.5
-"""Where weights are cut off that are rounded in training, in root mean squares of a channel: the least squared error
-for normally distributed weights in four bits lies near it."""
+CLIP_DEVIATIONS = (2.5, 4.0)
+"""Where weights may be cut off that are rounded in training, in root mean squares of a channel, or nowhere: the least
+squared error of normally distributed weights in four and in eight bits lies near these."""
 
 RECALIBRATION_BATCH = 128
 
@@ -54,12 +54,20 @@ def shared_parameters(largest: nn.Module, network: nn.Module, weights: str = "fl
 
 
 def rounded(weight: torch.Tensor, bits: int) -> torch.Tensor:
-    """The weight [C, ...] on 2^bits - 1 levels a channel, evenly spaced around 0; its gradient is the weight's."""
+    """The weight [C, ...] on 2^bits - 1 levels a channel, evenly spaced around 0; its gradient is the weight's.
+
+    A channel is cut off where its squared error is least: a shortcut's single 1 among zeros must stay.
+    """
     most = 2 ** (bits - 1) - 1
     flat = weight.detach().flatten(1)
-    reach = torch.minimum(flat.abs().amax(1), CLIP_DEVIATIONS * flat.square().mean(1).sqrt()).clamp(min=1e-12)
-    step = (reach / most).view(-1, *[1] * (weight.ndim - 1))
-    return weight + ((weight.detach() / step).round().clamp(-most, most) * step - weight.detach())
+    whole, square = flat.abs().amax(1, keepdim=True), flat.square().mean(1, keepdim=True).sqrt()
+    best, least = flat, torch.full_like(whole, torch.inf)
+    for reach in (whole, *(one * square for one in CLIP_DEVIATIONS)):
+        step = torch.minimum(reach, whole).clamp(min=1e-12) / most
+        levels = (flat / step).round().clamp(-most, most) * step
+        error = (levels - flat).square().sum(1, keepdim=True)
+        best, least = torch.where(error < least, levels, best), torch.minimum(error, least)
+    return weight + (best.reshape(weight.shape) - weight.detach())
 
 
 def logits_of(largest: nn.Module, network: nn.Module, images: torch.Tensor, weights: str = "float32") -> torch.Tensor:

@@ -3,22 +3,28 @@
 In each step, or in one of `largest_every`, the largest network learns from the labels and from the recipe's teacher, if
 it has one. The smallest one and `drawn` others, each with weights in one of the recipe's formats, learn from what the
 largest one answers to the same images, or the teacher where the largest one does not learn. A step's loss is the mean.
+Small networks are drawn about as often as large ones: of a space few are small, and these are furthest from what they
+reach when they are trained alone.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import torch
 from torch import nn
 
-from ..core.architecture import architecture_space
+from ..core.architecture import Architecture, ArchitectureSpace, architecture_space, work_of
 from .families import FamilyNetwork
 from .finished import drawn_network
 from .loop import Training
 from .supernet import logits_of, soft_loss
 from .supernet_start import start_from_resnet
+
+CANDIDATES = 16
+"""Of which a drawn network is the one that has most nearly the work that was drawn."""
 
 
 class SupernetTraining(Training):
@@ -43,7 +49,7 @@ class SupernetTraining(Training):
             losses.append(self._loss(logits, taught, labels))
             losses[0].backward()
             taught = logits.detach()
-        drawn = [self.space.sample(self.random) for _ in range(self.recipe.drawn)]
+        drawn = [drawn_evenly(self.space, self.random) for _ in range(self.recipe.drawn)]
         for architecture in (self.space.smallest, *drawn):
             network = FamilyNetwork(architecture).to(self.device)
             with self._products():
@@ -52,3 +58,10 @@ class SupernetTraining(Training):
             losses.append(soft_loss(answer, taught))
             losses[-1].backward()
         return sum(loss.item() for loss in losses) / len(losses)
+
+
+def drawn_evenly(space: ArchitectureSpace, random: np.random.Generator) -> Architecture:
+    """A network, each logarithm of multiply-accumulates with about the same chance."""
+    wanted = random.uniform(*(math.log(work_of(one)[0]) for one in (space.smallest, space.largest)))
+    candidates = [space.sample(random) for _ in range(CANDIDATES)]
+    return min(candidates, key=lambda one: abs(math.log(work_of(one)[0]) - wanted))

@@ -20,14 +20,11 @@ from espalier.tuning.nas.joint_space import JointSpace  # noqa: E402
 SMALL = """architectures = resnet-cifar
 stage1.depth = 1
 stage1.width = 8
-stage1.kernel = 1
 stage2.depth = 1
 stage2.width = 16
-stage2.kernel = 1
 stage2.expansion = 0.5
 stage3.depth = 1
 stage3.width = 32
-stage3.kernel = 1
 stage3.expansion = 0.5 | 1.0
 stage1.weights = uniform<8>
 stage2.weights = uniform<8>
