@@ -142,8 +142,8 @@ def gate_case(batch: int, channels: int, image: int, gpu: Gpu) -> dict:
         "granularity": GRANULARITY,
         "kept": spec.kept,
         "function": channel_gate.variant_of(spec).name,
-        "numbers": channel_gate.gate_numbers(spec, x_shape, channels, sums_shape, launch.grid[0]),
-        "counters": batch if launch.grid[0] > 1 else 0,
+        "numbers": channel_gate.gate_numbers(spec, x_shape, channels, sums_shape, launch.grid[1]),
+        "counters": batch if launch.grid[1] > 1 else 0,
         "outputs": channel_gate.output_shapes(spec, batch, channels),
         "predicted_s": launch.predicted_s,
         "sums": {
