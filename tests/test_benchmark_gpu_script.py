@@ -105,11 +105,12 @@ def test_a_network_is_compared_and_timed(on_the_cpu, tmp_path):
     entry = {"name": "net", "file": "net.so", "batch": 2, "seed": 1, "shape": [2, 3], "launches": [launch]}
     record = timing.Record(tmp_path / "gpu.json", 900, {})
     bench = SimpleNamespace(folder=tmp_path, record=record, peers=None)
-    bench._launches = partial(measure.Bench._launches, bench)
-    measure.Bench.network(bench, {**entry, "predictions": [{"predicted_s": 1e-6}]})
-    (found,) = record.results["networks"]
+    bench._runner = partial(measure.Bench._runner, bench)
+    measure.Bench.network(bench, entry)
+    measure.Bench.launches(bench, {**entry, "predictions": [{"predicted_s": 1e-6}]})
+    (found,), (traced,) = record.results["networks"], record.results["launches"]
     assert found["error"] == 0
-    assert (found["kernels"][0]["predicted_s"], found["kernels"][0]["measured_s"]) == (1e-6, None)
+    assert (traced["kernels"][0]["predicted_s"], traced["kernels"][0]["measured_s"]) == (1e-6, None)
 
 
 @pytest.fixture
@@ -154,7 +155,7 @@ for number in range(first, 4):
     if number == 1: os.abort()
     if number == 2: time.sleep(900)
     record.add("checks", number)
-sys.exit(1)
+os._exit(1)
 """
 """In the place of `measure`: of four steps one ends its process, and another one hangs."""
 

@@ -29,7 +29,7 @@ class Record:
 
     def __init__(self, path: Path, seconds: float, facts: dict | None):
         self.path, self.end = path, time.monotonic() + seconds
-        kinds = ("checks", "kernels", "networks", "torch", "clocks", "skipped", "lost")
+        kinds = ("checks", "kernels", "networks", "torch", "launches", "clocks", "skipped", "lost")
         new = {"facts": facts, **{kind: [] for kind in kinds}, "begun": None}
         self.results: dict = json.loads(path.read_text()) if facts is None else new
 

@@ -110,13 +110,17 @@ class Tile:
         )
 
 
-TILES = (Tile(128, 128, 2, 4, 3), Tile(128, 64, 2, 2, 3), Tile(64, 64, 2, 2, 4), Tile(64, 32, 2, 2, 4))
+TILES = (
+    *(Tile(128, 128, 2, 4, 3), Tile(128, 64, 2, 2, 3), Tile(64, 64, 2, 2, 4), Tile(64, 32, 2, 2, 4)),
+    *(Tile(256, 128, 4, 2, 3), Tile(256, 64, 4, 2, 3), Tile(256, 32, 4, 1, 3)),
+)
+"""The second line is for large batches: a weight that a block loads meets more pixels."""
 WAITING_TILES = (Tile(128, 64, 4, 2, 2), Tile(64, 64, 2, 2, 2), Tile(64, 32, 2, 2, 2))
 """Of GPUs that copy through registers: two stages are all that is under way, in 64 KiB of shared memory."""
 
 
 def tiles_of(gpu: Gpu) -> tuple[Tile, ...]:
-    """The tiles among which the analytic rule chooses."""
+    """The tiles among which the analytic rule chooses; some may have no room on this GPU, see `legal_tiles.fits`."""
     return TILES if gpu.copies_async else WAITING_TILES
 
 

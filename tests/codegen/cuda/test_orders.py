@@ -5,6 +5,7 @@ Each barrier is left out in turn: some order must then give something else. So a
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import re
 import shutil
@@ -131,6 +132,7 @@ def differs(made, templates) -> bool:
     emulated.function_of(made[0], templates)
     child = os.fork()
     if not child:
+        faulthandler.disable()  # of pytest's, which tells of it at length
         try:
             called(made, templates)
         except AssertionError:
