@@ -52,6 +52,19 @@ def test_a_wrong_kernel_is_seen():
     assert not operands.check(wrong, case, schedule, sample)["ok"]
 
 
+def test_a_kernel_that_writes_what_no_list_names_is_seen():
+    case = gpu_cases.conv_case("3x3", 1, 0.5, "float16", H100)
+    schedule = next(one for one in case["schedules"] if one["splits"] == 1)
+    sample = operands.sample_of(case, np.random.default_rng(0))
+
+    def overwrite(y):
+        rest = np.where(np.isnan(y.numpy()), np.float16(0), y.numpy())
+        y.copyfrom(rest)
+
+    assert operands.check(library(), case, schedule, sample)["ok"]
+    assert not operands.check(library(overwrite), case, schedule, sample)["ok"]
+
+
 def test_measured_kernels_stand_beside_their_predictions():
     launch = {"layer": "conv", "variant": "v", "grid": (1, 1, 1), "registers": 9, "macs": 600, "bytes": 90}
     launches, predictions = [launch, {**launch, "layer": "fc"}], [{"waves": 1}, {"waves": 2}]

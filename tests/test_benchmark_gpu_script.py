@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tvm
-from gpu import driver, measure, timing
+from gpu import driver, measure, supervise, timing
 from oracles import emulated
 from support import gpu_cases
 from tvm import relax
@@ -66,12 +66,13 @@ def bench(on_the_cpu, monkeypatch, tmp_path):
 
 
 def test_every_step_on_single_kernels(bench):
-    facts = bench.ceilings()
-    for step in (bench.kernels, bench.gates, bench.packed_dense, bench.other_schedules):
-        step()
+    steps = measure.steps_of(bench, {"networks": []})
+    for number, step in enumerate(steps):
+        assert measure.attempt(bench.record, number, step)
     results = json.loads(bench.record.path.read_text())
-    assert facts["copy_bytes_s"] > 0
-    assert facts["launch_s"] > 0
+    assert results["facts"]["copy_bytes_s"] > 0
+    assert results["facts"]["launch_s"] > 0
+    assert results["begun"] == {"number": len(steps) - 1, "step": steps[-1].name, "group": "others", "limit_s": 60}
     assert [one for one in results["checks"] if not one["ok"]] == []
     assert len(results["checks"]) == 5
     assert len(results["kernels"]) == 6  # a gate is two launches
@@ -87,7 +88,7 @@ def test_a_wrong_gate_and_a_wrong_packed_layer_are_seen(bench, monkeypatch):
     name = bench.cases["gates"][0]["function"]
     bench.library[name] = partial(wrong, bench.library[name])
     monkeypatch.setattr(measure, "codebook_reference", lambda *data: np.zeros(64, np.float32))
-    bench.gates()
+    bench.gate(bench.cases["gates"][0])
     bench.packed_dense()
     assert [one["ok"] for one in bench.record.results["checks"]] == [False, False]
 
@@ -104,22 +105,93 @@ def test_a_network_is_compared_and_timed(on_the_cpu, tmp_path):
     entry = {"name": "net", "file": "net.so", "batch": 2, "seed": 1, "shape": [2, 3], "launches": [launch]}
     record = timing.Record(tmp_path / "gpu.json", 900, {})
     bench = SimpleNamespace(folder=tmp_path, record=record, peers=None)
-    bench._launches = partial(measure.Bench._launches, bench)
-    measure.Bench.network(bench, {**entry, "predictions": [{"predicted_s": 1e-6}]})
-    (found,) = record.results["networks"]
+    bench._runner = partial(measure.Bench._runner, bench)
+    measure.Bench.network(bench, entry)
+    measure.Bench.launches(bench, {**entry, "predictions": [{"predicted_s": 1e-6}]})
+    (found,), (traced,) = record.results["networks"], record.results["launches"]
     assert found["error"] == 0
-    assert (found["kernels"][0]["predicted_s"], found["kernels"][0]["measured_s"]) == (1e-6, None)
+    assert (traced["kernels"][0]["predicted_s"], traced["kernels"][0]["measured_s"]) == (1e-6, None)
 
 
-def test_a_step_that_fails_is_recorded_and_the_next_goes_on(tmp_path):
-    def out_of_memory():
-        raise RuntimeError("CUDA: out of memory")
+@pytest.fixture
+def record(tmp_path):
+    return timing.Record(tmp_path / "gpu.json", 900, {})
 
-    record = timing.Record(tmp_path / "gpu.json", 900, {})
-    measure.attempt(record, "kernels", out_of_memory)
+
+def out_of_memory():
+    raise RuntimeError("CUDA: out of memory")
+
+
+def test_a_step_that_fails_is_recorded_and_the_next_goes_on(record, monkeypatch):
+    monkeypatch.setattr(measure, "synchronize", lambda: None)
+    assert measure.attempt(record, 0, measure.Step("one", "kernels", out_of_memory))
     assert json.loads(record.path.read_text())["skipped"] == [
-        {"step": "kernels", "error": "RuntimeError: CUDA: out of memory"}
+        {"step": "one", "group": "kernels", "error": "RuntimeError: CUDA: out of memory"}
     ]
+    monkeypatch.setattr(measure, "synchronize", out_of_memory)  # nothing runs any more
+    assert not measure.attempt(record, 0, measure.Step("one", "kernels", out_of_memory))
+
+
+def test_what_was_lost_is_not_tried_again_nor_all_that_is_like_it(record):
+    lost = [{"step": f"case {number}", "group": "kernels"} for number in range(measure.MOST_LOST - 1)]
+    record.results["lost"] = lost[:-1]
+    nothing, fresh = (lambda: None), measure.Step("case 9", "kernels", out_of_memory)
+    assert measure.left_out(record, measure.Step("case 0", "others", nothing)) == "what it launches was lost before"
+    assert measure.left_out(record, fresh) is None
+    record.results["lost"] = [*lost, {"step": "case 8", "group": "kernels"}]
+    assert measure.left_out(record, fresh) == "4 steps of its kind were lost"
+    assert measure.attempt(record, 0, fresh)
+    assert [one["step"] for one in record.results["skipped"]] == ["case 9"]
+
+
+WORKER = """
+import os, sys, time
+from pathlib import Path
+from gpu.timing import Record
+path, first = Path(sys.argv[1]), int(sys.argv[-1])
+record = Record(path, 900, {} if first == 0 else None)
+for number in range(first, 4):
+    record.begin(number, f"step {number}", "kernels", 6)
+    if number == 1: os.abort()
+    if number == 2: time.sleep(900)
+    record.add("checks", number)
+os._exit(1)
+"""
+"""In the place of `measure`: of four steps one ends its process, and another one hangs."""
+
+
+def test_a_step_that_ends_its_process_or_hangs_is_lost_and_no_other(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(RUN.parents[1]))
+    path = tmp_path / "gpu.json"
+    path.write_text("of an earlier run")
+    assert supervise.supervise([sys.executable, "-c", WORKER, str(path)], path, 900) == 1
+    results = json.loads(path.read_text())
+    assert results["checks"] == [0, 3]
+    assert [(one["step"], one["error"]) for one in results["lost"]] == [
+        ("step 1", "ended the process (-6)"),
+        ("step 2", "took more than 6 s"),
+    ]
+    assert capsys.readouterr().out.splitlines() == ["step 1: ended the process (-6)", "step 2: took more than 6 s"]
+
+
+def test_a_process_that_never_comes_to_a_step_is_not_started_again(tmp_path, capsys):
+    assert supervise.supervise([sys.executable, "-c", "import os; os.abort()"], tmp_path / "gpu.json", 900) == 3
+    assert capsys.readouterr().out == "the start: ended the process (-6)\n"
+
+
+def test_clocks_are_those_of_nvidia_smi(tmp_path, monkeypatch):
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho '1980, 2619, 41, 300.5, 0x4'\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert measure.clocks() == {
+        "clocks.sm": "1980",
+        "clocks.mem": "2619",
+        "temperature.gpu": "41",
+        "power.draw": "300.5",
+        "clocks_throttle_reasons.active": "0x4",
+    }
+    monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
+    assert measure.clocks() is None
 
 
 @pytest.fixture

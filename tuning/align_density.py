@@ -5,13 +5,19 @@ the number of channels that its gate keeps is a staircase. A density in the midd
 does not get. Where a plan leaves a layer's density open, that is gives only the default's, it is raised to the end of
 the stair on which it lies: the time is of the layer itself and of all layers that read its list, as a cost model
 predicts them.
+
+On a GPU a gate is a launch or two of its own, and a small layer saves less than that. Gates without which the network
+takes no longer, by prediction, are left out: the layer then has all its channels and is computed as the model has it.
+That is exact where a gate would only be fitted later; a gate that is fitted already changes what the network computes,
+and stays.
 Radu et al., Performance Aware Convolutional Neural Network Channel Pruning for Embedded GPUs, IISWC 2019 (section IV).
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +30,8 @@ from espalier.codegen.cpu.choose_kernels import convolutions_of
 from espalier.codegen.cpu.kernels.problem import ConvProblem
 from espalier.codegen.cpu.select import candidates
 from espalier.codegen.cpu.spaces import choice_of, task_of
+from espalier.codegen.cuda.fold_strides import FoldStrides
+from espalier.codegen.cuda.generate import lowered_on
 from espalier.codegen.cuda.kernels.choose_schedule import choose_schedule, predicted_s
 from espalier.codegen.cuda.kernels.conv2d import Problem
 from espalier.codegen.cuda.lower_layers import products_of
@@ -53,7 +61,8 @@ LISTS = ("winners", "active")
 class AlignedLayer:
     """A gate whose density was open. kept, aligned: channels that run, as given and at the end of the stair.
 
-    seconds, aligned_s: predicted, of the layer and of all that read its list.
+    aligned is channels where the gate is left out. seconds, aligned_s: predicted, of the layer, of all that read its
+    list, and on a GPU of the gate.
     """
 
     name: str
@@ -65,12 +74,13 @@ class AlignedLayer:
 
 
 def align_density(
-    mod: tvm.IRModule, target, plan: Plan, model: CostModel | None = None
+    mod: tvm.IRModule, target, plan: Plan, model: CostModel | None = None, fitted: Collection[str] = ()
 ) -> tuple[Plan, tuple[AlignedLayer, ...]]:
     """The plan with the density of every gate that it leaves open at the end of its stair, and what that changes.
 
-    target: llvm or cuda; no device is needed. model: predicts kernels of llvm; None for the analytic rule. Gates follow
-    in program order, each given those before it.
+    target: llvm or cuda; no device is needed. model: predicts kernels of llvm; None for the analytic rule.
+    fitted: names of gates that are there already, none of which is left out.
+    Gates follow in program order, each given those before it.
     Raises InvalidPlanError if there is no such gate, UnsupportedTargetError for an FPGA, and what `build` raises.
     """
     resolved = resolve_target(target)
@@ -82,7 +92,10 @@ def align_density(
     if not open_ones:
         raise InvalidPlanError("aligned density: the plan leaves no gate open; accepted is a default density below 1")
     network = _Network(mod, plan, kernels(resolved, model))
-    found = tuple(network.align(name, *gate) for name, gate in network.gates.items() if name in open_ones)
+    gone = network.leave_out([name for name in open_ones if name not in fitted])
+    found = tuple(
+        gone.get(name) or network.align(name, *gate) for name, gate in network.gates.items() if name in open_ones
+    )
     layers = {name: dict(settings) for name, settings in plan.layers.items()}
     for one in found:
         layers.setdefault(one.name, {})["density"] = one.aligned / one.channels
@@ -95,6 +108,10 @@ class _CpuKernels:
     def __init__(self, target: Target, model: CostModel | None):
         self.target, self.isa, self.model = target, isa_of(target), model or Analytic()
 
+    def prepared(self, mod: tvm.IRModule) -> tvm.IRModule:
+        """As its kernels compute it."""
+        return mod
+
     def problems(self, flow: Dataflow) -> Mapping[relax.Var, ConvProblem]:
         return convolutions_of(flow, self.isa)
 
@@ -105,6 +122,10 @@ class _CpuKernels:
     def with_list(self, problem: ConvProblem, role: str, kept: ActiveList) -> ConvProblem:
         return dataclasses.replace(problem, spec=dataclasses.replace(problem.spec, **{role: kept}))
 
+    def gate_seconds(self, mod: tvm.IRModule) -> Mapping[str, float]:
+        """Nothing is known of gates."""
+        return {}
+
 
 class _GpuKernels:
     """The matrix products of a network, dense layers included, under the schedules that the rule chooses."""
@@ -112,17 +133,32 @@ class _GpuKernels:
     def __init__(self, target: Target, model: CostModel | None):
         if model is not None:
             raise UnsupportedTargetError("aligned density: a cost model is for llvm, for cuda there is the rule only")
-        self.gpu = gpu_of(target)
+        self.gpu, self.known = gpu_of(target), {}
+
+    def prepared(self, mod: tvm.IRModule) -> tvm.IRModule:
+        """As its kernels compute it."""
+        return FoldStrides()(mod)
 
     def problems(self, flow: Dataflow) -> Mapping[relax.Var, Problem]:
         return products_of(flow, self.gpu)
 
     def seconds(self, problem: Problem) -> float:
-        return predicted_s(problem, choose_schedule(problem, self.gpu), self.gpu)
+        if problem not in self.known:
+            self.known[problem] = predicted_s(problem, choose_schedule(problem, self.gpu), self.gpu)
+        return self.known[problem]
 
-    def with_list(self, problem: Problem, role: str, kept: ActiveList) -> Problem:
-        """The problem as it is where its kernel does not follow the list."""
+    def with_list(self, problem: Problem, role: str, kept: ActiveList | None) -> Problem:
+        """The problem as it is where its kernel does not follow the list. None for all channels."""
         return dataclasses.replace(problem, **{role: kept}) if getattr(problem, role) else problem
+
+    def gate_seconds(self, mod: tvm.IRModule) -> Mapping[str, float]:
+        """Of the launches of each gate."""
+        seconds: Counter[str] = Counter()
+        for launch in lowered_on(mod, self.gpu)[1].launches:
+            layer, _, part = launch.layer.rpartition(".")
+            if part in ("gate", "sums"):
+                seconds[layer] += launch.predicted_s
+        return seconds
 
 
 KERNELS = {"llvm": _CpuKernels, "cuda": _GpuKernels}
@@ -133,12 +169,14 @@ class _Network:
     """The problems of a network's kernels under a plan, and which gate's list each of them takes.
 
     gates: name -> (channels, list). problems: one for each convolution; `align` changes them. users: gate -> (number
-    of a problem, which of LISTS).
+    of a problem, which of LISTS). readers: number of a problem whose kernel leaves sums behind -> the gates that read
+    them.
     """
 
     def __init__(self, mod: tvm.IRModule, plan: Plan, kernels: _CpuKernels | _GpuKernels):
         self.kernels = kernels
-        flow = Dataflow.of(lowered(mod, plan, placeholder_calibration(mod, plan)))
+        planned = kernels.prepared(lowered(mod, plan, placeholder_calibration(mod, plan)))
+        flow, self.gate_s = Dataflow.of(planned), kernels.gate_seconds(planned)
         found = kernels.problems(flow)
         self.problems = list(found.values())
         self.gates = dict(_gates(flow))
@@ -146,6 +184,40 @@ class _Network:
         for number, var in enumerate(found):
             for name, role in _lists_of(flow, var):
                 self.users[name].append((number, role))
+        self.readers = {
+            number: _gates_that_read(flow, var)
+            for number, var in enumerate(found)
+            if isinstance(found[var], Problem) and found[var].sums
+        }
+
+    def leave_out(self, names: Collection[str]) -> dict[str, AlignedLayer]:
+        """Leave out the gates among `names` without which the network takes no longer, and say what that changes."""
+        names, gone = [name for name in names if name in self.gate_s], frozenset()
+        for name in names:
+            gone = min(gone | {name}, gone, key=self._total)
+        gone = min(frozenset(names), gone, key=self._total)
+        before, self.problems = self.problems, self._without(gone)
+        return {name: self._left_out(name, before) for name in self.gates if name in gone}
+
+    def _left_out(self, name: str, before: list) -> AlignedLayer:
+        numbers, (channels, kept) = {number for number, _ in self.users[name]}, self.gates[name]
+        own, dense = (sum(self.kernels.seconds(some[number]) for number in numbers) for some in (before, self.problems))
+        return AlignedLayer(name, channels, kept.count * kept.granularity, channels, own + self.gate_s[name], dense)
+
+    def _without(self, gone: Collection[str]) -> list:
+        """The problems without some gates."""
+        problems = list(self.problems)
+        for number, role in (user for name in gone for user in self.users[name]):
+            problems[number] = self.kernels.with_list(problems[number], role, None)
+        for number, readers in self.readers.items():
+            if readers <= gone:
+                problems[number] = dataclasses.replace(problems[number], sums=False)
+        return problems
+
+    def _total(self, gone: Collection[str]) -> float:
+        """Seconds of all kernels without some gates."""
+        gates = sum(seconds for name, seconds in self.gate_s.items() if name not in gone)
+        return gates + sum(map(self.kernels.seconds, self._without(gone)))
 
     def align(self, name: str, channels: int, kept: ActiveList) -> AlignedLayer:
         """Lengthen a gate's list as long as that is free."""
@@ -159,8 +231,8 @@ class _Network:
         longest = ActiveList(best, kept.granularity)
         for number, role in self.users[name]:
             self.problems[number] = self.kernels.with_list(self.problems[number], role, longest)
-        widths = (kept.count * kept.granularity, best * kept.granularity)
-        return AlignedLayer(name, channels, *widths, before, after)
+        widths, gate_s = (kept.count * kept.granularity, best * kept.granularity), self.gate_s.get(name, 0.0)
+        return AlignedLayer(name, channels, *widths, before + gate_s, after + gate_s)
 
     def _seconds(self, name: str, kept: ActiveList) -> float:
         """Of all layers that take the gate's list, were it this one."""
@@ -178,6 +250,12 @@ def _gates(flow: Dataflow) -> Iterable[tuple[str, tuple[int, ActiveList]]]:
             spec = operator[1]
             channels = int(shape_of(operator[2].args[spec.roles.index("rho")])[0])
             yield spec.name, (channels, ActiveList(spec.kept, spec.granularity))
+
+
+def _gates_that_read(flow: Dataflow, var: relax.Var) -> frozenset[str]:
+    """The gates whose input is `var`."""
+    operators = filter(None, map(flow.operator_of, flow.users[var]))
+    return frozenset(spec.name for operator, spec, _ in operators if operator == ir_names.CHANNEL_GATE)
 
 
 def _lists_of(flow: Dataflow, var: relax.Var) -> Iterable[tuple[str, str]]:

@@ -12,9 +12,14 @@ import ctypes
 import datetime
 import json
 import math
+import os
 import platform
+import shutil
+import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -29,10 +34,11 @@ from tvm.runtime.vm import VirtualMachine
 from . import driver, timing
 from .network_kernels import kernel_times, matched
 from .operands import check, launcher, mask_of, operands, output_of, sample_of
+from .supervise import LOST
 from .timing import LAUNCHES, REPLAYS, Record, graph_of, median_s, on_device, synchronize
 
 ROTATED_BYTES = 150 << 20
-MOST_SETS = 16
+MOST_SETS = 256
 BYTES = {"uint8": 1, "float16": 2, "float32": 4}
 CHECKS_LEFT_S, KERNELS_LEFT_S, COMPILE_LEFT_S = 300, 240, 75
 """Seconds that are kept when schedules that were not chosen are checked, when single kernels are timed, and for torch
@@ -41,6 +47,23 @@ COPIED = 1 << 29
 """float32 numbers of the copy whose bandwidth is the measured one: 2 GiB."""
 ROWS_AT_ONCE = 1024
 """Of the packed layer's reference."""
+MOST_LOST = 4
+"""Steps of a group that may break the GPU's context or hang, before the rest of the group is left out."""
+SMI = "clocks.sm,clocks.mem,temperature.gpu,power.draw,clocks_throttle_reasons.active"
+"""What nvidia-smi is asked for between steps."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """Something to be measured, whose failure keeps nothing else from being measured.
+
+    group: of steps that fail alike. limit_s: after which it is taken to hang.
+    """
+
+    name: str
+    group: str
+    action: Callable[[], None]
+    limit_s: float = 60
 
 
 class Bench:
@@ -59,58 +82,66 @@ class Bench:
         launch = median_s(graph.replay, 100)["median_s"]
         return {"copy_bytes_s": copied_bytes_s(), "launch_s": launch, **(self.peers.facts() if self.peers else {})}
 
-    def kernels(self) -> None:
-        """Checks first, those of schedules that were not chosen as long as there is time; then times: the chosen
-        schedules, and cuDNN."""
-        for case in self.cases["convolutions"]:
-            sample = sample_of(case, self.random)
-            for schedule in case["schedules"]:
-                if schedule is not case["schedules"][0] and self.record.left_s() < CHECKS_LEFT_S:
-                    self.record.add("skipped", {"step": "check", **_named(case, schedule)})
-                    continue
-                found = check(self.library, case, schedule, sample)
-                self.record.add("checks", {**_named(case, schedule), **found})
-                if not found["ok"]:
-                    print("WRONG:", _named(case, schedule), found["error"])
-        for case in self.cases["convolutions"]:
-            if self.record.left_s() < KERNELS_LEFT_S:
-                self.record.add("skipped", _named(case, case["schedules"][0]))
+    def note_ceilings(self) -> None:
+        """Add them to the facts about the machine."""
+        facts = self.record.results["facts"]
+        facts.update(self.ceilings())
+        print(json.dumps(facts))
+
+    def check_case(self, case: dict) -> None:
+        """A convolution under the chosen schedule, and under others as long as there is time."""
+        sample = sample_of(case, self.random)
+        for schedule in case["schedules"]:
+            if schedule is not case["schedules"][0] and self.record.left_s() < CHECKS_LEFT_S:
+                self.record.add("skipped", {"step": "check", **_named(case, schedule)})
                 continue
-            self._time(case, case["schedules"][0], torch=self.peers.convolution(case) if self.peers else None)
+            found = check(self.library, case, schedule, sample)
+            self.record.add("checks", {**_named(case, schedule), **found})
+            if not found["ok"]:
+                print("WRONG:", _named(case, schedule), found["error"])
 
-    def other_schedules(self) -> None:
+    def time_case(self, case: dict) -> None:
+        """A convolution under the chosen schedule, and cuDNN's."""
+        if self.record.left_s() < KERNELS_LEFT_S:
+            self.record.add("skipped", _named(case, case["schedules"][0]))
+            return
+        self._time(case, case["schedules"][0])
+        if self.peers:
+            found = self.peers.convolution(case, sets_of(case))
+            if found:
+                self.record.add("torch", {**_named(case, case["schedules"][0]), "variant": "cuDNN", **found})
+                print(f"    cuDNN: {found['median_s'] * 1e6:.1f} us")
+
+    def time_others(self, case: dict) -> None:
         """What the analytic rule did not choose, as long as there is time."""
-        for case in self.cases["convolutions"]:
-            for schedule in case["schedules"][1:]:
-                if self.record.left_s() > 15:
-                    self._time(case, schedule)
+        for schedule in case["schedules"][1:]:
+            if self.record.left_s() > 15:
+                self._time(case, schedule)
 
-    def gates(self) -> None:
-        """Each gate, with the sums of its input, against the formula in float64; then the time of each launch."""
-        for case in self.cases["gates"]:
-            batch, channels, image = (case[key] for key in ("batch", "channels", "image"))
-            x = self.random.standard_normal((batch, image, image, channels), np.float32).astype(np.float16)
-            phi = self.random.standard_normal((channels, channels), np.float32)
-            rho = self.random.random(channels, np.float32)
-            sums = on_device(np.zeros(case["sums"]["shape"], np.float32))
-            outputs = [on_device(np.zeros(shape, dtype)) for shape, dtype in case["outputs"]]
-            counters = [np.zeros(case["counters"], np.int32)] if case["counters"] else []
-            add = partial(self.library[case["sums"]["function"]], *case["sums"]["numbers"], on_device(x), sums)
-            tensors = [sums, *map(on_device, (phi, rho, *counters)), *outputs]
-            run = partial(self.library[case["function"]], *case["numbers"], *tensors)
-            add()
-            run()
-            synchronize()
-            found = gate_errors(case, x, phi, rho, outputs[0].numpy(), outputs[1].numpy())
-            named = {key: case[key] for key in ("batch", "channels", "image")}
-            self.record.add("checks", {**named, "function": case["function"], **found})
-            for name, one, launched in (("channel sums", case["sums"], add), ("gate", case, run)):
-                times = median_s(
-                    graph_of(lambda launched=launched: [launched() for _ in range(LAUNCHES)]).replay, LAUNCHES
-                )
-                facts = {**named, "function": one["function"], "predicted_s": one["predicted_s"]}
-                self.record.add("kernels", {"name": name, **facts, **times})
-                print(f"{name} {channels} {image}x{image} n{batch}: {times['median_s'] * 1e6:.1f} us, ok={found['ok']}")
+    def gate(self, case: dict) -> None:
+        """A gate, with the sums of its input, against the formula in float64; then the time of each launch."""
+        batch, channels, image = (case[key] for key in ("batch", "channels", "image"))
+        x = self.random.standard_normal((batch, image, image, channels), np.float32).astype(np.float16)
+        phi = self.random.standard_normal((channels, channels), np.float32)
+        rho = self.random.random(channels, np.float32)
+        sums = on_device(np.zeros(case["sums"]["shape"], np.float32))
+        outputs = [on_device(np.zeros(shape, dtype)) for shape, dtype in case["outputs"]]
+        counters = [np.zeros(case["counters"], np.int32)] if case["counters"] else []
+        add = partial(self.library[case["sums"]["function"]], *case["sums"]["numbers"], on_device(x), sums)
+        tensors = [sums, *map(on_device, (phi, rho, *counters)), *outputs]
+        run = partial(self.library[case["function"]], *case["numbers"], *tensors)
+        add()
+        run()
+        synchronize()
+        found = gate_errors(case, x, phi, rho, outputs[0].numpy(), outputs[1].numpy())
+        named = {key: case[key] for key in ("batch", "channels", "image")}
+        self.record.add("checks", {**named, "function": case["function"], **found})
+        for name, one, launched in (("channel sums", case["sums"], add), ("gate", case, run)):
+            graph = graph_of(lambda launched=launched: [launched() for _ in range(LAUNCHES)])
+            times = median_s(graph.replay, LAUNCHES)
+            facts = {**named, "function": one["function"], "predicted_s": one["predicted_s"]}
+            self.record.add("kernels", {"name": name, **facts, **times})
+            print(f"{name} {channels} {image}x{image} n{batch}: {times['median_s'] * 1e6:.1f} us, ok={found['ok']}")
 
     def packed_dense(self) -> None:
         """Packed 4-bit weights, larger than the L2 cache, beside torch's float16 ones of the same shape."""
@@ -140,40 +171,47 @@ class Bench:
         arrays = [x, codes.view(np.int32), levels.view(np.int32), bias, scale, y]
         return self.library[case["function"]], [*case["numbers"], *map(on_device, arrays)], data
 
-    def _time(self, case: dict, schedule: dict, **more) -> None:
+    def _time(self, case: dict, schedule: dict) -> None:
         found = timed(self.library, case, schedule, self.random)
         rate = {"macs_s": case["macs"] / found["median_s"], "bytes_s": case["bytes"] / found["median_s"]}
-        entry = {**_named(case, schedule), **found, **rate, "predicted_s": schedule["launch"]["predicted_s"], **more}
+        entry = {**_named(case, schedule), **found, **rate, "predicted_s": schedule["launch"]["predicted_s"]}
         self.record.add("kernels", entry)
-        other = f", cuDNN {more['torch']['median_s'] * 1e6:.1f} us" if more.get("torch") else ""
         names = "{name} n{batch} d{density} {format} {function}/{splits}".format(**entry)
-        print(f"{names}: {found['median_s'] * 1e6:.1f} us, {rate['macs_s'] * 2e-12:.0f} TFLOP/s{other}")
+        print(f"{names}: {found['median_s'] * 1e6:.1f} us, {rate['macs_s'] * 2e-12:.0f} TFLOP/s")
 
     def network(self, entry: dict) -> None:
-        """A compiled network against its reference on the machine that compiled it, then its time, launch by launch."""
-        stored, device = np.load(self.folder / f"{entry['file']}.npz"), tvm.runtime.device(timing.DEVICE)
-        machine = VirtualMachine(tvm.runtime.load_module(str(self.folder / entry["file"])), device)
-        x = on_device(np.random.default_rng(entry["seed"]).standard_normal(entry["shape"], np.float32))
-        runs = [machine["main"](x).numpy()[stored["samples"]] for _ in range(2)]  # the first captures the graph
+        """A compiled network against its reference on the machine that compiled it, and its time."""
+        stored, run = np.load(self.folder / f"{entry['file']}.npz"), self._runner(entry)
+        runs = [run().numpy()[stored["samples"]] for _ in range(2)]  # the first captures the graph
         error = max(float(np.linalg.norm(one - stored["y"]) / np.linalg.norm(stored["y"])) for one in runs)
-        found = median_s(lambda: machine["main"](x))
+        found = median_s(run)
         start = time.perf_counter()
         for _ in range(REPLAYS):
-            machine["main"](x)
+            run()
         synchronize()
         wall = (time.perf_counter() - start) / REPLAYS
-        found = {"name": entry["name"], "error": error, **found, "wall_s": wall, "batch": entry["batch"]}
-        kernels = self._launches(entry, partial(machine["main"], x))
-        summed = sum(one["measured_s"] for one in kernels if one["measured_s"])
-        self.record.add("networks", {**found, "kernels_s": summed, "kernels": kernels})
-        print(
-            f"{entry['name']}: {found['median_s'] * 1e6:.0f} us (wall {wall * 1e6:.0f} us, our kernels "
-            f"{summed * 1e6:.0f} us), error {error:.1e}"
-        )
+        named = {"name": entry["name"], "batch": entry["batch"]}
+        self.record.add("networks", {**named, "error": error, **found, "wall_s": wall})
+        print(f"{entry['name']}: {found['median_s'] * 1e6:.0f} us (wall {wall * 1e6:.0f} us), error {error:.1e}")
 
-    def _launches(self, entry: dict, run) -> list[dict]:
-        """The predictions, each with the launch's time in a replay where torch's profiler can be had."""
-        return matched(entry["launches"], entry["predictions"], kernel_times(run) if self.peers else [])
+    def launches(self, entry: dict) -> None:
+        """A network launch by launch, beside its predictions; times where torch's profiler can be had."""
+        run, times = self._runner(entry), []
+        if self.peers:
+            run()
+            run()
+            times = kernel_times(run)
+        kernels = matched(entry["launches"], entry["predictions"], times)
+        summed = sum(one["measured_s"] for one in kernels if one["measured_s"])
+        self.record.add("launches", {"name": entry["name"], "kernels_s": summed, "kernels": kernels})
+        print(f"{entry['name']}: our kernels take {summed * 1e6:.0f} us")
+
+    def _runner(self, entry: dict):
+        """A function that runs a network on its input."""
+        device = tvm.runtime.device(timing.DEVICE)
+        machine = VirtualMachine(tvm.runtime.load_module(str(self.folder / entry["file"])), device)
+        x = np.random.default_rng(entry["seed"]).standard_normal(entry["shape"], np.float32)
+        return partial(machine["main"], on_device(x))
 
     def torch_network(self, network: str, batch: int, compiles: bool) -> None:
         """torch's times of a network."""
@@ -190,17 +228,22 @@ def copied_bytes_s() -> float:
     return 2 * COPIED * 4 / median_s(lambda: source.copyto(target))["median_s"]
 
 
+def sets_of(case: dict) -> int:
+    """Sets of buffers that the L2 cache cannot hold together."""
+    size = sum(math.prod(case[role]) for role in ("x", "weight", "y")) * BYTES[case["dtype"]]
+    return min(MOST_SETS, max(2, -(-ROTATED_BYTES // size)))
+
+
 def timed(library, case: dict, schedule: dict, random: np.random.Generator) -> dict:
     """A launch's time, dense or over lists, on rotating buffers, which hold the same numbers."""
-    size = sum(math.prod(case[role]) for role in ("x", "weight", "y")) * BYTES[case["dtype"]]
-    sets = min(MOST_SETS, max(2, ROTATED_BYTES // size))
-    made = operands(case, random)
+    sets, made = sets_of(case), operands(case, random)
+    launches = max(LAUNCHES, sets)
     runs = [
         launcher(library, case, schedule, {role: on_device(one) for role, one in made.items()}, output_of(case))
         for _ in range(sets)
     ]
-    graph = graph_of(lambda: [runs[number % sets]() for number in range(LAUNCHES)])
-    return median_s(graph.replay, LAUNCHES)
+    graph = graph_of(lambda: [runs[number % sets]() for number in range(launches)])
+    return {**median_s(graph.replay, launches), "sets": sets}
 
 
 def gate_errors(case: dict, x, phi, rho, pi, winners) -> dict:
@@ -230,13 +273,73 @@ def _named(case: dict, schedule: dict) -> dict:
     return {**names, "function": schedule["function"], "splits": schedule["splits"]}
 
 
-def attempt(record: Record, what: str, action) -> None:
-    """Run a step; a failure is recorded and the next step goes on."""
+def steps_of(bench: Bench, bundle: dict) -> list[Step]:
+    """Everything there is to do, most wanted results first."""
+    convolutions, gates = bench.cases["convolutions"], bench.cases["gates"]
+    networks = sorted({(entry["batch"], entry["network"]) for entry in bundle["networks"]}) if bench.peers else []
+    steps = [Step("ceilings", "ceilings", bench.note_ceilings)]
+    steps += [Step(_title(one), "checks", partial(bench.check_case, one)) for one in convolutions]
+    steps += [Step(_title(one), "kernels", partial(bench.time_case, one)) for one in convolutions]
+    steps += [Step(f"gate {number}", "gates", partial(bench.gate, one)) for number, one in enumerate(gates)]
+    steps += [Step("packed dense", "packed dense", bench.packed_dense)]
+    steps += [Step(one["name"], "networks", partial(bench.network, one)) for one in bundle["networks"]]
+    for compiles, limit_s in ((False, 60), (True, 2 * COMPILE_LEFT_S)):
+        for batch, network in networks:
+            name = f"torch {network} {batch}{' compiled' if compiles else ''}"
+            steps.append(Step(name, "torch", partial(bench.torch_network, network, batch, compiles), limit_s))
+    # what is traced may go on taking longer: last of all that is timed as a whole
+    steps += [Step(one["name"], "launches", partial(bench.launches, one)) for one in bundle["networks"]]
+    return [*steps, *(Step(_title(one), "others", partial(bench.time_others, one)) for one in convolutions)]
+
+
+def _title(case: dict) -> str:
+    return "{name} n{batch} d{density} {format}".format(**case)
+
+
+def left_out(record: Record, step: Step) -> str | None:
+    """Why a step is not tried: it, or too many of its group, broke the GPU's context or hung before."""
+    lost = record.results["lost"]
+    if any(one["step"] == step.name for one in lost):
+        return "what it launches was lost before"
+    same = sum(one["group"] == step.group for one in lost)
+    return f"{same} steps of its kind were lost" if same >= MOST_LOST else None
+
+
+def attempt(record: Record, number: int, step: Step) -> bool:
+    """Run a step; a failure is recorded. False if nothing runs on the GPU any more."""
+    why = left_out(record, step)
+    if why:
+        record.add("skipped", {"step": step.name, "group": step.group, "error": why})
+        return True
+    record.begin(number, step.name, step.group, step.limit_s)
     try:
-        action()
+        step.action()
     except Exception as error:
-        record.add("skipped", {"step": what, "error": f"{type(error).__name__}: {error}"})
-        print(f"{what}: {type(error).__name__}: {error}")
+        record.add("skipped", {"step": step.name, "group": step.group, "error": f"{type(error).__name__}: {error}"})
+        print(f"{step.name}: {type(error).__name__}: {error}")
+        return lives()
+    return True
+
+
+def lives() -> bool:
+    """Whether the GPU still runs what this process asks for; after a fault in a kernel it does not."""
+    try:
+        synchronize()
+    except Exception:
+        return False
+    return True
+
+
+def clocks() -> dict | None:
+    """Clocks, temperature, power and what limits them, now; None without nvidia-smi."""
+    if not shutil.which("nvidia-smi"):
+        return None
+    command = ["nvidia-smi", f"--query-gpu={SMI}", "--format=csv,noheader,nounits"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return dict(zip(SMI.split(","), done.stdout.splitlines()[0].split(", ")))
 
 
 def load_peers(record: Record):
@@ -291,25 +394,23 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("record", type=Path)
     parser.add_argument("--seconds", type=float, default=400)
+    parser.add_argument("--first", type=int, default=0, help="number of the step to begin with, in the record so far")
     options = parser.parse_args()
     bundle = json.loads((options.folder / "bundle.json").read_text())
     facts = device_facts(bundle)
-    record = Record(options.record, options.seconds, facts)
+    record = Record(options.record, options.seconds, facts if options.first == 0 else None)
     bench = Bench(options.folder, record, load_peers(record))
-    attempt(record, "ceilings", lambda: facts.update(bench.ceilings()))
-    print(json.dumps(facts))
-    for name in ("kernels", "gates", "packed_dense"):
-        attempt(record, name, getattr(bench, name))
-    for entry in bundle["networks"]:
-        attempt(record, entry["name"], partial(bench.network, entry))
-    networks = sorted({(entry["batch"], entry["network"]) for entry in bundle["networks"]}) if bench.peers else []
-    for compiles in (False, True):
-        for batch, network in networks:
-            step = f"torch {network} {batch}{' compiled' if compiles else ''}"
-            attempt(record, step, partial(bench.torch_network, network, batch, compiles))
-    attempt(record, "other schedules", bench.other_schedules)
+    steps, group = steps_of(bench, bundle), ""
+    for number, step in enumerate(steps[options.first :], options.first):
+        if step.group != group:
+            group = step.group
+            record.add("clocks", {"before": group, **(clocks() or {})})
+        if not attempt(record, number, step):
+            sys.stdout.flush()
+            os._exit(LOST)  # what is left of the context is not to be taken down in an orderly way
     wrong = [one for one in record.results["checks"] if not one["ok"]]
-    print(f"{len(record.results['checks'])} checks, {len(wrong)} wrong; {len(record.results['skipped'])} steps skipped")
+    counts = {kind: len(record.results[kind]) for kind in ("checks", "skipped", "lost")}
+    print("{checks} checks, {wrong} wrong; {skipped} steps skipped, {lost} lost".format(**counts, wrong=len(wrong)))
     sys.exit(bool(wrong))
 
 

@@ -26,6 +26,7 @@ def facts() -> dict:
 
 def graph_of(run) -> torch.cuda.CUDAGraph:
     """A graph of what `run` launches, after a warm-up."""
+    torch.cuda.synchronize()
     with torch.cuda.stream(torch.cuda.Stream()):
         for _ in range(2):
             run()
@@ -36,23 +37,24 @@ def graph_of(run) -> torch.cuda.CUDAGraph:
     return graph
 
 
-def convolution(case: dict) -> dict | None:
-    """The time of a dense layer of a case, with its bias and ReLU; None if torch has none such."""
+def convolution(case: dict, count: int) -> dict | None:
+    """The time of a dense layer of a case, with its bias and ReLU; None if torch has none such. count: of buffers."""
     if case["density"] < 1 or case["format"] not in FORMATS:
         return None
     dtype = FORMATS[case["format"]]
     torch.backends.cudnn.benchmark = True
     torch.backends.cudnn.allow_tf32 = case["format"] == "tfloat32"
     sets = []
-    for _ in range(2 if case["batch"] > 1 else 8):
+    for _ in range(count):
         x, weight = (torch.randn(case[role], device="cuda").to(dtype).permute(0, 3, 1, 2) for role in ("x", "weight"))
         sets.append([x, weight, torch.randn(case["y"][3], device="cuda").to(dtype)])
     run = torch.nn.functional.conv2d
+    launches = max(LAUNCHES, count)
     graph = graph_of(
-        lambda: [run(*sets[number % len(sets)], case["stride"], case["padding"]).relu_() for number in range(LAUNCHES)]
+        lambda: [run(*sets[number % count], case["stride"], case["padding"]).relu_() for number in range(launches)]
     )
     torch.backends.cudnn.allow_tf32 = False
-    return median_s(graph.replay, LAUNCHES)
+    return median_s(graph.replay, launches)
 
 
 def linear(size: int) -> dict:

@@ -11,7 +11,8 @@
 #    the networks, each with the times of its single kernels beside their predictions. Where that Python has torch, the
 #    same layers and networks are timed in it too; where it has not, the rest is measured all the same. It ends by itself
 #    within SECONDS (default 400) and is ended 45 later, most wanted results first; the record is written anew after every
-#    step, so that what was measured is kept if it is stopped. The exit status is 1 if a check failed.
+#    step, so that what was measured is kept if it is stopped. A step that faults or hangs is named in the record, and the
+#    next one goes on in another process. The exit status is 1 if a check failed, 3 if steps were lost and no time is left.
 # 3. Put gpu.json into benchmarks/records/.
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
@@ -37,6 +38,6 @@ wanted="$(cat "$work/python")"
   fail "the bundle is for Python $wanted: PYTHON=python$wanted, or prepare_gpu.py --python"
 mkdir -p "$output"
 ! command -v nvidia-smi >/dev/null ||
-  nvidia-smi --query-gpu=name,driver_version,clocks.sm,clocks.mem,temperature.gpu,power.draw --format=csv
+  timeout 20 nvidia-smi --query-gpu=name,driver_version,clocks.sm,clocks.mem,temperature.gpu,power.draw --format=csv || true
 export PYTHONPATH="$work/site:$(dirname "$here")" PYTHONUNBUFFERED=1 TVM_DEVICE_BACKEND_AUTOLOAD=0
-timeout --signal=INT --kill-after=10 "$((seconds + 45))" "$python" -m gpu.measure "$work" "$output/gpu.json" --seconds "$seconds"
+timeout --signal=INT --kill-after=10 "$((seconds + 45))" "$python" -m gpu.supervise "$work" "$output/gpu.json" --seconds "$seconds"

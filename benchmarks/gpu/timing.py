@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import time
 from pathlib import Path
@@ -17,22 +18,37 @@ DEVICE = "cuda"
 """Where tensors lie; the tests check these programs themselves on a CPU, with emulated kernels."""
 REPLAYS, WARM_UP = 21, 3
 LAUNCHES = 20
-"""Of one kernel in a graph, each on the next set of buffers; their number over the graph's time is a launch's."""
+"""Of one kernel in a graph, or more, each on the next set of buffers; a time is the graph's over their number."""
 
 
 class Record:
-    """The results so far, on disk after every step; `left_s` says how long there is."""
+    """The results so far, on disk after every step; `left_s` says how long there is.
 
-    def __init__(self, path: Path, seconds: float, facts: dict):
+    facts: of the machine; None goes on with what is on disk. `begun` is the step at work, for `supervise`.
+    """
+
+    def __init__(self, path: Path, seconds: float, facts: dict | None):
         self.path, self.end = path, time.monotonic() + seconds
-        self.results: dict = {"facts": facts, "checks": [], "kernels": [], "networks": [], "torch": [], "skipped": []}
+        kinds = ("checks", "kernels", "networks", "torch", "launches", "clocks", "skipped", "lost")
+        new = {"facts": facts, **{kind: [] for kind in kinds}, "begun": None}
+        self.results: dict = json.loads(path.read_text()) if facts is None else new
 
     def left_s(self) -> float:
         return self.end - time.monotonic()
 
     def add(self, kind: str, value) -> None:
         self.results[kind].append(value)
-        self.path.write_text(json.dumps(self.results, indent=1) + "\n")
+        self._write()
+
+    def begin(self, number: int, name: str, group: str, limit_s: float) -> None:
+        """A step begins; `supervise` ends this process if it takes longer than `limit_s`."""
+        self.results["begun"] = {"number": number, "step": name, "group": group, "limit_s": limit_s}
+        self._write()
+
+    def _write(self) -> None:
+        fresh = self.path.with_suffix(".new")
+        fresh.write_text(json.dumps(self.results, indent=1) + "\n")
+        os.replace(fresh, self.path)  # whole, whenever this process ends
 
 
 def on_device(array: np.ndarray) -> tvm.runtime.Tensor:
@@ -55,15 +71,22 @@ def graph_of(run) -> Graph:
 
 
 def median_s(replay, launches: int = 1) -> dict:
-    """Seconds of one launch of what `replay` puts on the default stream: the median and the quartiles over replays."""
-    samples = []
-    for number in range(WARM_UP + REPLAYS):
-        start, end = Event(), Event()
-        start.record()
-        replay()
-        end.record()
-        seconds = end.seconds_since(start)
-        if number >= WARM_UP:
-            samples.append(seconds / launches)
-    low, middle, high = statistics.quantiles(samples, n=4)
-    return {"median_s": middle, "quartile1_s": low, "quartile3_s": high, "repeats": REPLAYS}
+    """Seconds of one launch of what `replay` puts on the default stream: the median and the quartiles over replays.
+
+    Each follows another one, so that the GPU does not wait for this machine; `alone_s` is the median if it does.
+    """
+    times: dict[bool, list[float]] = {False: [], True: []}
+    for follows, samples in times.items():
+        for number in range(WARM_UP + REPLAYS):
+            start, end = Event(), Event()
+            if follows:
+                replay()
+            start.record()
+            replay()
+            end.record()
+            seconds = end.seconds_since(start)
+            if number >= WARM_UP:
+                samples.append(seconds / launches)
+    low, middle, high = statistics.quantiles(times[True], n=4)
+    found = {"median_s": middle, "quartile1_s": low, "quartile3_s": high, "repeats": REPLAYS}
+    return {**found, "alone_s": statistics.median(times[False])}

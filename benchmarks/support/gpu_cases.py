@@ -18,6 +18,7 @@ from espalier.codegen.cuda.kernels.conv2d import (
     scratch_shapes,
     tiles_of,
 )
+from espalier.codegen.cuda.kernels.legal_tiles import fits
 from espalier.codegen.cuda.layout import Layout, whole_groups
 from espalier.core.integer import LayerArithmetic, multipliers
 from espalier.core.layers import Activation, ActiveList, ChannelGateSpec, Conv2dSpec, DenseSpec
@@ -61,7 +62,8 @@ def conv_case(name: str, batch: int, density: float, number_format: str, gpu: Gp
     problem = Problem.of(spec, x_shape, weight_shape, (batch, c_out, out, out))
     y_dtype = NUMBERS[number_format].element
     chosen = choose_schedule(problem, gpu)
-    others = [one for one in schedules(problem, tiles_of(gpu)) if one != chosen and one.splits in (1, 4, 8)]
+    tiles = [tile for tile in tiles_of(gpu) if fits(tile, problem.numbers, gpu)]
+    others = [one for one in schedules(problem, tiles) if one != chosen and one.splits in (1, 4, 8)]
     launch = launch_of(spec, problem, chosen, y_dtype, gpu)
     return {
         "name": name,
@@ -142,8 +144,8 @@ def gate_case(batch: int, channels: int, image: int, gpu: Gpu) -> dict:
         "granularity": GRANULARITY,
         "kept": spec.kept,
         "function": channel_gate.variant_of(spec).name,
-        "numbers": channel_gate.gate_numbers(spec, x_shape, channels, sums_shape, launch.grid[0]),
-        "counters": batch if launch.grid[0] > 1 else 0,
+        "numbers": channel_gate.gate_numbers(spec, x_shape, channels, sums_shape, launch.grid[1]),
+        "counters": batch if launch.grid[1] > 1 else 0,
         "outputs": channel_gate.output_shapes(spec, batch, channels),
         "predicted_s": launch.predicted_s,
         "sums": {
@@ -165,5 +167,5 @@ def codebook_case(size: int = 16384) -> dict:
 def variants(gpu: Gpu) -> list[Variant]:
     """Every compiled function that a case names."""
     gate = ChannelGateSpec("gate", "boost", GRANULARITY, 1)
-    tiles = [tile.variant(one) for one in gpu.formats for tile in tiles_of(gpu)]
+    tiles = [tile.variant(one) for one in gpu.formats for tile in tiles_of(gpu) if fits(tile, NUMBERS[one], gpu)]
     return [*tiles, channel_sums.variant_of("float16"), channel_gate.variant_of(gate), dense_codebook.VARIANT]

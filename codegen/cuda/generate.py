@@ -20,6 +20,7 @@ from espalier.targets.gpu import Gpu, gpu_of
 from ..phases import loops_phase, machine_phase
 from .c_names import NamesForC
 from .compilers import compiler
+from .fold_strides import FoldStrides
 from .kernel_objects import image_of, main_usage, static_libraries, with_machine_code
 from .known_schedules import KnownSchedules
 from .launches import KernelLaunch
@@ -65,7 +66,7 @@ def lowered_on(
 ) -> tuple[tvm.IRModule, Emitted]:
     """The module with calls of our kernels, and what they are."""
     emitted = Emitted()
-    return (LowerOnCuda(gpu, emitted, known)(mod) if lower else mod), emitted
+    return (LowerOnCuda(gpu, emitted, known)(FoldStrides()(mod)) if lower else mod), emitted
 
 
 def scheduled(mod: tvm.IRModule, target: Target) -> tvm.IRModule:

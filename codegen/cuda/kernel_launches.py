@@ -37,7 +37,7 @@ def launch_of(
     return KernelLaunch(
         spec.name,
         tile.variant(problem.number_format).name,
-        (across, down, schedule.splits),
+        (across * down, schedule.splits, 1),
         tile.threads,
         tile.shared_bytes,
         numbers.instruction,
@@ -59,7 +59,7 @@ def launch_of_sums(spec: ChannelGateSpec, x_shape: Sequence[int], x_dtype: str, 
     return KernelLaunch(
         f"{spec.name}.sums",
         variant.name,
-        (slots, batch, 1),
+        (batch, slots, 1),
         variant.threads,
         variant.shared_bytes,
         "float32",
@@ -86,7 +86,7 @@ def launch_of_gate(spec: ChannelGateSpec, shape: Sequence[int], channels: int, s
     return KernelLaunch(
         f"{spec.name}.gate",
         variant.name,
-        (parts, batch, 1),
+        (batch, parts, 1),
         variant.threads,
         channel_gate.shared_bytes(read, channels, spec.granularity),
         "float32",
@@ -105,7 +105,7 @@ def launch_of_codebook(spec: DenseSpec, x_shape, channels: int, gpu: Gpu) -> Ker
     return KernelLaunch(
         spec.name,
         variant.name,
-        (-(-channels // dense_codebook.ROWS_OF_BLOCK), batch, 1),
+        (batch, -(-channels // dense_codebook.ROWS_OF_BLOCK), 1),
         variant.threads,
         chunks * dense_codebook.CODES,
         "dp4a",

@@ -125,9 +125,9 @@ class LayerKernels:
         left = x in self.products and _leaves_sums_for(self.lowering.flow, x, var, self.gpu)
         sums = self.sums[x] if left else self._sums_of(x, spec, call)
         launch = launch_of_gate(spec, shape, channels, shape_of(sums)[1], self.gpu)
-        parts = launch.grid[0]
+        parts = launch.grid[1]
         numbers = channel_gate.gate_numbers(spec, shape, channels, shape_of(sums), parts)
-        counters = [relax.const(np.zeros(shape[0], np.int32))] if parts > 1 else []
+        counters = [relax.const(conv2d.zeroed_counters(shape[0]))] if parts > 1 else []
         given = [self.lowering.visit_expr(one) for one in (phi, rho)]
         tensors = [sums, *given, *self._listed(spec, call), *counters]
         outs = channel_gate.output_shapes(spec, shape[0], channels)
@@ -212,7 +212,7 @@ class LayerKernels:
     def _shared_counters(self) -> relax.Expr:
         """Zeros that every launch with a split depth counts in and leaves at zero; launches run one after the other."""
         counts = (conv2d.scratch_shapes(self.products[var], one)[0] for var, one in self.schedules.items())
-        return relax.const(np.zeros(max(counts), np.int32))
+        return relax.const(conv2d.zeroed_counters(max(counts)))
 
 
 def obstacle(operator: str, spec, call: relax.Call, gpu: Gpu) -> str | None:
@@ -221,7 +221,8 @@ def obstacle(operator: str, spec, call: relax.Call, gpu: Gpu) -> str | None:
     if any(constant(argument(spec, call, role)) is None for role in fixed):
         return "a weight that is computed"
     if operator == ir_names.CHANNEL_GATE:
-        return None
+        c_in, channels = shape_of(argument(spec, call, "phi"))
+        return None if channel_gate.fits(spec, c_in, channels, gpu) else f"a gate of {c_in} to {channels} channels"
     weight = constant(argument(spec, call, "weight"))
     if kind_of(spec, weight) != CONV2D:
         return None

@@ -62,10 +62,10 @@ class CudaProgram:
         machine = self.machine
         try:
             results = machine["main"](*(tvm.runtime.tensor(array, tvm.cuda(0)) for array in inputs))
+            results = [results] if isinstance(results, tvm.runtime.Tensor) else list(results)
+            return [result.numpy() for result in results]  # waits, and so sees what failed in a kernel
         except RuntimeError as error:
             raise UnsupportedTargetError(f"the GPU could not run the artifact: {_first_line(error)}") from None
-        results = [results] if isinstance(results, tvm.runtime.Tensor) else list(results)
-        return [result.numpy() for result in results]
 
     def sizes(self) -> None:
         """None: the parameters are in the library."""

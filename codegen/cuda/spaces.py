@@ -19,6 +19,7 @@ from espalier.targets.gpu import Gpu, gpu_of, gpu_of_arch
 
 from ..cpu.kernels.problem import ConvProblem
 from ..cpu.spaces import convolution_of, task_of
+from .fold_strides import FoldStrides
 from .kernels.choose_schedule import choose_schedule, predicted_s, schedules
 from .kernels.conv2d import Problem, Schedule, Tile
 from .kernels.epilogue import rescaling_of
@@ -43,7 +44,7 @@ def convolution_at(flow: Dataflow, var, gpu: Gpu) -> ConvProblem | None:
 
 def tasks_of(mod: tvm.IRModule, target: Target) -> dict[Task, list[str]]:
     """The tasks of a module's convolutions in program order, each with the names of its layers."""
-    flow, found = Dataflow.of(mod), {}
+    flow, found = Dataflow.of(FoldStrides()(mod)), {}
     for problem in filter(None, (convolution_at(flow, var, gpu_of(target)) for var in flow.values)):
         found.setdefault(task_of(problem, target), []).append(problem.spec.name)
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import hashlib
 import os
@@ -22,12 +23,14 @@ from espalier.targets.cpu import host_cpu
 
 FOLDER = Path(tempfile.gettempdir()) / f"espalier-emulated-{os.getuid()}"
 """Shared by the processes of a test run, and by runs of the same sources."""
+ORDERS = (0, 1, 2)
+"""Of templates/emulation.hpp: in which order blocks, warps, threads and copies take turns."""
 
 
 @functools.cache
-def library_of(*variants: Variant) -> Path:
-    """The shared library of variants, emulated."""
-    sources = b"".join(path.read_bytes() for path in sorted(TEMPLATES.iterdir()))
+def library_of(*variants: Variant, templates: Path = TEMPLATES) -> Path:
+    """The shared library of variants, emulated. templates: another folder in the place of that of the package."""
+    sources = b"".join(path.read_bytes() for path in sorted(templates.iterdir()))
     key = hashlib.sha256("".join(one.source for one in variants).encode() + sources).hexdigest()
     library = FOLDER / f"{key}.so"
     if not library.exists():
@@ -37,7 +40,7 @@ def library_of(*variants: Variant) -> Path:
             for number, one in enumerate(variants):
                 files.append(str(Path(folder) / f"kernels{number}.cc"))
                 Path(files[-1]).write_text(one.source)
-            includes = [text for one in include_folders() for text in ("-I", one)]
+            includes = [text for one in (str(templates), *include_folders()[1:]) for text in ("-I", one)]
             options = [
                 "-std=c++17",
                 "-O2",
@@ -53,9 +56,9 @@ def library_of(*variants: Variant) -> Path:
 
 
 @functools.cache
-def function_of(variant: Variant):
+def function_of(variant: Variant, templates: Path = TEMPLATES):
     """The variant's function, for numbers and CPU tensors."""
-    return tvm.runtime.load_module(str(library_of(variant)))[variant.name]
+    return tvm.runtime.load_module(str(library_of(variant, templates=templates)))[variant.name]
 
 
 def linked(*variants: Variant) -> tvm.runtime.Module:
@@ -63,11 +66,25 @@ def linked(*variants: Variant) -> tvm.runtime.Module:
     return tvm.runtime.load_module(str(library_of(*variants)))
 
 
-def call(variant: Variant, numbers, inputs, outputs) -> list[np.ndarray]:
-    """The outputs (shape, dtype) after a call; they are not zero before. Counters are passed as inputs."""
+def call(variant: Variant, numbers, inputs, outputs, templates: Path = TEMPLATES) -> list[np.ndarray]:
+    """The outputs (shape, dtype) after a call; they are not zero before. Counters are passed as inputs.
+
+    AssertionError if they depend on the order in which threads take turns: then one does not wait for another.
+    """
+    choose = ctypes.CDLL(str(library_of(variant, templates=templates))).espalier_emulated_order
+    results = []
+    for order in ORDERS:
+        choose(order)
+        results.append(_outputs_of(function_of(variant, templates), numbers, inputs, outputs))
+        for first, other in zip(results[0], results[-1], strict=True):
+            np.testing.assert_array_equal(other, first, err_msg=f"{variant.name} in order {order}")
+    return results[0]
+
+
+def _outputs_of(function, numbers, inputs, outputs) -> list[np.ndarray]:
     made = [tvm.runtime.tensor(np.full(shape, 113, dtype)) for shape, dtype in outputs]
     given = [one if isinstance(one, tvm.runtime.Tensor) else tvm.runtime.tensor(one) for one in inputs]
-    function_of(variant)(*numbers, *given, *made)
+    function(*numbers, *given, *made)
     return [one.numpy() for one in made]
 
 

@@ -7,13 +7,18 @@ import pytest
 from models import ModelBuilder
 
 import espalier
+from espalier.build import lowered
+from espalier.codegen.cuda.generate import lowered_on
 from espalier.core.errors import InvalidPlanError, UnsupportedTargetError
 from espalier.core.plan import Plan
 from espalier.frontend import bundled
+from espalier.targets.gpu import gpu_of_arch
 from espalier.tuning.align_density import FREE, align_density
 from espalier.tuning.cost_model.interface import CostModel, Prediction
 from espalier.tuning.network_work import network_work
+from espalier.tuning.placeholder import placeholder_calibration
 
+H100 = "nvidia/nvidia-h100"
 TARGET = {"kind": "llvm", "mcpu": "x86-64-v4", "num-cores": 1}
 LANES = 16
 
@@ -71,16 +76,45 @@ def test_the_rule_finds_stairs_and_the_network_takes_no_longer(mod):
 
 
 def test_on_a_gpu_stairs_are_those_of_waves_and_tiles(mod):
-    """Predicted, without a GPU."""
+    """Predicted, without a GPU; these gates are fitted already, and so none is left out."""
     given = Plan(density=0.3, granularity=8, weights="float16")
-    _, found = align_density(mod, "nvidia/nvidia-h100", given)
+    _, found = align_density(mod, H100, given, fitted=("conv0", "conv1", "conv2"))
     assert [(one.name, one.kept) for one in found] == [("conv0", 32), ("conv1", 32), ("conv2", 24)]
     assert any(one.aligned > one.kept for one in found)
     for one in found:
         assert one.kept <= one.aligned < one.channels
         assert 1e-6 < one.aligned_s <= (1 + FREE) * one.seconds < 1e-4
     with pytest.raises(UnsupportedTargetError, match="a cost model is for llvm"):
-        align_density(mod, "nvidia/nvidia-h100", given, Stairs())
+        align_density(mod, H100, given, Stairs())
+
+
+def seconds_on_a_gpu(mod, plan: Plan) -> float:
+    """Of all launches, predicted."""
+    target = lowered(mod, plan, placeholder_calibration(mod, plan))
+    return sum(launch.predicted_s for launch in lowered_on(target, gpu_of_arch("sm_90a"))[1].launches)
+
+
+def test_on_a_gpu_gates_that_do_not_pay_are_left_out(mod):
+    given = Plan(density=0.3, granularity=8, weights="float16")
+    dense = seconds_on_a_gpu(mod, Plan(weights="float16"))
+    assert seconds_on_a_gpu(mod, given) > dense
+    plan, found = align_density(mod, H100, given)
+    assert [(one.name, one.aligned) for one in found] == [("conv0", 96), ("conv1", 96), ("conv2", 64)]
+    assert seconds_on_a_gpu(mod, plan) == pytest.approx(dense)
+
+
+def test_on_a_gpu_gates_that_pay_stay():
+    """Of a large layer; the network takes no longer than with all of its gates, nor than with none."""
+    b = ModelBuilder()
+    y = b.relu(b.conv(b.relu(b.conv("x", "conv0", 16, 512)), "conv1", 512, 512))
+    mod = espalier.from_onnx(b.model([32, 16, 28, 28], b.head(b.relu(b.conv(y, "conv2", 512, 64)), "fc", 64, 10)))
+    given = Plan(density=0.5, granularity=16, weights="float16")
+    plan, found = align_density(mod, H100, given)
+    stays = {one.name: one.aligned < one.channels for one in found}
+    assert stays["conv1"]
+    assert seconds_on_a_gpu(mod, plan) <= min(
+        seconds_on_a_gpu(mod, one) for one in (given, Plan(weights="float16"))
+    ) * (1 + FREE) ** len(found)
 
 
 def test_an_fpga_has_no_such_stairs(mod):

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 
 from espalier.core.integer import GateArithmetic
 from espalier.core.layers import ChannelGateSpec
+from espalier.targets.gpu import Gpu
 
 from ..kernel_objects import Variant
 from .channel_sums import listed
-from .conv2d import list_numbers
+from .conv2d import FLAG_BYTES, list_numbers
 
 THREADS = 256
 """GATE_THREADS of the template."""
@@ -42,6 +43,12 @@ def read_channels(spec: ChannelGateSpec, c_in: int) -> int:
 def shared_bytes(read: int, channels: int, granularity: int) -> int:
     """Dynamic shared memory: a sum for each thread, then means and their channels; each group's score and choice."""
     return 4 * max(THREADS + 2 * read, 2 * (channels // granularity))
+
+
+def fits(spec: ChannelGateSpec, c_in: int, channels: int, gpu: Gpu) -> bool:
+    """Whether a block has room for the means of all channels that are read, and for the scores of all groups."""
+    size = shared_bytes(read_channels(spec, c_in), channels, spec.granularity)
+    return size + FLAG_BYTES <= gpu.block_shared_bytes
 
 
 def gate_numbers(

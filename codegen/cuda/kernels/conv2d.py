@@ -24,6 +24,8 @@ from .epilogue import flags_of
 
 CHUNK_BYTES, DEPTH_CHUNKS, MOST_PIECES = 16, 8, 1024
 """CHUNK, DEPTH_CHUNKS and MOST_PIECES of the template."""
+FLAG_BYTES = 128
+"""Static shared memory of a block that counts itself in, up to where dynamic shared memory begins."""
 MOST_CHUNKS = 1 << 29
 """Of x: the template counts their halves in 32 bits, those of the padding around the image as well."""
 
@@ -90,7 +92,7 @@ class Tile:
     def shared_bytes(self) -> int:
         """Dynamic shared memory; Tile::SHARED_BYTES of the template."""
         pipeline = self.stages * (self.rows + self.columns) * DEPTH_CHUNKS * CHUNK_BYTES
-        return max(pipeline, self.rows * (self.columns + 4) * 4) + MOST_PIECES * 2
+        return max(pipeline, self.rows * (self.columns + 8) * 4) + MOST_PIECES * 2
 
     def __str__(self) -> str:
         return f"{self.rows}x{self.columns}_{self.warps_down}x{self.warps_across}_{self.stages}"
@@ -108,13 +110,17 @@ class Tile:
         )
 
 
-TILES = (Tile(128, 128, 2, 4, 3), Tile(128, 64, 2, 2, 3), Tile(64, 64, 2, 2, 4), Tile(64, 32, 2, 2, 4))
+TILES = (
+    *(Tile(128, 128, 2, 4, 3), Tile(128, 64, 2, 2, 3), Tile(64, 64, 2, 2, 4), Tile(64, 32, 2, 2, 4)),
+    *(Tile(256, 128, 4, 2, 3), Tile(256, 64, 4, 2, 3), Tile(256, 32, 4, 1, 3)),
+)
+"""The second line is for large batches: a weight that a block loads meets more pixels."""
 WAITING_TILES = (Tile(128, 64, 4, 2, 2), Tile(64, 64, 2, 2, 2), Tile(64, 32, 2, 2, 2))
 """Of GPUs that copy through registers: two stages are all that is under way, in 64 KiB of shared memory."""
 
 
 def tiles_of(gpu: Gpu) -> tuple[Tile, ...]:
-    """The tiles among which the analytic rule chooses."""
+    """The tiles among which the analytic rule chooses; some may have no room on this GPU, see `legal_tiles.fits`."""
     return TILES if gpu.copies_async else WAITING_TILES
 
 
@@ -223,6 +229,14 @@ class Schedule:
 
     tile: Tile
     splits: int = 1
+
+
+def zeroed_counters(count: int) -> np.ndarray:
+    """[count, 1], int32: what blocks count themselves in with, zero before and after a launch.
+
+    TVM keeps equal constants once. No operand of a kernel has this shape, so that none lies where blocks count.
+    """
+    return np.zeros((count, 1), np.int32)
 
 
 def scratch_shapes(problem: Problem, schedule: Schedule) -> tuple[int, int]:

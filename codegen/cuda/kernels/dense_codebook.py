@@ -17,7 +17,7 @@ from ..kernel_objects import Variant
 THREADS, ROWS_OF_BLOCK, CODES = 256, 32, 32
 """CODEBOOK_THREADS, CODEBOOK_WARPS * CODEBOOK_ROWS and CODES of the template."""
 LEVELS = 16
-MOST_DEPTH = 96 << 10
+MOST_DEPTH = 64 << 10
 """Bytes of x in shared memory: what every GPU with our kernels gives to a block."""
 VARIANT = Variant("dense_codebook.cu", "espalier_dense_codebook", kernel="dense_codebook", threads=THREADS)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from espalier.targets.gpu import Gpu
 
-from .conv2d import DEPTH_CHUNKS, Numbers, Tile
+from .conv2d import DEPTH_CHUNKS, FLAG_BYTES, Numbers, Tile
 
 ROWS, COLUMNS, STAGES = (64, 128, 256), (32, 64, 128), (2, 3, 4)
 WARPS = ((2, 1), (1, 2), (2, 2), (4, 1), (4, 2), (2, 4))
@@ -35,10 +35,15 @@ def divides(tile: Tile) -> bool:
     return warps and all(copies) and tile.rows * DEPTH_CHUNKS <= 32 * tile.threads
 
 
+def fits(tile: Tile, numbers: Numbers, gpu: Gpu) -> bool:
+    """Whether a block of the tile is expected to have room: float32 has twice the operands, older GPUs less memory."""
+    has_memory = tile.shared_bytes + FLAG_BYTES <= gpu.block_shared_bytes
+    return has_memory and registers_of(tile, numbers, gpu) <= MOST_REGISTERS
+
+
 def legal_tiles(numbers: Numbers, gpu: Gpu) -> Iterator[Tile]:
     """Every tile that is expected neither to spill registers nor to exceed a block's shared memory."""
     for rows, columns, (down, across), stages in itertools.product(ROWS, COLUMNS, WARPS, STAGES):
         tile = Tile(rows, columns, down, across, stages)
-        has_room = registers_of(tile, numbers, gpu) <= MOST_REGISTERS and tile.shared_bytes <= gpu.block_shared_bytes
-        if divides(tile) and has_room:
+        if divides(tile) and fits(tile, numbers, gpu):
             yield tile

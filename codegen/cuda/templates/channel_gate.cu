@@ -26,7 +26,7 @@ void channel_gate(espalier::Call& call) {
   p.winners = static_cast<int*>(call.tensor());
   p.saliency = call.tensor();
   call.finish();
-  espalier::Launch shape{"channel_gate", dim3(p.parts, p.batch), espalier::GATE_THREADS, shared_bytes};
+  espalier::Launch shape{"channel_gate", dim3(p.batch, p.parts), espalier::GATE_THREADS, shared_bytes};
   espalier::launch(shape, call.device(), espalier::channel_gate<espalier::ESPALIER_GATE>, espalier::ChannelGate(p));
 }
 

@@ -50,10 +50,10 @@ struct Shares {
   int together, lanes, lane;
   DEVICE explicit Shares(int count)
       : together(count < GATE_THREADS ? count : GATE_THREADS), lanes(GATE_THREADS / together), lane(threadIdx.x / together) {}
-  // The total of all lanes, in the first one; `shared` has room for GATE_THREADS sums.
+  // The total of all lanes, in the first one; `shared` has room for GATE_THREADS sums. With several lanes, everything is
+  // worked on at once: nobody reads what an earlier call left there.
   template <typename Sum>
   DEVICE Sum total(Sum mine, Sum* shared) const {
-    synchronize();
     shared[threadIdx.x] = mine;
     synchronize();
     Sum all = mine;
@@ -91,7 +91,7 @@ DEVICE void find_means(const ChannelGate& p, int sample, int count, Sum* means, 
 template <typename Gate, typename Sum = typename Gate::Sum>
 DEVICE void predict(const ChannelGate& p, int count, const Sum* means, const int* channels, Sum* saliency, Sum* shared) {
   using Weight = typename Gate::Weight;
-  const int begin = p.channels * int(blockIdx.x) / p.parts, end = p.channels * (int(blockIdx.x) + 1) / p.parts;
+  const int begin = p.channels * int(blockIdx.y) / p.parts, end = p.channels * (int(blockIdx.y) + 1) / p.parts;
   const Shares shares(end - begin);
   for (int first = begin; first < end; first += shares.together) {
     int channel = first + threadIdx.x % shares.together;
@@ -149,7 +149,7 @@ DEVICE void pick_winners(const ChannelGate& p, int sample, const Sum* saliency, 
 template <typename Gate>
 KERNEL void __launch_bounds__(GATE_THREADS) channel_gate(const ChannelGate p) {
   using Sum = typename Gate::Sum;
-  const int sample = blockIdx.y, count = p.active.groups ? p.active.count * p.active.size : p.c_in;
+  const int sample = blockIdx.x, count = p.active.groups ? p.active.count * p.active.size : p.c_in;
   Sum* shared = reinterpret_cast<Sum*>(shared_memory());
   Sum* means = shared + GATE_THREADS;
   int* channels = reinterpret_cast<int*>(means + count);

@@ -19,7 +19,7 @@ void channel_sums(espalier::Call& call) {
   p.sums = call.tensor();
   call.finish();
   constexpr int SHARED_BYTES = espalier::SUMS_THREADS * espalier::GROUP * 4;
-  espalier::Launch shape{"channel_sums", dim3(p.slots, p.batch), espalier::SUMS_THREADS, SHARED_BYTES};
+  espalier::Launch shape{"channel_sums", dim3(p.batch, p.slots), espalier::SUMS_THREADS, SHARED_BYTES};
   espalier::launch(shape, call.device(), espalier::channel_sums<espalier::ESPALIER_DISTANCES>, espalier::ChannelSums(p));
 }
 

@@ -1,5 +1,6 @@
 // What a channel gate reads of its input, where no kernel left it behind: for each channel, how far the values of a
-// sample are from zero, summed. A block sums a share of a sample's pixels, in a fixed order.
+// sample are from zero, summed. A block sums a share of a sample's pixels, in a fixed order. It takes several rounds only
+// where a round has one lane for each group, whose thread then reads nothing but its own sums.
 #pragma once
 #include "requantize.cuh"
 
@@ -36,7 +37,7 @@ template <typename Distances>
 KERNEL void __launch_bounds__(SUMS_THREADS) channel_sums(const ChannelSums p) {
   using Sum = typename Distances::Sum;
   Sum* shared = reinterpret_cast<Sum*>(shared_memory());
-  const int sample = blockIdx.y, slot = blockIdx.x;
+  const int sample = blockIdx.x, slot = blockIdx.y;
   const int groups = (p.active.groups ? p.active.count * p.active.size : p.channels) / GROUP;
   const int first = int(int64_t(p.pixels) * slot / p.slots), last = int(int64_t(p.pixels) * (slot + 1) / p.slots);
   const int together = groups < SUMS_THREADS ? groups : SUMS_THREADS, lanes = SUMS_THREADS / together;
@@ -61,7 +62,6 @@ KERNEL void __launch_bounds__(SUMS_THREADS) channel_sums(const ChannelSums p) {
         out[i] = total;
       }
     }
-    synchronize();
   }
 }
 

@@ -41,10 +41,10 @@ void conv2d(espalier::Call& call) {
 
   auto tiles = [](int size, int tile) { return (size + tile - 1) / tile; };
   int pixels = p.out_height * p.out_width, columns = p.winners ? p.winners_count * p.winners_group : p.out_channels;
-  p.tiles_of_sample = tiles(pixels, ThisTile::ROWS);
+  p.tiles_across = tiles(columns, ThisTile::COLUMNS), p.tiles_of_sample = tiles(pixels, ThisTile::ROWS);
   int tile_rows = p.winners || p.active || p.sums ? p.tiles_of_sample * p.batch : tiles(pixels * p.batch, ThisTile::ROWS);
   if (given & espalier::FILL_RESTING) espalier::launch_resting(e, int64_t(pixels) * p.batch, call.device());
-  dim3 grid(tiles(columns, ThisTile::COLUMNS), tile_rows, p.splits);
+  dim3 grid(p.tiles_across * tile_rows, p.splits);
   espalier::launch({"conv2d", grid, ThisTile::THREADS, ThisTile::SHARED_BYTES}, call.device(),
                    espalier::conv2d<Numbers, ThisTile>, espalier::Convolution(p), Numbers::End(e));
 }

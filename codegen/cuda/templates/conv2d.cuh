@@ -5,7 +5,8 @@
 // [C_out, R, S, C]; C is padded so that a pixel is whole chunks. Bytes may be copied in pieces of 8, so that lists of 8
 // channels can be followed, too. With lists, every sample has its own: a block takes its
 // rows from one sample, chunks go through that sample's list of input channels, weight rows through its winners.
-// At small batches the depth is cut among blockIdx.z; the last block to arrive adds the parts up in a fixed order.
+// At small batches the depth is cut among blockIdx.y; the last block to arrive adds the parts up in a fixed order.
+// blockIdx.x counts tiles, those of the same rows first: a grid is as long as need be, but no higher than 65535.
 // For a gate that reads y, a block leaves behind what its pixels add to the sum of each of its channels' distances.
 #pragma once
 #include "requantize.cuh"
@@ -32,7 +33,7 @@ struct Convolution {
   int taps_down, taps_across, stride_down, stride_across, top, left, dilation_down, dilation_across;
   int winners_count, winners_group, winners_limit;  // limit: groups of the layer
   int active_count, active_group_pieces, active_limit;
-  int splits, tiles_of_sample;
+  int splits, tiles_across, tiles_of_sample;
 };
 
 template <int Rows_, int Columns_, int WarpsDown_, int WarpsAcross_, int Stages_>
@@ -40,7 +41,7 @@ struct Tile {
   static constexpr int ROWS = Rows_, COLUMNS = Columns_, DOWN = WarpsDown_, ACROSS = WarpsAcross_, STAGES = Stages_;
   static constexpr int THREADS = 32 * DOWN * ACROSS;
   static constexpr int STAGE_BYTES = (ROWS + COLUMNS) * DEPTH_CHUNKS * CHUNK;
-  static constexpr int SUM_STRIDE = COLUMNS + 4;  // floats; the padding spreads rows over the banks
+  static constexpr int SUM_STRIDE = COLUMNS + 8;  // floats; the padding spreads 4 rows of 4 pairs over all banks
   static constexpr int PIPELINE_BYTES = STAGES * STAGE_BYTES, SUM_BYTES = ROWS * SUM_STRIDE * 4;
   static constexpr int TABLE_BYTES = MOST_PIECES * 2;
   static_assert(THREADS % (COLUMNS / GROUP) == 0, "a thread finishes the same channels of several pixels");
@@ -239,16 +240,16 @@ DEVICE void multiply_stage(typename Numbers::Products::Sum (&sums)[Rows][Columns
 
 // Sums of a tile's rows, channel by channel, from those of its threads, in a fixed order; `shared` is free by then.
 template <typename T, typename Sum>
-DEVICE void store_distances(const Convolution& p, const Sum (&own)[GROUP], Sum* shared, int sample) {
+DEVICE void store_distances(const Convolution& p, const Sum (&own)[GROUP], Sum* shared, int sample, int tile_row, int column0) {
   synchronize();
   UNROLL for (int i = 0; i < GROUP; ++i) shared[threadIdx.x * GROUP + i] = own[i];
   synchronize();
   for (int column = threadIdx.x; column < T::COLUMNS; column += T::THREADS) {
-    int channel = channel_of(p, sample, blockIdx.x * T::COLUMNS + column);
+    int channel = channel_of(p, sample, column0 + column);
     if (channel < 0) continue;
     Sum total = 0;
     UNROLL for (int row = 0; row < T::THREADS * GROUP / T::COLUMNS; ++row) total += shared[row * T::COLUMNS + column];
-    static_cast<Sum*>(p.sums)[size_t(blockIdx.y) * p.out_channels + channel] = total;  // tile by tile of each sample
+    static_cast<Sum*>(p.sums)[size_t(tile_row) * p.out_channels + channel] = total;  // tile by tile of each sample
   }
 }
 
@@ -263,9 +264,9 @@ KERNEL void __launch_bounds__(T::THREADS) conv2d(const Convolution p, const type
   const int warp_row = warp / T::ACROSS * ROWS * 16, warp_column = warp % T::ACROSS * COLUMNS * 8;
   // the rows of this block: of one sample if there are lists or sums, else of the whole batch
   const bool by_sample = p.winners || p.active || p.sums;
-  const int of_sample = p.out_height * p.out_width, sample = by_sample ? blockIdx.y / p.tiles_of_sample : 0;
-  const int tile_row = by_sample ? blockIdx.y % p.tiles_of_sample : blockIdx.y;
-  const int first = sample * of_sample + tile_row * T::ROWS;
+  const int tile_row = blockIdx.x / p.tiles_across, column0 = blockIdx.x % p.tiles_across * T::COLUMNS;
+  const int of_sample = p.out_height * p.out_width, sample = by_sample ? tile_row / p.tiles_of_sample : 0;
+  const int first = sample * of_sample + (tile_row - sample * p.tiles_of_sample) * T::ROWS;
   const int last = by_sample ? (sample + 1) * of_sample : p.batch * of_sample;
   const int pieces = p.active ? p.active_count * p.active_group_pieces : p.x_chunks * PIECES;
   const int listed = (pieces + PIECES - 1) / PIECES;  // chunks
@@ -280,9 +281,9 @@ KERNEL void __launch_bounds__(T::THREADS) conv2d(const Convolution p, const type
   synchronize();
 
   const int depth = (p.taps_down * p.taps_across * listed + DEPTH_CHUNKS - 1) / DEPTH_CHUNKS;
-  const int split = blockIdx.z, depth0 = int(int64_t(depth) * split / p.splits);
+  const int split = blockIdx.y, depth0 = int(int64_t(depth) * split / p.splits);
   const int count = int(int64_t(depth) * (split + 1) / p.splits) - depth0;
-  TileLoader<Numbers, T> loader(p, table, listed, first, last, sample, blockIdx.x * T::COLUMNS, depth0);
+  TileLoader<Numbers, T> loader(p, table, listed, first, last, sample, column0, depth0);
   Sum sums[ROWS][COLUMNS][4] = {};
   UNROLL for (int stage = 0; stage < T::STAGES - 1; ++stage) {
     if (stage < count) {
@@ -316,19 +317,18 @@ KERNEL void __launch_bounds__(T::THREADS) conv2d(const Convolution p, const type
       }
   synchronize();
   constexpr int GROUPS = T::COLUMNS / GROUP, TILE = T::ROWS * T::COLUMNS;
-  const int number = blockIdx.y * gridDim.x + blockIdx.x;
-  Sum* parts = static_cast<Sum*>(p.partial) + size_t(number) * p.splits * TILE;
+  Sum* parts = static_cast<Sum*>(p.partial) + size_t(blockIdx.x) * p.splits * TILE;
   if (p.splits > 1) {
     for (int i = threadIdx.x; i < T::ROWS * GROUPS; i += T::THREADS) {
       const uint4* from = reinterpret_cast<const uint4*>(tile + i / GROUPS * T::SUM_STRIDE + i % GROUPS * GROUP);
       uint4* to = reinterpret_cast<uint4*>(parts + size_t(split) * TILE + i * GROUP);
       to[0] = from[0], to[1] = from[1];
     }
-    if (!is_last_block(p.arrivals + number, p.splits)) return;
+    if (!is_last_block(p.arrivals + blockIdx.x, p.splits)) return;
   }
   Sum distances[GROUP] = {};
   for (int i = threadIdx.x; i < T::ROWS * GROUPS; i += T::THREADS) {
-    int row = i / GROUPS, pixel = first + row, channel = channel_of(p, sample, blockIdx.x * T::COLUMNS + i % GROUPS * GROUP);
+    int row = i / GROUPS, pixel = first + row, channel = channel_of(p, sample, column0 + i % GROUPS * GROUP);
     if (pixel >= last || channel < 0) continue;
     Sum values[GROUP];
     load_sums(values, p.splits > 1 ? parts + size_t(i) * GROUP : tile + row * T::SUM_STRIDE + i % GROUPS * GROUP);
@@ -340,7 +340,7 @@ KERNEL void __launch_bounds__(T::THREADS) conv2d(const Convolution p, const type
     finish_group(e, values, pixel / of_sample, pixel, channel);
     if (p.sums) add_distances(e, distances, values);
   }
-  if (p.sums) store_distances<T>(p, distances, tile, sample);
+  if (p.sums) store_distances<T>(p, distances, tile, sample, tile_row, column0);
 }
 
 }  // namespace espalier

@@ -19,7 +19,7 @@ void dense_codebook(espalier::Call& call) {
   p.y = call.tensor();
   call.finish();
   constexpr int ROWS = espalier::CODEBOOK_WARPS * espalier::CODEBOOK_ROWS;
-  espalier::Launch shape{"dense_codebook", dim3((p.channels + ROWS - 1) / ROWS, p.batch), espalier::CODEBOOK_THREADS,
+  espalier::Launch shape{"dense_codebook", dim3(p.batch, (p.channels + ROWS - 1) / ROWS), espalier::CODEBOOK_THREADS,
                          p.chunks * espalier::CODES};
   espalier::launch(shape, call.device(), espalier::dense_codebook, espalier::DenseCodebook(p));
 }

@@ -27,14 +27,24 @@ DEVICE uint32_t levels_of(const int (&table)[4], uint32_t codes) {  // four code
   return select_bytes(lower, upper, 0x3210u + (codes >> 1 & 0x4444u));
 }
 
+// x up to `depth`, zeros from there to `end`, which is whole chunks.
+DEVICE void load_row(unsigned char* x, const unsigned char* from, int depth, int end) {
+  constexpr int WIDE = sizeof(uint4);
+  if ((reinterpret_cast<uintptr_t>(from) | depth) % WIDE == 0) {
+    for (int i = threadIdx.x * WIDE; i < end; i += CODEBOOK_THREADS * WIDE)
+      *reinterpret_cast<uint4*>(x + i) = i < depth ? *reinterpret_cast<const uint4*>(from + i) : uint4{0, 0, 0, 0};
+  } else {
+    for (int i = threadIdx.x; i < end; i += CODEBOOK_THREADS) x[i] = i < depth ? from[i] : 0;
+  }
+}
+
 KERNEL void __launch_bounds__(CODEBOOK_THREADS) dense_codebook(const DenseCodebook p) {
   unsigned char* x = shared_memory();
-  const int sample = blockIdx.y, lane = threadIdx.x % 32;
-  for (int i = threadIdx.x; i < p.chunks * CODES; i += CODEBOOK_THREADS)
-    x[i] = i < p.depth ? p.x[size_t(sample) * p.depth + i] : 0;
+  const int sample = blockIdx.x, lane = threadIdx.x % 32;
+  load_row(x, p.x + size_t(sample) * p.depth, p.depth, p.chunks * CODES);
   const int table[4] = {p.table[0], p.table[1], p.table[2], p.table[3]};
   synchronize();
-  const int first = (blockIdx.x * CODEBOOK_WARPS + threadIdx.x / 32) * CODEBOOK_ROWS;
+  const int first = (blockIdx.y * CODEBOOK_WARPS + threadIdx.x / 32) * CODEBOOK_ROWS;
   int sums[CODEBOOK_ROWS] = {};
   for (int chunk = lane; chunk < p.chunks; chunk += 32) {
     const uint4* values = reinterpret_cast<const uint4*>(x + chunk * CODES);

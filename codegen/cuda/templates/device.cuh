@@ -9,6 +9,7 @@
 #ifdef __CUDACC_RTC__
 #include <cuda/std/cstdint>
 using cuda::std::int8_t, cuda::std::int64_t, cuda::std::uint8_t, cuda::std::uint32_t, cuda::std::uint64_t;
+using cuda::std::uintptr_t;
 #else
 #include <cstdint>
 #include <cstring>

@@ -1,6 +1,9 @@
-// The names of device.cuh on a CPU: every thread of a block is a coroutine, and copies to shared memory arrive as late
-// as the program allows. What a kernel forgets to wait for is therefore missing here, not only on some days on a GPU.
+// The names of device.cuh on a CPU: every thread of a block is a coroutine. As they are numbered, threads run one after
+// the other up to where they wait, blocks one after the other, and copies to shared memory arrive as late as the program
+// allows: what a kernel forgets to wait for is missing here, not only on some days on a GPU. `espalier_emulated_order`
+// chooses other orders, under which a kernel has to give the same.
 #pragma once
+#include <algorithm>
 #include <cmath>
 #include <csetjmp>
 #include <cstddef>
@@ -10,8 +13,13 @@
 #include <cstring>
 #include <functional>
 #include <memory>
+#include <numeric>
+#include <random>
+#include <string>
 #include <vector>
 #include <ucontext.h>
+
+#include "failure.hpp"
 
 #define KERNEL static
 #define DEVICE inline
@@ -32,6 +40,16 @@ namespace espalier::emulation {
 
 constexpr size_t STACK_BYTES = 64 << 10;
 constexpr unsigned char POISON = 0xA5;  // what is not written is not zero
+constexpr unsigned MOST_BLOCKS_DOWN = 65535, MOST_THREADS = 1024, MOST_SHARED_BYTES = 227 << 10;  // of any GPU
+
+// NUMBERED: see above. REVERSED: the other way round, each warp goes as far ahead of the others as it can, and copies
+// arrive at once. From SHUFFLED on a seed: blocks run some at a time, warps go ahead in any order, and so do their lanes;
+// each copy arrives at once or late.
+enum Order : unsigned { NUMBERED = 0, REVERSED = 1, SHUFFLED = 2 };
+constexpr size_t BLOCKS_AT_ONCE = 3;  // shuffled
+inline unsigned order = NUMBERED;
+inline std::mt19937 random;
+inline size_t steps = 0;  // that threads took: from one meeting to the next, or to their end
 
 struct Copy { void* target; const void* source; int size; bool valid; };
 struct Collective { int arrived = 0, generation = 0; void* deposits[1024]; };
@@ -81,16 +99,19 @@ inline void meet(Collective& place, int position, int expected, void* deposit, C
   } else {
     while (place.generation == generation) yield();
   }
+  ++steps;
 }
 template <typename Combine>
 inline void meet_warp(void* deposit, Combine combine) {
   meet(current->block->warps[current->number / 32], current->number % 32, 32, deposit, combine);
 }
 
+inline void land(const Copy& one) {
+  if (one.valid) std::memcpy(one.target, one.source, one.size);
+  else std::memset(one.target, 0, one.size);
+}
 inline void land(std::vector<Copy>& copies) {
-  for (const Copy& one : copies)
-    if (one.valid) std::memcpy(one.target, one.source, one.size);
-    else std::memset(one.target, 0, one.size);
+  for (const Copy& one : copies) land(one);
   copies.clear();
 }
 
@@ -98,6 +119,7 @@ inline void enter() {
   (*body)();
   land(current->open);
   current->done = true;
+  ++steps;
   _longjmp(scheduler, 1);
 }
 
@@ -123,36 +145,74 @@ inline void prepare(Block& block, unsigned linear, size_t shared_bytes) {
   block.warps.assign((block_threads + 31) / 32, Collective());
 }
 
-inline void run_together(std::vector<Thread>& threads) {
-  for (bool alive = true; alive;) {
-    alive = false;
-    for (Thread& thread : threads) {
-      if (thread.done) continue;
-      alive = true;
-      current = &thread;
-      threadIdx = dim3(thread.number);
-      blockIdx = thread.block->index;
-      resume(thread);
-    }
+inline std::vector<unsigned> numbers_in_order(size_t count) {
+  std::vector<unsigned> numbers(count);
+  std::iota(numbers.begin(), numbers.end(), 0u);
+  if (order == REVERSED) std::reverse(numbers.begin(), numbers.end());
+  if (order >= SHUFFLED) std::shuffle(numbers.begin(), numbers.end(), random);
+  return numbers;
+}
+
+inline void run_warp(Thread* lanes) {
+  for (unsigned lane : numbers_in_order(32)) {
+    Thread& thread = lanes[lane];
+    if (thread.done) continue;
+    current = &thread;
+    threadIdx = dim3(thread.number);
+    blockIdx = thread.block->index;
+    resume(thread);
   }
 }
 
-// Runs a kernel, one block after the other.
+inline void run_together(std::vector<Thread>& threads, size_t count) {
+  auto has_ended = [](const Thread& thread) { return thread.done; };
+  while (!std::all_of(threads.begin(), threads.begin() + count, has_ended)) {
+    const size_t before = steps;
+    for (unsigned warp : numbers_in_order(count / 32)) {
+      size_t last;
+      do {
+        last = steps;
+        run_warp(&threads[warp * 32]);
+      } while (order != NUMBERED && steps != last);
+    }
+    if (steps == before) throw Failure{"RuntimeError", "threads wait for each other"};
+  }
+}
+
+// Refuses what no GPU launches.
+inline void check_launch(dim3 grid, int threads_of_block, size_t shared_bytes) {
+  const bool fits = grid.x && grid.y && grid.z && grid.y <= MOST_BLOCKS_DOWN && grid.z <= MOST_BLOCKS_DOWN;
+  if (!fits || threads_of_block < 1 || threads_of_block > int(MOST_THREADS) || shared_bytes > MOST_SHARED_BYTES)
+    throw Failure{"RuntimeError", "no GPU launches " + std::to_string(grid.x) + " x " + std::to_string(grid.y) + " x " +
+                                      std::to_string(grid.z) + " blocks of " + std::to_string(threads_of_block) +
+                                      " threads and " + std::to_string(shared_bytes) + " bytes"};
+}
+
 inline void run(dim3 grid, int threads_of_block, size_t shared_bytes, const std::function<void()>& kernel) {
+  check_launch(grid, threads_of_block, shared_bytes);
   gridDim = grid;
   blockDim = dim3(threads_of_block);
   block_threads = threads_of_block;
   body = &kernel;
-  Block block;
-  std::vector<Thread> threads(threads_of_block);
-  for (unsigned number = 0; number < grid.x * grid.y * grid.z; ++number) {
-    prepare(block, number, shared_bytes);
-    for (int t = 0; t < threads_of_block; ++t) start(threads[t], block, t);
-    run_together(threads);
+  random.seed(order);
+  const std::vector<unsigned> numbers = numbers_in_order(size_t(grid.x) * grid.y * grid.z);
+  const size_t together = std::min(order >= SHUFFLED ? BLOCKS_AT_ONCE : 1, numbers.size());
+  std::vector<Block> blocks(together);
+  std::vector<Thread> threads(together * threads_of_block);
+  for (size_t first = 0; first < numbers.size(); first += together) {
+    const size_t count = std::min(together, numbers.size() - first);
+    for (size_t i = 0; i < count; ++i) {
+      prepare(blocks[i], numbers[first + i], shared_bytes);
+      for (int t = 0; t < threads_of_block; ++t) start(threads[i * threads_of_block + t], blocks[i], t);
+    }
+    run_together(threads, count * threads_of_block);
   }
 }
 
 }  // namespace espalier::emulation
+
+// The order in which kernels run from now on, an `Order`.
+extern "C" __attribute__((used, weak)) void espalier_emulated_order(unsigned order) { espalier::emulation::order = order; }
 
 namespace espalier {
 
@@ -181,7 +241,10 @@ constexpr bool COPIES_ASYNC = true;
 #endif
 template <int Size>
 DEVICE void copy_async(void* target, const void* source, bool valid) {
-  emulation::current->open.push_back({target, source, Size, valid});
+  const emulation::Copy copy{target, source, Size, valid};
+  const unsigned order = emulation::order;
+  if (order == emulation::REVERSED || (order >= emulation::SHUFFLED && emulation::random() % 2)) emulation::land(copy);
+  else emulation::current->open.push_back(copy);
 }
 DEVICE void commit_copies() {
   emulation::Thread& me = *emulation::current;

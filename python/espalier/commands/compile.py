@@ -21,6 +21,7 @@ from . import models
 from .output import Outcome, steps
 
 if TYPE_CHECKING:
+    from espalier.pass_context import PassContext
     from espalier.tuning.align_density import AlignedLayer
 
 MODEL = "model.onnx"
@@ -53,7 +54,7 @@ def run(
 
         resolve_target(target)
         mod = models.read_model(model, shapes)
-        plan, aligned = _aligned(mod, target, context.plan()) if how.align_density else (context.plan(), ())
+        plan, aligned = _aligned(mod, target, context) if how.align_density else (context.plan(), ())
         calibration = models.calibrate(mod, context, bar, plan=plan)
         bar.begin("compiling")
         start = time.perf_counter()
@@ -65,10 +66,11 @@ def run(
     return _outcome(artifact, model, output, seconds, aligned)
 
 
-def _aligned(mod, target: str, plan: Plan) -> tuple[Plan, tuple[AlignedLayer, ...]]:
+def _aligned(mod, target: str, context: PassContext) -> tuple[Plan, tuple[AlignedLayer, ...]]:
     from espalier.tuning.align_density import align_density
 
-    return align_density(mod, target, plan)
+    calibration = context.calibration()
+    return align_density(mod, target, context.plan(), fitted=calibration.gates if calibration else ())
 
 
 def list_layers(model: Path, shapes: Sequence[str]) -> Outcome:
@@ -122,13 +124,19 @@ def with_model(artifact: Artifact, model: Path) -> Artifact:
     return dataclasses.replace(artifact, program=_WithModel(artifact.program, content))
 
 
+def _instead(one: AlignedLayer) -> str:
+    if one.aligned == one.channels:
+        return f"all {one.channels} and no gate, instead of {one.kept}"
+    return f"{one.aligned} instead of {one.kept} of {one.channels}"
+
+
 def _outcome(
     artifact: Artifact, model: Path, output: Path, seconds: float, aligned: Sequence[AlignedLayer] = ()
 ) -> Outcome:
     size = artifact.program.sizes()
     macs, dense = sum(one.macs for one in artifact.layers), sum(one.macs_dense for one in artifact.layers)
     remarks = tuple(f"  {remark}" for remark in artifact.report)
-    longer = tuple(f"  {one.name}: {one.aligned} instead of {one.kept} of {one.channels}" for one in aligned)
+    longer = tuple(f"  {one.name}: {_instead(one)}" for one in aligned)
     return Outcome(
         {
             "artifact": str(output),

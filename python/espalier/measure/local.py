@@ -46,6 +46,7 @@ def profile(artifact: Artifact, *args, repeats: int = 20, **named) -> Measuremen
 
 def _profile_gpu(artifact: Artifact, arrays: list, repeats: int) -> Measurement:
     """Whole runs on this machine's GPU, inputs and outputs on the device; layers are inside a CUDA graph, untimed."""
+    artifact.program.run(arrays)  # one that cannot run says why
     machine, device = artifact.program.machine, tvm.cuda(0)
     inputs = [tvm.runtime.tensor(array, device) for array in arrays]
 

@@ -13,10 +13,11 @@ from oracles.running import run_stock
 from tvm import relax
 
 from espalier.codegen.cuda.generate import lowered_on, scheduled, with_graphs
+from espalier.codegen.cuda.kernels import channel_gate, dense_codebook
 from espalier.codegen.phases import machine_phase
 from espalier.core.errors import InvalidModelError
 from espalier.core.integer import LayerArithmetic
-from espalier.core.layers import DenseSpec
+from espalier.core.layers import ChannelGateSpec, DenseSpec
 from espalier.core.plan import Plan
 from espalier.ir.operators import layer_function
 from espalier.ir.rewriting import remarks_of
@@ -85,6 +86,32 @@ def test_sums_beyond_32_bits_are_refused():
     mod = g.module(g.operator(layer_function(spec, [x, weight, bias, scale]), x, weight, bias, scale))
     with pytest.raises(InvalidModelError, match="layer wide: its sums of products can reach 2406563647, accepted"):
         lowered_on(mod, H100)
+
+
+def test_counters_share_no_memory_with_an_operand():
+    """TVM keeps equal constants once: biases of zero beside as many counters of zero."""
+    g = IntegerNetwork(1, 2048)
+    x, weight = g.quantize(g.x), relax.const(g.random.integers(-64, 64, (64, 2048)).astype(np.int8))
+    spec = DenseSpec("fc", ("x", "weight", "bias", "scale"), format="int8", integer=LayerArithmetic(0))
+    scale, bias = relax.const(np.ones(64, np.float32)), relax.const(np.zeros(64, np.int32))
+    mod = g.module(g.operator(layer_function(spec, [x, weight, bias, scale]), x, weight, bias, scale))
+    lowered, emitted = lowered_on(mod, H100)
+    (launch,) = emitted.launches
+    counters = [shape for shape, dtype in launch.tensors if dtype == "int32" and len(shape) == 2 and shape[1] == 1]
+    assert launch.grid[1] > 1, "the depth is not split"
+    assert counters == [(launch.grid[0], 1)]
+    assert len(set(launch.tensors)) == len(launch.tensors)
+
+
+def test_what_a_block_of_the_gpu_has_no_room_for_keeps_its_body():
+    turing, gate = gpu_of_arch("sm_75"), ChannelGateSpec("gate", "boost", 8, 4)
+    assert channel_gate.fits(gate, 8048, 512, turing)
+    assert not channel_gate.fits(gate, 8049, 512, turing)
+    assert channel_gate.fits(gate, 8049, 512, H100)
+    spec = DenseSpec("fc", ("x", "weight", "bias", "scale"), format="int8", integer=LayerArithmetic(0))
+    depth = turing.block_shared_bytes
+    assert dense_codebook.fits(spec, np.zeros((1, depth), np.int8))
+    assert not dense_codebook.fits(spec, np.zeros((1, depth + 1), np.int8))
 
 
 def test_every_layer_that_can_has_a_kernel_and_the_report_names_the_others():

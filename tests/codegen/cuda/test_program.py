@@ -100,8 +100,21 @@ def test_another_gpu_than_the_library_was_built_for_is_named(monkeypatch):
         require_device("sm_90a")
 
 
-def test_what_a_gpu_cannot_do_is_one_line(monkeypatch):
+class FaultyTensor:
+    """What a kernel that faulted leaves behind: the error comes when somebody waits for it."""
+
+    def __iter__(self):
+        return iter([self])
+
+    def numpy(self):
+        raise RuntimeError("Traceback ...\n  CUDA: out of memory\n")
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_what_a_gpu_cannot_do_is_one_line(waits, monkeypatch):
     def main(*_):
+        if waits:
+            return FaultyTensor()
         raise RuntimeError("Traceback ...\n  CUDA: out of memory\n")
 
     program = CudaProgram("sm_90a", None)
