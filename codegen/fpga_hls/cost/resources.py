@@ -23,9 +23,9 @@ COEFFICIENTS = Path(__file__).with_name("coefficients.json")
 DISTRIBUTED_DEPTH = 64
 """The deepest memory that is always kept in LUTs, see weight_rom.sv and stream_fifo.sv."""
 
-LUTS_COST, HALF_BLOCK_COST = 8 / 3, 129
-"""What a bit of 64 words in LUTs, and a block of 18 kbit, cost where Yosys may choose (its techlibs/xilinx,
-lutrams_xc5v.txt and brams_xc4v.txt).
+LUTS_COST, MULTIPLEXER_COST, HALF_BLOCK_COST = 8 / 3, 1, 129
+"""What a bit of 64 words in LUTs, a bit chosen among two, and a block of 18 kbit cost where Yosys may choose (its
+memory_libmap; techlibs/xilinx, lutrams_xc5v.txt and brams_xc4v.txt).
 """
 
 HALF_BLOCK_WIDTHS = ((16_384, 1), (8_192, 2), (4_096, 4), (2_048, 9), (1_024, 18), (512, 36))
@@ -66,7 +66,8 @@ def graph_resources(graph: StreamGraph, packs: bool = True) -> Resources:
 def dsps(stage: Stage, packs: bool = True) -> int:
     """DSP blocks: for products, two in each where outputs share an input if it `packs`, and for the requantization."""
     if isinstance(stage, MeanPool):
-        return 2 * stage.lanes
+        factor = stage.arithmetic.multiplier
+        return stage.lanes * _multipliers(factor, factor.bit_length())
     if isinstance(stage, Gate):
         return 3 + (4 if stage.has_pi and stage.boosts else 0)
     if not isinstance(stage, Convolution):
@@ -83,13 +84,15 @@ def dsps(stage: Stage, packs: bool = True) -> int:
 
 
 def _residual_products(stage: Convolution) -> int:
-    """Of a lane: halves of the residual's two factors, see multiply_wide.sv, that are no mere shift."""
+    """Of a lane, for the residual's two factors."""
     residual, bits = stage.arithmetic.residual, factor_bits(stage)
-    if residual is None:
-        return 0
+    return sum(_multipliers(factor, bits) for factor in (residual.own, residual.other)) if residual else 0
+
+
+def _multipliers(factor: int, bits: int) -> int:
+    """Blocks for a constant factor: one for each of its halves, see multiply_wide.sv, that is no mere shift."""
     low = bits // 2 if bits > 12 else bits
-    halves = [half for factor in (residual.own, residual.other) for half in (factor & ((1 << low) - 1), factor >> low)]
-    return sum(half.bit_count() > 1 for half in halves)
+    return sum(half.bit_count() > 1 for half in (factor & ((1 << low) - 1), factor >> low))
 
 
 def blocks(stage: Stage) -> float:
@@ -128,7 +131,8 @@ def buffer_blocks(width: int, depth: int) -> float:
 def buffer_bits(width: int, depth: int) -> float:
     """Bits of such a memory in LUTs, in units of 64 words; 0 where it is in blocks."""
     bits, halves = width * -(-depth // 64), 2 * ram_blocks(width, depth)
-    return bits if not halves or LUTS_COST * bits < HALF_BLOCK_COST * halves else 0
+    cost = LUTS_COST * bits + MULTIPLEXER_COST * (bits - width)
+    return bits if not halves or cost < HALF_BLOCK_COST * halves else 0
 
 
 def features(stage: Stage, packs: bool = True) -> dict[str, float]:

@@ -28,10 +28,18 @@ def test_sums_of_a_mean(channels, expected):
 
 @pytest.mark.parametrize(
     ("width", "depth", "luts", "expected"),
-    [(8, 64, 8, 0), (8, 192, 24, 0), (8, 1024, 0, 0.5), (64, 100, 0, 1), (9, 2048, 0, 0.5)],
+    [(8, 64, 8, 0), (8, 192, 24, 0), (24, 128, 0, 0.5), (8, 1024, 0, 0.5), (64, 100, 0, 1), (9, 2048, 0, 0.5)],
 )
 def test_a_buffer_is_in_luts_where_they_are_cheaper(width, depth, luts, expected):
     assert (buffer_bits(width, depth), buffer_blocks(width, depth)) == (luts, expected)
+
+
+@pytest.mark.parametrize(("factor", "expected"), [(11_184_811, 2), (1 << 23, 0)])
+def test_a_mean_over_a_power_of_two_is_a_shift(factor, expected):
+    builder = stream_graphs.GraphBuilder(8, 8, 4)
+    stage = builder.graph(builder.mean_pool(HOST)).stages[0]
+    arithmetic = dataclasses.replace(stage.arithmetic, multiplier=factor)
+    assert dsps(dataclasses.replace(stage, arithmetic=arithmetic)) == expected
 
 
 @pytest.mark.parametrize(
