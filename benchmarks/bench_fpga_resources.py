@@ -89,11 +89,16 @@ def main() -> None:
         for point in synthesized(number):
             write_record(RECORD, recorded([point]))
     points = recorded([])
-    standing = json.loads(COEFFICIENTS.read_text())["coefficients"]
-    fitted = standing | fit([point for point in points if point["design"] % HELD_OUT], standing)
-    Console().print(table([point for point in points if point["design"] % HELD_OUT == 0], fitted, standing))
+    data = json.loads(COEFFICIENTS.read_text())
+    standing, held_out = data["coefficients"], [point for point in points if point["design"] % HELD_OUT == 0]
+    fitted_to = [point for point in points if point["design"] % HELD_OUT]
+    fitted = standing | fit(fitted_to, standing)
+    Console().print(
+        table("The model as it stands", [one for one in points if one["design"] not in data["fitted_to"]], standing)
+    )
+    Console().print(table("The model fitted", held_out, fitted))
     if options.write:
-        write(fitted, len(points))
+        write(fitted, fitted_to)
 
 
 def recorded(points: list[dict]) -> list[dict]:
@@ -178,19 +183,18 @@ def predicted(row: dict, coefficients: dict, resource: str) -> float:
     return sum(fitted.get(name, 0.0) * value for name, value in row["features"].items())
 
 
-def table(points: list[dict], fitted: dict, standing: dict) -> Table:
-    """Both models on the designs that were not fitted to."""
+def table(name: str, points: list[dict], coefficients: dict) -> Table:
+    """A model on designs that it was not fitted to."""
     equal = sum(
         point["counted"][one] == point["from_templates"][one] for point in points for one in ("dsps", "bram_36k")
     )
     shown = Table(
         *("stages", "number", "LUTs: rank correlation", "median error, %", "FFs: rank correlation", "median error, %"),
-        title=f"Stages of designs that were not fitted to; DSPs and block RAMs equal in {equal} of {2 * len(points)}",
+        title=f"{name}, on designs it was not fitted to; DSPs and blocks equal in {equal} of {2 * len(points)}",
         caption=f"the bar is a rank correlation of {BAR} for LUTs",
     )
-    for name, coefficients in (("fitted", fitted), ("as it stands", standing)):
-        for group, rows in groups(points):
-            shown.add_row(f"{group}, {name}", str(len(rows)), *_scores(rows, coefficients))
+    for group, rows in groups(points):
+        shown.add_row(group, str(len(rows)), *_scores(rows, coefficients))
     return shown
 
 
@@ -209,13 +213,12 @@ def _scores(rows: list[dict], coefficients: dict) -> Iterator[str]:
         yield f"{100 * np.median(np.abs(guessed - counted) / np.maximum(counted, 1)):.1f}"
 
 
-def write(fitted: dict, points: int) -> None:
+def write(fitted: dict, points: list[dict]) -> None:
     """The coefficients of the package; those of classes that no design has stay."""
     data = json.loads(COEFFICIENTS.read_text())
     data["coefficients"] |= fitted
-    data["source"] = (
-        f"Fitted by bench_fpga_resources.py to three quarters of the designs of {points} synthesized stages."
-    )
+    data["fitted_to"] = sorted({point["design"] for point in points})
+    data["source"] = f"Fitted by bench_fpga_resources.py to {len(points)} synthesized stages of the designs below."
     write_atomically(COEFFICIENTS, (json.dumps(data, indent=2) + "\n").encode())
 
 
