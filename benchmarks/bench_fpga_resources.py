@@ -51,8 +51,8 @@ MOST_PRODUCTS, MOST_LANES = 48, 8
 HELD_OUT = 4
 """Every fourth design is not fitted to."""
 
-PULL = 0.1
-"""A coefficient twice as large as the one that stands, or of 1 where there is none, counts as much as an error of 10 %
+PULL = 0.3
+"""A coefficient twice as large as the one that stands, or of 1 where there is none, counts as much as an error of 30 %
 of a stage.
 """
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import bench_fpga_resources as bench
 import pytest
 from rich.console import Console
+from scipy.stats import spearmanr
+
+from espalier.codegen.fpga_hls.cost.resources import COEFFICIENTS
 
 
 def point(design: int, lanes: float, luts: float) -> dict:
@@ -37,3 +42,12 @@ def test_the_table_counts_what_is_equal_and_ranks_the_rest():
     assert "equal in 3 of 6" in said
     assert "1.000" in said
     assert " 0.0 " in said
+
+
+def test_the_coefficients_of_the_package_rank_stages_they_were_not_fitted_to():
+    data = json.loads(COEFFICIENTS.read_text())
+    rows = [row for row in bench.recorded([]) if row["design"] not in data["fitted_to"]]
+    counted = [row["counted"]["luts"] for row in rows]
+    guessed = [bench.predicted(row, data["coefficients"], "luts") for row in rows]
+    assert len(rows) >= 10
+    assert spearmanr(counted, guessed).statistic >= bench.BAR

@@ -14,7 +14,7 @@ from pathlib import Path
 from espalier.targets.boards import Resources
 
 from ..graph import Edge, StreamGraph
-from ..rtl.parameters import factor_bits, is_packed, sum_bits
+from ..rtl.parameters import factor_bits, is_packed, sum_bits, window_parameters
 from ..rtl.timing import line_buffer_rows
 from ..stages import Adapter, Add, Convolution, Fork, Gate, MaxPool, MeanPool, Stage
 from ..weight_codes import code_bits
@@ -102,9 +102,7 @@ def blocks(stage: Stage) -> float:
         weights = ram_blocks(stage.products_per_cycle * code_bits(stage), math.prod(stage.weight_words))
         words = stage.channels_out // stage.out_lanes
         constants = ram_blocks(stage.out_lanes * (sum_bits(stage) + factor_bits(stage)), words)
-        width = stage.in_shape[1] if not stage.is_pointwise else 1
-        rows = line_buffer_rows(stage) * width * stage.in_shape[2] // stage.in_lanes
-        return weights + constants + fold.taps * buffer_blocks(8 * stage.in_lanes, rows)
+        return weights + constants + fold.taps * buffer_blocks(8 * stage.in_lanes, _buffer_words(stage))
     if isinstance(stage, Gate):
         return ram_blocks(8, stage.phi.size) + ram_blocks(32, len(stage.rho)) + ram_blocks(32, len(stage.rho))
     if isinstance(stage, MaxPool):
@@ -161,28 +159,51 @@ def _convolution_features(stage: Convolution, packs: bool) -> dict[str, float]:
     fold, products = stage.folding, stage.products_per_cycle
     terms = products // fold.pe
     tree = fold.pe * (terms - 1) * _product_bits(stage)
-    width = 1 if stage.is_pointwise else stage.in_shape[1]
-    rows = line_buffer_rows(stage) * width * stage.in_shape[2] // stage.in_lanes
-    words = math.prod(stage.weight_words)
+    is_single = stage.products.kind == "dsp" and not is_packed(stage, packs)  # DSP blocks that add what they multiply
+    words = _buffer_words(stage)
+    constants = stage.out_lanes * (sum_bits(stage) + factor_bits(stage))
     return {
         "one": 1,
-        "tree_bits": tree,
+        "tree_bits": 0 if is_single else tree,
+        "single_tree_bits": tree if is_single else 0,
         "sum_bits": fold.pe * stage.sum_bits,
         f"{stage.products.kind}_products": products,
         f"{stage.products.kind}_product_bits": products * code_bits(stage),
         "window_bits": 8 * fold.taps * stage.in_lanes,
         "taps": fold.taps,
+        **_walk_features(stage, words),
         "out_lanes": stage.out_lanes if stage.multiplier is not None else 0,
         "out_lane_bits": stage.out_lanes * stage.sum_bits,
         "residual_lanes": stage.out_lanes if stage.arithmetic.residual else 0,
         "residual_products": stage.out_lanes * _residual_products(stage),
         "packed_inputs": terms if is_packed(stage, packs) else 0,
-        "lutram_bits": fold.taps * buffer_bits(8 * stage.in_lanes, rows),
-        "lutrom_bits": _lutram(products * code_bits(stage), words),
-        "constant_bits": _lutram(stage.out_lanes * (stage.sum_bits + 24), stage.channels_out // stage.out_lanes),
+        "lutram_bits": fold.taps * buffer_bits(8 * stage.in_lanes, words),
+        "lutrom_bits": _lutram(products * code_bits(stage), math.prod(stage.weight_words)),
+        "constant_bits": _lutram(constants, stage.channels_out // stage.out_lanes),
         "lists": int(stage.active is not None) + int(stage.winners is not None),
         "pi_bits": 8 * fold.pe if stage.has_pi else 0,
         "pi_lanes": stage.out_lanes if stage.has_pi else 0,
+    }
+
+
+def _buffer_words(stage: Convolution) -> int:
+    """Of the line buffer."""
+    window = window_parameters(stage)
+    return window["ROWS"] * window["WIDTH"] * stage.in_shape[2] // stage.in_lanes
+
+
+def _walk_features(stage: Convolution, words: int) -> dict[str, float]:
+    """Of the counters of window_reader.sv: where windows lie, in the image and in the ring of its rows."""
+    window = window_parameters(stage)
+    rows = window["HEIGHT"] + window["KERNEL_H"] + window["PAD_TOP"] + window["ROWS"]
+    columns = window["WIDTH"] + window["KERNEL_W"] + window["PAD_LEFT"]
+    position = (rows - 1).bit_length() + (columns - 1).bit_length() + 2
+    ring = window["KERNEL_H"] * ((words - 1).bit_length() + 1)
+    return {
+        "position_bits": position,
+        "tap_position_bits": 0 if stage.kernel == (1, 1) else stage.folding.taps * position,
+        "ring_bits": ring,
+        "wrap_bits": ring if words.bit_count() > 1 else 0,
     }
 
 
