@@ -133,10 +133,9 @@ def cpp(program: FpgaProgram, options) -> Iterator[dict]:
 
 
 def rtl(program: FpgaProgram, options) -> Iterator[dict]:
-    """A row for each distinct stage, the fastest to simulate first."""
-    todo = [(stage, graph) for stage, graph in distinct(program.graph)]
+    """A row for each distinct stage."""
     tensors = None
-    for stage, graph in sorted(todo, key=lambda one: products(one[0])):
+    for stage, graph in ordered("rtl", distinct(program.graph)):
         files = emit(graph)
         row = {"part": "rtl", "name": stage.name, "images": options.images, "digest": digest(files)}
         if not is_known(row):
@@ -181,7 +180,7 @@ def between_stages(program: FpgaProgram, count: int) -> dict[str, list[tuple[np.
 def cells(program: FpgaProgram, options) -> Iterator[dict]:
     """A row for each distinct stage that is small enough."""
     small = [one for one in distinct(program.graph) if products(one[0]) <= options.products]
-    for stage, graph in sorted(small, key=lambda one: products(one[0])):
+    for stage, graph in ordered("cells", small):
         files = emit(graph)
         row = {"part": "cells", "name": stage.name, "digest": digest(files)}
         if is_known(row):
@@ -214,6 +213,12 @@ def total(program: FpgaProgram) -> dict:
 
 
 PARTS: dict[str, Callable] = {"designs": designs, "cpp": cpp, "rtl": rtl, "cells": cells}
+
+
+def ordered(part: str, stages: list[tuple[Stage, StreamGraph]]) -> list[tuple[Stage, StreamGraph]]:
+    """First the stages that a part of the record lacks altogether, of these the smallest first."""
+    known = {row["name"] for row in merged_rows(RECORD, [], KEYS) if row["part"] == part}
+    return sorted(stages, key=lambda one: (one[0].name in known, products(one[0])))
 
 
 def is_known(row: dict) -> bool:

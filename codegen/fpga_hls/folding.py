@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import contextlib
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -104,9 +105,12 @@ class _Folder:
         graph = self._cheapest(interval)
         return graph if graph_resources(graph, self.board.packs).within(self.limit) else None
 
-    def _cheapest(self, interval: int) -> StreamGraph:
+    def _cheapest(self, interval: int, saves_blocks: bool = True) -> StreamGraph:
         options = {name: [_best(way, interval) for way in table] for name, table in self.tables.items()}
-        chosen, total = {name: found[0] for name, found in options.items()}, Resources()
+        chosen = {name: found[0] for name, found in options.items()}
+        if saves_blocks:
+            self._save_blocks(chosen, interval)
+        total = Resources()
         for one in chosen.values():
             total += one.cost
         while total.dsps > self.limit.dsps:  # products go to look-up tables where a DSP saved costs the fewest
@@ -123,6 +127,22 @@ class _Folder:
             chosen[name] = other
         return assembled(self.network, {name: one.choice for name, one in chosen.items()})
 
+    def _save_blocks(self, chosen: dict[str, _Option], interval: int) -> None:
+        """Until blocks of RAM suffice, choose what takes least of the rest for what it saves of those that lack."""
+        have = self.board.resources.bram_36k
+        while (lack := sum(one.cost.bram_36k for one in chosen.values()) - self.limit.bram_36k) > 0:
+            moves = [
+                ((other.weight - one.weight + saved / have) / min(saved, lack), name, other)
+                for name, one in chosen.items()
+                for other in itertools.chain(*self.tables[name])
+                if (saved := one.cost.bram_36k - other.cost.bram_36k) > 0
+                and other.interval <= max(interval, one.interval)
+            ]
+            if not moves:
+                return
+            _, name, other = min(moves, key=lambda move: move[:2])
+            chosen[name] = other
+
     def _finished(self, graph: StreamGraph) -> Design:
         graph = with_fifo_depths(graph)
         total = graph_resources(graph, self.board.packs)
@@ -131,7 +151,7 @@ class _Folder:
         return Design(graph, graph_interval_cycles(graph), total)
 
     def _too_small(self, interval: int) -> InfeasibleDesignError:
-        graph = self._cheapest(interval)
+        graph = self._cheapest(interval, saves_blocks=False)
         return self._beyond(graph_resources(graph, self.board.packs), graph_interval_cycles(graph))
 
     def _beyond(self, total: Resources, interval: int) -> InfeasibleDesignError:

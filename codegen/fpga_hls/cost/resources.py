@@ -14,17 +14,25 @@ from pathlib import Path
 from espalier.targets.boards import Resources
 
 from ..graph import Edge, StreamGraph
-from ..rtl.parameters import factor_bits, is_packed, sum_bits
+from ..rtl.parameters import factor_bits, is_packed, sum_bits, window_parameters
 from ..rtl.timing import line_buffer_rows
 from ..stages import Adapter, Add, Convolution, Fork, Gate, MaxPool, MeanPool, Stage
 from ..weight_codes import code_bits
 
 COEFFICIENTS = Path(__file__).with_name("coefficients.json")
 DISTRIBUTED_DEPTH = 64
-"""The deepest memory that is kept in LUTs, see weight_rom.sv and stream_fifo.sv."""
+"""The deepest memory that is always kept in LUTs, see weight_rom.sv and stream_fifo.sv."""
+
+LUTS_COST, MULTIPLEXER_COST, HALF_BLOCK_COST = 8 / 3, 1, 129
+"""What a bit of 64 words in LUTs, a bit chosen among two, and a block of 18 kbit cost where Yosys may choose (its
+memory_libmap; techlibs/xilinx, lutrams_xc5v.txt and brams_xc4v.txt).
+"""
 
 HALF_BLOCK_WIDTHS = ((16_384, 1), (8_192, 2), (4_096, 4), (2_048, 9), (1_024, 18), (512, 36))
 """(depth, width) of the forms of a block of 18 kbit, simple dual port (AMD UG473, table 1-8)."""
+
+LUTS_OF_A_BIT = 4 / 3
+"""Of 64 words: a memory of three bits takes four LUTs."""
 
 NARROW_BITS = 18
 """Of a port of an ECP5's multiplier (Lattice FPGA-DS-02012, section 2.9)."""
@@ -43,7 +51,8 @@ def fifo_resources(edge: Edge) -> Resources:
     width = edge.lanes * edge.bits
     if edge.depth <= DISTRIBUTED_DEPTH:
         return Resources(luts=16 + width * -(-edge.depth // 32) / 2, ffs=12)
-    return Resources(luts=40, ffs=30 + width, bram_36k=ram_blocks(width, edge.depth))
+    luts = 40 + LUTS_OF_A_BIT * buffer_bits(width, edge.depth)
+    return Resources(luts=luts, ffs=30 + width, bram_36k=buffer_blocks(width, edge.depth))
 
 
 def graph_resources(graph: StreamGraph, packs: bool = True) -> Resources:
@@ -57,7 +66,8 @@ def graph_resources(graph: StreamGraph, packs: bool = True) -> Resources:
 def dsps(stage: Stage, packs: bool = True) -> int:
     """DSP blocks: for products, two in each where outputs share an input if it `packs`, and for the requantization."""
     if isinstance(stage, MeanPool):
-        return 2 * stage.lanes
+        factor = stage.arithmetic.multiplier
+        return stage.lanes * _multipliers(factor, factor.bit_length())
     if isinstance(stage, Gate):
         return 3 + (4 if stage.has_pi and stage.boosts else 0)
     if not isinstance(stage, Convolution):
@@ -69,8 +79,20 @@ def dsps(stage: Stage, packs: bool = True) -> int:
     if stage.multiplier is not None:
         wide = 1 if packs else 2  # blocks for a factor's half, and for a factor times pi
         sums = wide if stage.sum_bits > NARROW_BITS else 1
-        count += stage.out_lanes * (2 * sums + (4 if stage.arithmetic.residual else 0) + (wide if stage.has_pi else 0))
+        count += stage.out_lanes * (2 * sums + _residual_products(stage) + (wide if stage.has_pi else 0))
     return count
+
+
+def _residual_products(stage: Convolution) -> int:
+    """Of a lane, for the residual's two factors."""
+    residual, bits = stage.arithmetic.residual, factor_bits(stage)
+    return sum(_multipliers(factor, bits) for factor in (residual.own, residual.other)) if residual else 0
+
+
+def _multipliers(factor: int, bits: int) -> int:
+    """Blocks for a constant factor: one for each of its halves, see multiply_wide.sv, that is no mere shift."""
+    low = bits // 2 if bits > 12 else bits
+    return sum(half.bit_count() > 1 for half in (factor & ((1 << low) - 1), factor >> low))
 
 
 def blocks(stage: Stage) -> float:
@@ -80,14 +102,12 @@ def blocks(stage: Stage) -> float:
         weights = ram_blocks(stage.products_per_cycle * code_bits(stage), math.prod(stage.weight_words))
         words = stage.channels_out // stage.out_lanes
         constants = ram_blocks(stage.out_lanes * (sum_bits(stage) + factor_bits(stage)), words)
-        width = stage.in_shape[1] if not stage.is_pointwise else 1
-        rows = line_buffer_rows(stage) * width * stage.in_shape[2] // stage.in_lanes
-        return weights + constants + fold.taps * ram_blocks(8 * stage.in_lanes, rows)
+        return weights + constants + fold.taps * buffer_blocks(8 * stage.in_lanes, _buffer_words(stage))
     if isinstance(stage, Gate):
         return ram_blocks(8, stage.phi.size) + ram_blocks(32, len(stage.rho)) + ram_blocks(32, len(stage.rho))
     if isinstance(stage, MaxPool):
         rows = line_buffer_rows(stage) * stage.in_shape[1] * stage.in_shape[2] // stage.lanes
-        return math.prod(stage.kernel) * ram_blocks(8 * stage.lanes, rows)
+        return math.prod(stage.kernel) * buffer_blocks(8 * stage.lanes, rows)
     if isinstance(stage, MeanPool):
         bits = (255 * stage.in_shape[0] * stage.in_shape[1]).bit_length() + 1
         return ram_blocks(stage.lanes * bits, stage.in_shape[2] // stage.lanes)
@@ -101,14 +121,26 @@ def ram_blocks(width: int, depth: int) -> float:
     return min(-(-width // wide) * -(-depth // deep) for deep, wide in HALF_BLOCK_WIDTHS) / 2
 
 
+def buffer_blocks(width: int, depth: int) -> float:
+    """As `ram_blocks`, of a memory that may be deep and in LUTs: a line buffer, a FIFO."""
+    return 0.0 if buffer_bits(width, depth) else ram_blocks(width, depth)
+
+
+def buffer_bits(width: int, depth: int) -> float:
+    """Bits of such a memory in LUTs, in units of 64 words; 0 where it is in blocks."""
+    bits, halves = width * -(-depth // 64), 2 * ram_blocks(width, depth)
+    cost = LUTS_COST * bits + MULTIPLEXER_COST * (bits - width)
+    return bits if not halves or cost < HALF_BLOCK_COST * halves else 0
+
+
 def features(stage: Stage, packs: bool = True) -> dict[str, float]:
     """What LUTs and flip-flops are linear in."""
     if isinstance(stage, Convolution):
         return _convolution_features(stage, packs)
     if isinstance(stage, MaxPool):
-        rows = (stage.kernel[0] + stage.stride[0]) * stage.in_shape[1] * stage.in_shape[2] // stage.lanes
+        rows = line_buffer_rows(stage) * stage.in_shape[1] * stage.in_shape[2] // stage.lanes
         taps = math.prod(stage.kernel)
-        return {"one": 1, "tap_bits": 8 * taps * stage.lanes, "lutram_bits": _lutram(8 * stage.lanes * taps, rows)}
+        return {"one": 1, "tap_bits": 8 * taps * stage.lanes, "lutram_bits": taps * buffer_bits(8 * stage.lanes, rows)}
     if isinstance(stage, MeanPool):
         bits = 8 + math.ceil(math.log2(stage.in_shape[0] * stage.in_shape[1] + 1))
         words = stage.in_shape[2] // stage.lanes
@@ -127,27 +159,51 @@ def _convolution_features(stage: Convolution, packs: bool) -> dict[str, float]:
     fold, products = stage.folding, stage.products_per_cycle
     terms = products // fold.pe
     tree = fold.pe * (terms - 1) * _product_bits(stage)
-    width = 1 if stage.is_pointwise else stage.in_shape[1]
-    rows = stage.buffer_rows * width * stage.in_shape[2] // stage.in_lanes
-    words = math.prod(stage.weight_words)
+    is_single = stage.products.kind == "dsp" and not is_packed(stage, packs)  # DSP blocks that add what they multiply
+    words = _buffer_words(stage)
+    constants = stage.out_lanes * (sum_bits(stage) + factor_bits(stage))
     return {
         "one": 1,
-        "tree_bits": tree,
+        "tree_bits": 0 if is_single else tree,
+        "single_tree_bits": tree if is_single else 0,
         "sum_bits": fold.pe * stage.sum_bits,
         f"{stage.products.kind}_products": products,
         f"{stage.products.kind}_product_bits": products * code_bits(stage),
         "window_bits": 8 * fold.taps * stage.in_lanes,
         "taps": fold.taps,
+        **_walk_features(stage, words),
         "out_lanes": stage.out_lanes if stage.multiplier is not None else 0,
         "out_lane_bits": stage.out_lanes * stage.sum_bits,
         "residual_lanes": stage.out_lanes if stage.arithmetic.residual else 0,
+        "residual_products": stage.out_lanes * _residual_products(stage),
         "packed_inputs": terms if is_packed(stage, packs) else 0,
-        "lutram_bits": _lutram(8 * fold.taps * stage.in_lanes, rows),
-        "lutrom_bits": _lutram(products * code_bits(stage), words),
-        "constant_bits": _lutram(stage.out_lanes * (stage.sum_bits + 24), stage.channels_out // stage.out_lanes),
+        "lutram_bits": fold.taps * buffer_bits(8 * stage.in_lanes, words),
+        "lutrom_bits": _lutram(products * code_bits(stage), math.prod(stage.weight_words)),
+        "constant_bits": _lutram(constants, stage.channels_out // stage.out_lanes),
         "lists": int(stage.active is not None) + int(stage.winners is not None),
         "pi_bits": 8 * fold.pe if stage.has_pi else 0,
         "pi_lanes": stage.out_lanes if stage.has_pi else 0,
+    }
+
+
+def _buffer_words(stage: Convolution) -> int:
+    """Of the line buffer."""
+    window = window_parameters(stage)
+    return window["ROWS"] * window["WIDTH"] * stage.in_shape[2] // stage.in_lanes
+
+
+def _walk_features(stage: Convolution, words: int) -> dict[str, float]:
+    """Of the counters of window_reader.sv: where windows lie, in the image and in the ring of its rows."""
+    window = window_parameters(stage)
+    rows = window["HEIGHT"] + window["KERNEL_H"] + window["PAD_TOP"] + window["ROWS"]
+    columns = window["WIDTH"] + window["KERNEL_W"] + window["PAD_LEFT"]
+    position = (rows - 1).bit_length() + (columns - 1).bit_length() + 2
+    ring = window["KERNEL_H"] * ((words - 1).bit_length() + 1)
+    return {
+        "position_bits": position,
+        "tap_position_bits": 0 if stage.kernel == (1, 1) else stage.folding.taps * position,
+        "ring_bits": ring,
+        "wrap_bits": ring if words.bit_count() > 1 else 0,
     }
 
 

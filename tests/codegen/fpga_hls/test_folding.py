@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from oracles import stream_graphs
 
@@ -34,3 +36,13 @@ def test_a_frame_is_no_faster_than_its_pixels():
     assert fold(alone(stage), ALVEO, ALVEO.clock_hz / 480).interval_cycles == 480
     with pytest.raises(InfeasibleDesignError, match="240 cycles each; accepted are 480 and more, the beats"):
         fold(alone(stage), ALVEO, ALVEO.clock_hz / 240)
+
+
+def test_blocks_that_are_scarce_are_saved():
+    """Weights of 24 lanes fill blocks better than those of one; that takes look-up tables."""
+    stage, board = stream_graphs.one_conv(128, 192, (8, 8)).stages[0], BY_NAME["pynq-z2"]
+    rich = fold(alone(stage), board, frames_per_s=1).resources
+    small = dataclasses.replace(board, resources=dataclasses.replace(board.resources, bram_36k=rich.bram_36k - 2))
+    poor = fold(alone(stage), small, frames_per_s=1).resources
+    assert poor.bram_36k <= rich.bram_36k - 2
+    assert poor.luts > rich.luts

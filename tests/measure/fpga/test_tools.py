@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 import sys
 import time
 
@@ -39,6 +42,22 @@ def test_a_tool_that_hangs_is_stopped(tmp_path):
     with pytest.raises(ToolFailedError, match=r"no end after 0.5 s, stopped; its log is"):
         run_tool([sys.executable, "-c", "import time; time.sleep(60)"], tmp_path, tmp_path / "log", 0.5)
     assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_tool_ends_with_python_and_takes_what_it_started_along(tmp_path, number):
+    held = tmp_path / "held"  # open for writing until the tool and its own child are gone
+    os.mkfifo(held)
+    tool = ["/bin/sh", "-c", f"exec 3> {held}; echo here >&3; sleep 60 & wait"]
+    code = f"from espalier.measure.fpga.tools import *; run_tool({tool!r}, '.', Path('log'), 60)"
+    python = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path)
+    with held.open() as end:
+        assert end.readline() == "here\n"
+        began = time.monotonic()
+        python.send_signal(number)
+        assert end.read() == ""
+    assert time.monotonic() - began < 30
+    assert python.wait() == -number
 
 
 def test_what_it_said_is_given(tmp_path):

@@ -243,9 +243,20 @@ module window_reader #(
       logic [$clog2(Words)-1:0] address;
       logic signed [RowBits-1:0] row;
       logic signed [ColumnBits-1:0] column;
-      logic [LANES*8-1:0] memory[Words];
-      logic [LANES*8-1:0] read, held, tap;
+      logic [LANES*8-1:0] held, tap;
       logic [2:0] in_image;
+
+      line_memory #(
+          .WIDTH(LANES * 8),
+          .DEPTH(Words)
+      ) ring (
+          .clk,
+          .write,
+          .write_address,
+          .in_data,
+          .address,
+          .word(held)
+      );
 
       always_ff @(posedge clk) begin
         // 1: the parts of the address
@@ -261,10 +272,7 @@ module window_reader #(
           !row[RowBits-1] && row < RowBits'(HEIGHT) && !column[ColumnBits-1] && column < ColumnBits'(WIDTH)
         };
         // 3: the memory, 4: its register, 5: the padding; 6 is a register for the wires
-        if (write) memory[write_address] <= in_data;
-        read <= memory[address];
-        held <= read;
-        tap  <= in_image[2] ? held : {LANES{8'(PAD_VALUE)}};
+        tap <= in_image[2] ? held : {LANES{8'(PAD_VALUE)}};
         x_data[t*LANES*8+:LANES*8] <= tap;
       end
     end

@@ -12,6 +12,11 @@ from pathlib import Path
 
 from ...core.errors import EspalierError, ToolNotFoundError
 
+STARTED = 'exec 3<&0; { read nothing; kill -s KILL 0; } <&3 & exec "$@" </dev/null 3<&-'
+"""A shell that becomes a tool. Beside it one waits for the end of a pipe that nobody writes to: when Python is gone, by
+whatever signal, the pipe closes and the tool's process group is killed.
+"""
+
 
 class ToolFailedError(EspalierError):
     """A program ended with an error or ran past its time; the message names its log."""
@@ -32,24 +37,28 @@ def find_tool(*names: str, install: str) -> str:
 def run_tool(command: Sequence[str | Path], folder: Path, log: Path, limit_s: float, accepted=(0,)) -> str:
     """Run a program in a folder and give what it printed, which is also the text of `log`.
 
-    accepted: exit statuses. Its whole process group ends when the time is over.
+    accepted: exit statuses. Its process group ends with it, when the time is over, or when Python ends before it does.
     Raises ToolFailedError for another exit status, or a run longer than limit_s.
     """
     words = [str(word) for word in command]
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as out:
         process = subprocess.Popen(
-            words, cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
+            ["/bin/sh", "-c", STARTED, "sh", *words],
+            cwd=folder,
+            stdin=subprocess.PIPE,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
-        try:
-            status = process.wait(limit_s)
-        except BaseException as error:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            if isinstance(error, subprocess.TimeoutExpired):
+        with process:
+            try:
+                status = process.wait(limit_s)
+            except subprocess.TimeoutExpired:
                 name = Path(words[0]).name
                 raise ToolFailedError(f"{name}: no end after {limit_s:g} s, stopped; its log is {log}") from None
-            raise
+            finally:
+                os.killpg(process.pid, signal.SIGKILL)
     text = log.read_text(errors="replace")
     if status not in accepted:
         raise ToolFailedError(f"{Path(words[0]).name}: exit status {status}: {_told(text)}; its log is {log}")

@@ -1,13 +1,16 @@
-"""Blocks of RAM that follow from the templates, against what Yosys counted (benchmarks/records/fpga_mobilenet.json)."""
+"""Blocks of RAM and DSPs that follow from the templates, against what Yosys counted (benchmarks/records)."""
 
 from __future__ import annotations
+
+import dataclasses
 
 import pytest
 from oracles import stream_graphs
 
-from espalier.codegen.fpga_hls.cost.resources import blocks
+from espalier.codegen.fpga_hls.cost.resources import blocks, buffer_bits, buffer_blocks, dsps
 from espalier.codegen.fpga_hls.graph import HOST
 from espalier.codegen.fpga_hls.stages import Folding
+from espalier.core.integer import ResidualArithmetic
 
 
 def test_weights_constants_and_a_line_buffer():
@@ -21,3 +24,32 @@ def test_weights_constants_and_a_line_buffer():
 def test_sums_of_a_mean(channels, expected):
     builder = stream_graphs.GraphBuilder(7, 7, channels)
     assert blocks(builder.graph(builder.mean_pool(HOST)).stages[0]) == expected
+
+
+@pytest.mark.parametrize(
+    ("width", "depth", "luts", "expected"),
+    [(8, 64, 8, 0), (8, 192, 24, 0), (24, 128, 0, 0.5), (8, 1024, 0, 0.5), (64, 100, 0, 1), (9, 2048, 0, 0.5)],
+)
+def test_a_buffer_is_in_luts_where_they_are_cheaper(width, depth, luts, expected):
+    assert (buffer_bits(width, depth), buffer_blocks(width, depth)) == (luts, expected)
+
+
+@pytest.mark.parametrize(("factor", "expected"), [(11_184_811, 2), (1 << 23, 0)])
+def test_a_mean_over_a_power_of_two_is_a_shift(factor, expected):
+    builder = stream_graphs.GraphBuilder(8, 8, 4)
+    stage = builder.graph(builder.mean_pool(HOST)).stages[0]
+    arithmetic = dataclasses.replace(stage.arithmetic, multiplier=factor)
+    assert dsps(dataclasses.replace(stage, arithmetic=arithmetic)) == expected
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "expected"),
+    [(700_001, 400_000, 4), (1, 1, 0), (1 << 19, 1, 0), (700_001, 1, 2), (1 << 19, (1 << 23) + 3, 1)],
+)
+def test_a_residual_that_is_shifted_takes_no_multiplier(own, other, expected):
+    """In halves of 12 bits."""
+    builder = stream_graphs.GraphBuilder(6, 6, 4)
+    copies = builder.fork(builder.conv(HOST, 4))
+    stage = builder.graph(builder.conv(copies[0], 4, residual=copies[1])).stages[-1]
+    arithmetic = dataclasses.replace(stage.arithmetic, residual=ResidualArithmetic(3, own, other, 20, -150, 140))
+    assert dsps(dataclasses.replace(stage, arithmetic=arithmetic)) - dsps(stage) == expected - 4

@@ -38,6 +38,17 @@ def test_wide_products_are_exact(folder, tmp_path):
     assert said_by("multiply_wide_bench", folder, tmp_path) == "wrong=0"
 
 
+@needs_icarus
+@pytest.mark.parametrize("folder", [TEMPLATES, NARROW])
+def test_a_line_buffer_remembers(folder, tmp_path):
+    assert said_by("line_memory_bench", folder, tmp_path) == "wrong=0"
+
+
+@needs_icarus
+def test_limits_are_exact(tmp_path):
+    assert said_by("saturate_bench", TEMPLATES, tmp_path) == "wrong=0"
+
+
 def said_by(bench: str, folder: Path, tmp_path: Path) -> str:
     """The last line that a bench prints in Icarus, with modules of a folder."""
     words = ["iverilog", "-g2012", "-o", tmp_path / bench, "-y", folder, "-Y", ".sv", HERE / f"{bench}.sv"]

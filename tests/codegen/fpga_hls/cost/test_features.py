@@ -1,0 +1,35 @@
+"""What the models of LUTs and flip-flops are linear in."""
+
+from __future__ import annotations
+
+import pytest
+from oracles import stream_graphs
+
+from espalier.codegen.fpga_hls.cost.resources import features
+from espalier.codegen.fpga_hls.stages import Folding, Products
+
+
+def of(folding: Folding, size=(8, 8), inputs=4, kernel=(3, 3), products=None) -> dict[str, float]:
+    graph = stream_graphs.one_conv(inputs, 8, size, kernel=kernel, folding=folding, products=products or Products())
+    return features(graph.stages[0])
+
+
+def test_products_that_share_no_block_are_added_in_their_blocks():
+    """Sums of 4 products have 3 additions of 16 bits."""
+    alone, packed, lut = of(Folding(4, 1)), of(Folding(4, 2)), of(Folding(4, 1), products=Products("lut"))
+    assert (alone["tree_bits"], alone["single_tree_bits"]) == (0, 48)
+    assert (packed["tree_bits"], packed["single_tree_bits"]) == (96, 0)
+    assert (lut["tree_bits"], lut["single_tree_bits"]) == (48, 0)
+
+
+@pytest.mark.parametrize(("inputs", "wraps"), [(4, False), (3, True)])
+def test_a_ring_of_a_power_of_two_wraps_by_itself(inputs, wraps):
+    """4 rows of 8 pixels: 128 or 96 words, whose addresses have 8 bits with the one that tells of a wrap."""
+    found = of(Folding(1, 1), inputs=inputs)
+    assert (found["ring_bits"], found["wrap_bits"]) == (24, 24 if wraps else 0)
+
+
+def test_a_window_of_one_pixel_is_never_outside():
+    assert of(Folding(1, 1), kernel=(1, 1))["tap_position_bits"] == 0
+    one, three = (of(Folding(1, 1, taps))["tap_position_bits"] for taps in (1, 3))
+    assert three == 3 * one > 0
