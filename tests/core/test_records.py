@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,15 @@ def test_several_processes_append_at_once(tmp_path):
     found = read(tmp_path / "r.db")
     assert len(found) == 240
     assert {one.detail for one in found} == set("abc")
+
+
+def test_a_new_file_may_be_opened_by_several_at_once(tmp_path):
+    def opened(path: Path) -> None:
+        RecordFile(path, write=True).close()
+
+    with ThreadPoolExecutor(4) as pool:
+        for number in range(20):
+            list(pool.map(opened, [tmp_path / f"{number}.db"] * 4))
 
 
 def test_a_process_that_is_killed_leaves_whole_batches(tmp_path):

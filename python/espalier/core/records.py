@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,18 +101,33 @@ class RecordFile:
             if write:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(self.path, timeout=BUSY_S)
-            self._prepare(write)
+            self._check(write)
+            if write:
+                self._log_ahead()
 
-    def _prepare(self, write: bool) -> None:
-        version, tables = self._one("pragma user_version"), self._one("select count(*) from sqlite_master")
-        if (tables or not write) and version != VERSION:
-            raise InvalidInputError(f"records {self.path}: version {version} of something, accepted is {VERSION}")
-        if write:
-            self._connection.execute("pragma journal_mode=wal")
-            self._connection.execute("pragma synchronous=normal")
-            self._connection.execute(_TABLE)
-            self._connection.execute(f"pragma user_version={VERSION}")
-            self._connection.commit()
+    def _check(self, write: bool) -> None:
+        """See that it is a file of ours; make an empty one such a file, at once for all who open it meanwhile."""
+        with self._connection:
+            self._connection.execute("begin immediate" if write else "begin")
+            version, tables = self._one("pragma user_version"), self._one("select count(*) from sqlite_master")
+            if (tables or not write) and version != VERSION:
+                raise InvalidInputError(f"records {self.path}: version {version} of something, accepted is {VERSION}")
+            if write:
+                self._connection.execute(_TABLE)
+                self._connection.execute(f"pragma user_version={VERSION}")
+
+    def _log_ahead(self) -> None:
+        """Keep a write-ahead log; SQLite does not wait for others by itself when a file's kind of log changes."""
+        end = time.monotonic() + BUSY_S
+        while True:
+            try:
+                self._connection.execute("pragma journal_mode=wal")
+                self._connection.execute("pragma synchronous=normal")
+                return
+            except sqlite3.OperationalError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.01)
 
     def add(self, records: Iterable[Record]) -> int:
         """Append records, all or none; those that are there already change nothing. Returns how many were new."""
