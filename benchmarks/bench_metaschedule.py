@@ -77,8 +77,9 @@ def compared(task: NetworkTask, folder: Path, own: int) -> dict:
     own_s, started = time.monotonic() - started, time.monotonic()
     peer = tune_task(task, folder / "metaschedule", TRIALS)
     peer_s = time.monotonic() - started
-    direct = {choice: one for choice, one in known.items() if choice.family != WINOGRAD}
-    best, best_direct = (min(one, key=lambda choice: one[choice].seconds) for one in (known, direct))
+    tried = sorted(known, key=lambda choice: known[choice].seconds)
+    in_space = (option.choice for option in task.space)  # where all trials were Winograd's: what the rule likes best
+    best, best_direct = tried[0], next(one for one in (*tried, *in_space) if one.family != WINOGRAD)
     times = by_turns(task, {"own": best, "direct": best_direct}, peer)
     seconds = {name: one.timing.median_s for name, one in times.items()}
     return {
