@@ -24,7 +24,7 @@ def pruned(weight: torch.Tensor) -> torch.Tensor:
 
 def fitted(text: str, weight: torch.Tensor, **options) -> WeightQuantizer:
     quantizer = WeightQuantizer(parse_format(text), weight, **options)
-    quantizer.refit(weight)
+    quantizer.fit_to(weight)
     return quantizer
 
 
@@ -98,7 +98,7 @@ def test_weights_that_move_take_the_nearest_levels(text):
     got = quantizer(moved).detach().double()
     torch.testing.assert_close((moved - got).abs(), distances.amin(-1), rtol=0, atol=1e-7)
     np.testing.assert_array_equal(quantizer.exported(moved).dequantized(), quantizer(moved).detach())
-    quantizer.refit(moved)
+    quantizer.fit_to(moved)
     np.testing.assert_array_equal(quantizer(moved).detach(), fit(moved.numpy(), parse_format(text)).dequantized())
 
 
@@ -107,7 +107,7 @@ def test_pruned_weights_stay_zero():
     quantizer = fitted("shift<4>", weight)
     moved = weight + 1
     assert not quantizer(moved)[weight == 0].any()
-    quantizer.refit(moved)
+    quantizer.fit_to(moved)
     assert not quantizer(moved)[weight == 0].any()
     assert quantizer(moved)[weight != 0].all()
     assert not quantizer.exported(moved).integers[weight == 0].any()

@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 
 from espalier.codegen.cpu.kernels.problem import ConvProblem
-from espalier.codegen.cpu.spaces import convolution_of, problem_of_task, surroundings_of_task
+from espalier.codegen.cpu.spaces import problem_of_task, surroundings_of_task
 from espalier.codegen.cpu.surroundings import Surroundings
 from espalier.core.choices import Option, Task
 from espalier.targets.cpu import Isa
@@ -140,7 +140,7 @@ def _of_winograd(problem: ConvProblem, isa: Isa, sizes: dict[str, int] | None) -
 
 def kernel_rows(task: Task, options: Sequence[Option]) -> np.ndarray:
     """float64 [N, features and surroundings] of options of a kernel in a network."""
-    problem, around = convolution_of(task), surroundings_of_task(task) or Surroundings(1, 0)
+    problem, around = _of_task(task.text)[0], surroundings_of_task(task) or Surroundings(1, 0)
     _, _, rows, columns = problem.out_shape
     stored = (rows + 2 * around.out_halo) * (columns + 2 * around.out_halo)
     row = {

@@ -48,7 +48,7 @@ def insert_quantizers(
     """
     quantized = unfitted(model, plan, inputs, ranges, is_incremental)
     for quantizer, weight in weight_quantizers(quantized).values():
-        quantizer.refit(weight)
+        quantizer.fit_to(weight)
     return quantized
 
 

@@ -180,6 +180,16 @@ HALF = {
 RESNET32 = ("resnet32", "models-cifar10/resnet32-d509ac18.th")
 """A teacher: 92.63 % of CIFAR-10's test images."""
 
+SUPERNET = {
+    "network": "resnet-cifar-largest",
+    "space": "resnet-cifar",
+    "distillation": 0.5,
+    "learning_rate": 0.05,
+    "drawn_formats": ("float32", "uniform<4>"),
+    "bfloat16": True,
+}
+"""What the recipes of one supernet, trained in turn, share."""
+
 
 def _blocks(inner: tuple[float, ...], outer: tuple[float, ...], last: dict) -> dict:
     """ResNet-20's layers: densities of the first and second convolutions of each stage's three blocks; the last's."""
@@ -328,42 +338,27 @@ RECIPES = {
         ),
         Recipe(
             "supernet-resnet-cifar-begun",
-            "resnet-cifar-largest",
-            RESNET32[1],
+            start=RESNET32[1],
             narrowed_from=RESNET32[0],
-            space="resnet-cifar",
-            distillation=0.5,
             epochs=10,
-            learning_rate=0.05,
-            drawn_formats=("float32", "uniform<4>"),
-            bfloat16=True,
+            **SUPERNET,
         ),
         Recipe(
             "supernet-resnet-cifar",
-            "resnet-cifar-largest",
-            "supernet-resnet-cifar-begun/weights.pt",
-            space="resnet-cifar",
-            distillation=0.5,
+            start="supernet-resnet-cifar-begun/weights.pt",
             epochs=5,
-            learning_rate=0.05,
             drawn=2,
             largest_every=4,
-            drawn_formats=("float32", "uniform<4>"),
-            bfloat16=True,
+            **SUPERNET,
         ),
         Recipe(
             "supernet-resnet-cifar-longer",
-            "resnet-cifar-largest",
-            "supernet-resnet-cifar/weights.pt",
-            space="resnet-cifar",
+            start="supernet-resnet-cifar/weights.pt",
             teacher=RESNET32,
-            distillation=0.5,
             epochs=8,
-            learning_rate=0.05,
             drawn=3,
             largest_every=8,
-            drawn_formats=("float32", "uniform<4>"),
-            bfloat16=True,
+            **SUPERNET,
         ),
     )
 }

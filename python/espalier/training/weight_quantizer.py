@@ -68,7 +68,7 @@ class WeightQuantizer(nn.Module):
         return torch.where(self.settled, self.settled_levels.float(), nearest * self.kept)
 
     @torch.no_grad()
-    def refit(self, weight: torch.Tensor) -> None:
+    def fit_to(self, weight: torch.Tensor) -> None:
         """Fit the format's levels and scales to the weight as it is now; not once weights are fixed.
 
         Raises InvalidInputError where the format cannot represent the weight.
