@@ -63,6 +63,23 @@ def test_quantized_weights_need_ranges(plan):
         build(plain(), plan=plan)
 
 
+def test_the_first_and_the_last_layer_have_settings_of_their_own():
+    """Calibrated and built as with the same settings by name; the artifact's plan has the names."""
+    wide, rest = {"weights": "uniform<8>", "density": 1.0}, {"weights": "focused<5>", "density": 0.5}
+    by_place = Plan(**rest, first=wide, last={"weights": "float32"})
+    by_name = Plan(**rest, layers={"conv0": wide, "fc": {"weights": "float32"}})
+    x = np.random.default_rng(1).standard_normal((16, 3, 8, 8), np.float32)
+    calibration = espalier.calibrate(plain(), x, by_place)
+    assert calibration.content()[0] == espalier.calibrate(plain(), x, by_name).content()[0]
+    artifact = build(plain(), plan=by_place, calibration=calibration)
+    formats = {layer.name: (layer.weights, layer.gate) for layer in artifact.layers}
+    assert formats["conv0"] == ("uniform<8>", "none")
+    assert formats["conv1"][0] == formats["conv2"][0] == "focused<5>"
+    assert formats["fc"][0] == "float32"
+    assert artifact.plan == by_name
+    np.testing.assert_array_equal(artifact(X), build(plain(), plan=by_name, calibration=calibration)(X))
+
+
 @pytest.mark.skipif(not IS_X86, reason="needs an x86 machine")
 @pytest.mark.parametrize("mcpu", ["haswell", "x86-64"])
 def test_other_instruction_sets_give_the_same(gated, mcpu):

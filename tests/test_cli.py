@@ -17,6 +17,7 @@ from models import ModelBuilder, plain_net
 from espalier.commands import demo as demo_command
 from espalier.commands import doctor as doctor_command
 from espalier.frontend import bundled
+from espalier.report import tables
 
 folder = pytest.fixture(scope="module")(compiled)
 
@@ -124,7 +125,13 @@ def test_calibrate_and_compile_quantized(folder, tmp_path):
     compile = ("compile", folder / "net.onnx", *formats, "--calibration", tmp_path / "r.npz", "-o")
     layers = {one["name"]: one for one in json_of(*compile, tmp_path / "out")["layers"]}
     assert (layers["conv1"]["weights"], layers["conv1"]["activation_bits"]) == ("focused<5>", 8)
-    assert "focused<5>" in output_of("profile", tmp_path / "out", "--repeats", 1)
+    text, profiled = (ask("profile", tmp_path / "out", "--repeats", 1) for ask in (output_of, json_of))
+    assert "focused<5>" in text
+    assert "bit ops" in text
+    bits = {one["name"]: one["bit_operations"] for one in profiled["layers"]}
+    assert bits == {name: 3 * 8 * one["macs"] for name, one in layers.items()}  # a shifter's rows, of 8 bits each
+    assert profiled["bit_operations"] == sum(bits.values())
+    assert f" {tables.quantity(profiled['bit_operations'])}" in text.partition("whole run")[2]
 
 
 def test_run(folder, tmp_path):

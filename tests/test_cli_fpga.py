@@ -10,6 +10,8 @@ import pytest
 from command_line import MANY, X, assert_refused, json_of, output_of
 from models import plain_net
 
+from espalier.report import tables
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
@@ -23,6 +25,7 @@ def folder(tmp_path_factory):
     assert "pynq-z2, estimated: " in text
     assert "frames a second at 100 MHz" in text
     output_of("compile", path / "net.onnx", "-o", path / "cpu")
+    output_of("compile", path / "net.onnx", "-o", path / "cpu8", *quantized)
     return path
 
 
@@ -30,7 +33,15 @@ def test_what_is_compiled_can_be_profiled(folder):
     found = json_of("profile", folder / "out")
     assert (found["board"], found["simulated"], found["interval_cycles"]) == ("pynq-z2", "none", None)
     assert found["frames_per_s"] == found["clock_hz"] / found["predicted_interval_cycles"]
-    assert "cycles a frame, latency" in output_of("profile", folder / "out")
+    text = output_of("profile", folder / "out")
+    assert "cycles a frame, latency" in text
+    layers = json_of("profile", folder / "cpu8", "--repeats", 1)["layers"]
+    bits = {stage["layer"]: stage["bit_operations"] for stage in found["stages"] if stage["bit_operations"]}
+    assert bits == {one["name"]: one["bit_operations"] for one in layers if one["name"] in bits}
+    assert bits.keys() >= {"conv0", "conv1"}
+    assert found["bit_operations"] == sum(bits.values())
+    assert "bit ops" in text
+    assert f"total {tables.quantity(found['bit_operations'])}" in " ".join(text.split())
 
 
 @pytest.mark.skipif(shutil.which("verilator") is None, reason="needs verilator")

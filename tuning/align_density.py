@@ -25,7 +25,7 @@ import tvm
 from tvm import relax
 from tvm.target import Target
 
-from espalier.build import lowered, prepare
+from espalier.build import lowered, plan_for, prepare
 from espalier.codegen.cpu.choose_kernels import convolutions_of
 from espalier.codegen.cpu.kernels.problem import ConvProblem
 from espalier.codegen.cpu.select import candidates
@@ -87,6 +87,7 @@ def align_density(
     kernels = KERNELS.get(str(resolved.kind.name))
     if kernels is None:
         raise UnsupportedTargetError(f"aligned density: got the target {target}, accepted are llvm and cuda")
+    plan = plan_for(mod, plan)
     sites = GateSites.of(prepare(mod), plan).sites  # without gates that came with the model, whose lists are fixed
     open_ones = [name for name in sites if not plan.sets(name, "density")]
     if not open_ones:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import tvm
 
-from espalier.build import prepare
+from espalier.build import plan_for, prepare
 from espalier.core import ir_names
 from espalier.core.calibration import Calibration, Gate, Range
 from espalier.core.plan import Plan
@@ -22,7 +22,7 @@ def placeholder_calibration(mod: tvm.IRModule, plan: Plan) -> Calibration:
 
     The programs built with it take as long as calibrated ones and compute nothing of use. Errors as from `build`.
     """
-    prepared = prepare(mod)
+    prepared, plan = prepare(mod), plan_for(mod, plan)
     gates = {
         site.name: Gate(np.zeros((site.channels_in, site.channels_out), "f4"), np.ones(site.channels_out, "f4"))
         for site in GateSites.of(prepared, plan).sites.values()

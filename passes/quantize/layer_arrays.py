@@ -26,11 +26,15 @@ SILENT_SUM = 2**24
 
 @dataclass(frozen=True)
 class LayerArrays:
-    """weight int8 [C_out, ...]; bias int32 [C_out], in steps of scale; scale float64 [C_out], that of the sums."""
+    """weight int8 [C_out, ...]; bias int32 [C_out], in steps of scale; scale float64 [C_out], that of the sums.
+
+    left_out: how many channels have lost their weights, which would hardly have moved them.
+    """
 
     weight: np.ndarray
     bias: np.ndarray
     scale: np.ndarray
+    left_out: int = 0
 
     def multiplier(self, out_scale: float, bits: int = MULTIPLIER_BITS) -> tuple[np.ndarray, int]:
         """(int32 [C_out], shift) that bring the sums to steps of `out_scale`."""
@@ -49,12 +53,14 @@ def layer_arrays(
     fitted = weight if isinstance(weight, QuantizedWeights) else _fitted(name, weight, fmt)
     integers, scale = fitted.integers, fitted.scale.astype(np.float64) * x.scale
     bias = np.zeros(len(scale)) if bias is None else bias.astype(np.float64)
+    left_out = 0
     if 0 in fitted.table:
         integers, scale = _without_silent(integers, scale, bias, out_scale or 0.0)
+        left_out = int((_reach(integers) < _reach(fitted.integers)).sum())
     counted = np.rint(bias / scale)
     if np.abs(counted).max(initial=0) >= 2**31:
         raise InvalidPlanError(_too_large(name, np.abs(counted).max()))
-    arrays = LayerArrays(integers, counted.astype(np.int32), scale)
+    arrays = LayerArrays(integers, counted.astype(np.int32), scale, left_out)
     check_sums(name, arrays, x.zero)
     return arrays
 

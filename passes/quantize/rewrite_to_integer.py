@@ -25,7 +25,7 @@ from espalier.ir.rewriting import BindingRewriter
 
 from .gate_arrays import NO_BOOST, Boost, boost_of, gate_arrays
 from .integer_tensors import IntegerTensors
-from .layer_arrays import LayerArrays, layer_arrays
+from .layer_arrays import SILENT_PART, SILENT_STEP, LayerArrays, layer_arrays
 from .limits import limits
 from .residuals import residual_arithmetic
 from .scales import Numbers, numbers_of
@@ -107,6 +107,12 @@ class _Rewriter(BindingRewriter):
         bias = None if "bias" not in given else constant(given["bias"])
         least_step = y and y.scale / boost.most
         arrays = layer_arrays(spec.name, self._weight(spec.name, given, fmt), bias, fmt, x, least_step)
+        if arrays.left_out:
+            count = f"{arrays.left_out} of {len(arrays.scale)} channels"
+            self.remarks.append(
+                f"{spec.name}: the weights of {count} are left out: they move their channel by less than "
+                f"{SILENT_STEP:g} of a step or {SILENT_PART:.1g} of its bias"
+            )
         roles = self._arguments(spec, given, arrays)
         if y is None:
             self._real_layer(var, spec, fmt, roles, arrays.scale, LayerArithmetic(x.zero))

@@ -61,6 +61,7 @@ def _compile(
     times: KernelTimes | None,
     compress: bool,
 ) -> Artifact:
+    plan = plan_for(mod, plan)
     mod = lowered(mod, plan, calibration)
     program = generate(mod, target, lower, times, compress)
     return Artifact(
@@ -76,7 +77,13 @@ def _compile(
 
 def lowered(mod: tvm.IRModule, plan: Plan, calibration: Calibration) -> tvm.IRModule:
     """The module under a plan as the code generator gets it; errors as from `build`."""
+    plan = plan_for(mod, plan)
     return pipeline.apply(planned(mod, plan, calibration), pipeline.lower_phase(plan))
+
+
+def plan_for(mod: tvm.IRModule, plan: Plan) -> Plan:
+    """The plan by the names of the module's layers alone: `first` and `last` say which they are."""
+    return plan.for_layers(layer_names(prepare(mod))) if plan.first or plan.last else plan
 
 
 def prepare(mod: tvm.IRModule) -> tvm.IRModule:
@@ -94,7 +101,7 @@ def planned(mod: tvm.IRModule, plan: Plan, calibration: Calibration) -> tvm.IRMo
     Raises what `build` does.
     """
     mod = prepare(mod)
-    plan.check_layers(layer_names(mod))
+    plan = plan.for_layers(layer_names(mod))
     for phase in (pipeline.prune_phase(plan, calibration), pipeline.quantize_phase(plan, calibration)):
         mod = pipeline.apply(mod, phase)
     return mod

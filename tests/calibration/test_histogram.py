@@ -45,11 +45,83 @@ def test_least_error_is_near_the_best_of_all_clips(kind, bits):
     assert squared_error(values, found, bits) <= 1.1 * best
 
 
-def test_one_outlier_costs_the_others_nothing():
-    """By the percentile; a squared error is what a value of 1e6 is large in."""
-    values = np.random.default_rng(0).uniform(0, 1, 1_000_000).astype(np.float32)
-    found = histogram(values, [1e6]).range("percentile", 8)
+@pytest.mark.parametrize("method", ["mse", "percentile"])
+@pytest.mark.parametrize("outlier", [1e3, 1e6, -1e6])
+@pytest.mark.parametrize("shape", [(1_000_000,), (1_000, 1_000)])
+def test_one_outlier_costs_the_others_nothing(method, outlier, shape):
+    values = np.random.default_rng(0).uniform(0, 1, shape).astype(np.float32)
+    seen = histogram(values, np.full((1, *shape[1:]), outlier))
+    found = seen.range(method, 8)
     assert 0.99 < found.high < 1.02
+    assert found.low >= -1.02
+    assert seen.outliers == 1
+    assert seen.lost(found, 8) < 0.01
+
+
+@pytest.mark.parametrize("method", ["mse", "percentile"])
+def test_an_outlying_sample_counts_once_however_many_values_it_has(method):
+    """A pixel of 1e6 reaches every value of its sample in a network's later layers."""
+    values = np.random.default_rng(0).normal(0, 1, (100, 500)).astype(np.float32)
+    clean = histogram(values).range(method, 8)
+    values[17] *= 1e6
+    assert histogram(values).range("minmax", 8).high > 1e6
+    assert histogram(values).range(method, 8).high == pytest.approx(clean.high, rel=0.1)
+
+
+def drawn(kind: str) -> np.ndarray:
+    """[500, 1000]: as many samples of a distribution."""
+    random, shape = np.random.default_rng(7), (500, 1000)
+    values = {
+        "half normal": lambda: np.maximum(random.normal(0, 1, shape), 0),
+        "laplace": lambda: random.laplace(0, 1, shape),
+        "student": lambda: random.standard_t(3, shape),
+        "lognormal": lambda: random.lognormal(0, 1, shape),
+    }[kind]()
+    return values.astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("kind", "four_bits", "eight_bits"),
+    [
+        ("half normal", (0, 2.90625), (0, 4.28125)),
+        ("laplace", (-4.9375, 4.9375), (-9.625, 9.625)),
+        ("student", (-9.0625, 9.0625), (-54.75, 54.75)),
+        ("lognormal", (0, 21.375), (0, 92.5)),
+    ],
+)
+def test_a_heavy_tail_is_part_of_its_distribution(kind, four_bits, eight_bits):
+    """The least squared error over all values, with no regard to samples."""
+    seen = histogram(drawn(kind))
+    assert [seen.range("mse", bits) for bits in (4, 8)] == [Range(*four_bits), Range(*eight_bits)]
+    assert seen.ordinary() is seen
+    assert seen.outliers == 0
+
+
+def test_a_few_samples_are_outliers_and_many_are_not():
+    values = np.random.default_rng(0).uniform(0, 1, (128, 50)).astype(np.float32)
+    values[:2, 3] = 300, 9000
+    assert histogram(values).outliers == 2
+    assert histogram(values).range("mse", 8).high < 1.02
+    values[2, 3] = 310
+    assert histogram(values).outliers == 1
+    assert histogram(values).ordinary().high == 310
+    values[:3, 3] = 300, 310, 320
+    assert histogram(values).outliers == 0
+    assert [histogram(values[first:5]).outliers for first in (2, 3, 4)] == [1, 0, 0]
+
+
+def test_samples_of_zeros_say_nothing_about_the_others():
+    values = np.zeros((100, 10), np.float32)
+    values[:3, 4] = 1, 2, 3
+    assert histogram(values).range("mse", 8).high == 3
+    assert histogram(values).outliers == 0
+
+
+def test_values_lost_in_a_step():
+    seen = histogram(np.array([[0, 0.4, 0.4, 0.6, 1000]]))
+    assert seen.lost(Range(0, 255), 8) == 0.5
+    assert seen.lost(Range(0, 1e6), 8) == 1
+    assert histogram([0.0]).lost(Range(0, 1), 8) == 0
 
 
 def test_constants_and_zeros():

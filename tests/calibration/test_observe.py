@@ -7,6 +7,7 @@ import pytest
 from oracles.graphs import Graph, random_calibration
 from oracles.networks import plain
 
+from espalier.build import build
 from espalier.calibration.calibrate import calibrate
 from espalier.calibration.evaluate import evaluate
 from espalier.core.calibration import Calibration, Range
@@ -62,6 +63,48 @@ def test_calibrating_fits_gates_and_then_observes():
 
 def test_a_float32_plan_observes_nothing():
     assert calibrate(plain(8), X, Plan()).ranges == {}
+
+
+def near_float32(mod, plan: Plan, calibration: Calibration) -> bool:
+    """Whether compiled integers give the float32 outputs within a twentieth, and not one output for all inputs."""
+    program, real = build(mod, plan=plan, calibration=calibration), build(mod)
+    got, expected = (np.concatenate([one(x[None]) for x in X]) for one in (program, real))
+    return np.abs(got - expected).mean() < 0.05 * np.abs(expected).mean() and got.std(0).min() > 0
+
+
+@pytest.mark.parametrize("ranges", ["mse", "percentile"])
+@pytest.mark.parametrize("outlier", [1e3, 1e6])
+def test_one_pixel_beyond_all_others(ranges, outlier):
+    """All layers behind it see a sample of such values; it costs the other inputs nothing, and is told."""
+    mod, x = plain(8), X.copy()
+    x[5, 1, 4, 4] = outlier
+    found = calibrate(mod, x, INT8, ranges=ranges)
+    clean = calibrate(mod, X, INT8, ranges=ranges)
+    for name, one in clean.ranges.items():
+        assert found.ranges[name].high == pytest.approx(one.high, rel=0.25)
+    assert near_float32(mod, INT8, found)
+    lines = [line for line in found.remarks if "samples reach" in line]
+    assert [line.split(":")[0] for line in lines] == ["x", "conv0", "conv1", "conv2", "conv2/mean"]
+    seen, taken = f"{x.min():.4g} to {outlier:.4g}", f"{found.ranges['x'].low:.4g} to {found.ranges['x'].high:.4g}"
+    assert lines[0] == f"x: 1 of 16 samples reach more than 8 times as far as all others: seen is {seen}, taken {taken}"
+    assert not [line for line in clean.remarks if "samples reach" in line]
+
+
+def test_a_gates_numbers_are_not_those_of_an_outlier():
+    mod, plan, x = plain(16), Plan(density=0.5, granularity=4, weights="uniform<8>"), X.copy()
+    x[5, 1, 4, 4] = 1e6
+    gates = random_calibration(mod, plan, "boost")
+    clean, found = (calibrate(mod, given, plan, gates_from=gates).ranges for given in (X, x))
+    for name in ("conv0.gate/ss", "conv0.gate/pi", "conv2.gate/pi"):
+        assert found[name].high == pytest.approx(clean[name].high, rel=0.25)
+
+
+def test_everything_that_was_seen_is_taken_if_asked_for_and_what_it_costs_is_told():
+    x = X.copy()
+    x[5, 1, 4, 4] = 1e6
+    found = calibrate(plain(8), x, INT8, ranges="minmax")
+    assert found.ranges["x"].high == 1e6
+    assert any(line.startswith("x: 99.97% of its values other than 0 are less than half") for line in found.remarks)
 
 
 def test_bad_input():

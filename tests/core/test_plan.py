@@ -35,12 +35,19 @@ plans = st.builds(
     **settings,
     layers=st.dictionaries(st.text(max_size=10), overrides, max_size=4),
 )
+ends = st.fixed_dictionaries({}, optional={"first": overrides, "last": overrides})
 
 
-@given(plans)
-def test_dictionary_round_trip(plan):
+@given(plans, ends)
+def test_dictionary_round_trip(plan, ends):
+    plan = dataclasses.replace(plan, **ends)
     text = json.dumps(plan.to_dict())
     assert Plan.from_dict(json.loads(text)) == plan
+    assert {name for name in ("first", "last") if name in plan.to_dict()} == {name for name in ends if ends[name]}
+
+
+def test_the_form_of_a_plan_that_says_nothing_of_the_ends():
+    assert list(Plan().to_dict()) == ["version", "default", "layers"]
 
 
 def test_file_round_trip(tmp_path):
@@ -84,7 +91,10 @@ def test_impossible_value(field, value):
         ([], "plan: got list"),
         ({"version": 2}, "version 2 is not known, accepted is 1"),
         ({}, "version None is not known"),
-        ({"version": 1, "layer": {}}, "unknown field 'layer', accepted are version, default, layers"),
+        ({"version": 1, "layer": {}}, "unknown field 'layer', accepted are version, default, first, last, layers"),
+        ({"version": 1, "first": 0.5}, "plan, first: got 0.5, accepted is an object with density"),
+        ({"version": 1, "last": {"ratio": 0.5}}, "plan, last: unknown field 'ratio'"),
+        ({"version": 1, "last": {"weights": "uniform<9>"}}, "plan, last: weights: got 'uniform<9>'"),
         ({"version": 1, "default": 0.5}, "default is 0.5"),
         ({"version": 1, "default": {"densty": 0.5}}, "unknown field 'densty', accepted are density"),
         ({"version": 1, "layers": ["conv0"]}, "layers: got list"),
@@ -121,6 +131,49 @@ def test_a_layers_weights_choose_among_the_plans_activations():
         "conv1": ("focused<5>", "uniform<8>"),
         "conv2": ("focused<5>", "uniform<4>"),
     }
+
+
+def test_the_first_and_the_last_layer_of_any_network():
+    wide = {"weights": "uniform<8>", "density": 1.0}
+    plan = Plan(density=0.5, weights="focused<5>", activations="uniform<4>", first=wide, last={"weights": "float32"})
+    found = plan.for_layers(["stem", "conv1", "conv2", "fc"])
+    assert found == Plan(
+        0.5,
+        weights="focused<5>",
+        activations="uniform<4>",
+        layers={"stem": wide, "fc": {"weights": "float32"}},
+    )
+    assert [found.layer(name).weights for name in ("stem", "conv1", "fc")] == ["uniform<8>", "focused<5>", "float32"]
+    assert found.sets("stem", "density")
+    assert found.for_layers(["stem", "conv1", "conv2", "fc"]) == found
+    assert plan.for_layers([]).default == plan.default
+    assert dataclasses.replace(plan, last={}).for_layers(["a", "b"]).layers == {"a": wide}
+
+
+def test_what_is_said_of_a_layer_by_name_goes_before_its_place():
+    plan = Plan(
+        weights="focused<5>",
+        first={"weights": "uniform<8>", "activations": "uniform<6>", "density": 0.5},
+        last={"weights": "shift<4>"},
+        layers={"conv0": {"weights": "float32"}, "fc": {"sparsity": 0.25}},
+    )
+    found = plan.for_layers(["conv0", "fc"])
+    assert (found.layer("conv0").weights, found.layer("conv0").activations) == ("float32", "float32")
+    assert (found.layer("conv0").density, found.layer("fc").sparsity) == (0.5, 0.25)
+    assert found.layer("fc").weights == "shift<4>"
+    alone = dataclasses.replace(plan, layers={}).for_layers(["fc"]).layer("fc")
+    assert (alone.weights, alone.activations, alone.density) == ("shift<4>", "uniform<8>", 0.5)
+
+
+def test_places_without_a_network_are_not_guessed():
+    plan = Plan(first={"weights": "uniform<8>"})
+    with pytest.raises(InvalidPlanError, match="which layer is the first or last is not known, accepted is what for_"):
+        plan.layer("conv0")
+    with pytest.raises(InvalidPlanError, match="no layer is called 'conv9'"):
+        dataclasses.replace(plan, layers={"conv9": {}}).for_layers(["conv0"])
+    impossible = Plan(first={"weights": "binary"}, layers={"conv0": {"sparsity": 0.5}}, weights="shift<4>")
+    with pytest.raises(InvalidPlanError, match="plan, layer 'conv0': sparsity: got 0.5 with weights in binary"):
+        impossible.for_layers(["conv0"])
 
 
 @pytest.mark.parametrize(

@@ -91,11 +91,12 @@ def test_a_network_with_gates_alone_is_exported_too():
         np.testing.assert_allclose(got, model(x).numpy(), rtol=1e-4, atol=1e-5)
 
 
-def test_the_compiled_program_has_the_integers_that_torch_evaluated():
+@pytest.mark.parametrize("lower", [False, True])
+def test_the_compiled_program_has_the_integers_that_torch_evaluated(lower):
     plan, x = dataclasses.replace(GATED, placement="branch"), example(4)
     model = trained(quantized_network(Residual, plan))
     mod, exported, calibration = export(model, x)
-    program = espalier.build(mod, plan=exported, calibration=calibration, lower=False)
+    program = espalier.build(mod, plan=exported, calibration=calibration, lower=lower)
     np.testing.assert_array_equal(program(x.numpy()), IntegerNetwork.of(model, x)(x))
 
 
@@ -157,6 +158,16 @@ def test_incremental_quantization_of_a_network():
         fixed = one.settled_levels * one.scale.view(-1, *[1] * (weight.ndim - 1))
         assert torch.equal(model.get_submodule(name).weight, fixed)
     assert not torch.equal(model.eval()(x), expected)
+
+
+def test_the_first_and_the_last_layer_have_formats_of_their_own():
+    plan = dataclasses.replace(GATED, first={"density": 1.0, "weights": "uniform<8>"}, last={"weights": "shift<4>"})
+    _, exported, calibration = export(quantized_network(Residual, plan), example())
+    formats = {name: str(codes.format) for name, codes in calibration.quantized.items()}
+    assert formats.pop("stem") == "uniform<8>"
+    assert formats.pop("linear") == "shift<4>"
+    assert set(formats.values()) == {"focused<5>"}
+    assert exported.layers["stem"] == {"density": 1.0, "weights": "uniform<8>"}
 
 
 def test_what_is_trained():

@@ -83,7 +83,8 @@ def calibrate(
     seed: of the random pixels that weights are fitted to.
     progress: called with (done, total, what).
     ranges: for a plan that quantizes layers: the range that has the least squared error ("mse"), all but the largest
-        values ("percentile") or all that was seen ("minmax").
+        values ("percentile") or all that was seen ("minmax"); outliers among the samples count in the last alone, see
+        `histogram`, and are among the remarks.
     gates_from: a calibration whose gates and weights are taken as they are (those of a training, say); only ranges are
         then observed.
 
@@ -95,7 +96,7 @@ def calibrate(
     if not selections:
         raise InvalidInputError("calibration: no ridges are given, accepted is at least one number above 0")
     prepared = prepare(mod)
-    plan.check_layers(layer_names(prepared))
+    plan = plan.for_layers(layer_names(prepared))
     _check_no_gates(prepared)
     given = grouped_inputs(prepared, inputs, MIN_SAMPLES)
     found = GateSites.of(prepared, plan)
@@ -113,9 +114,13 @@ def calibrate(
     if not observes:
         return calibration
     report.named("ranges")("activations")
-    observed = observed_ranges(prepared, given, plan, calibration, ranges)
+    observed, outliers = observed_ranges(prepared, given, plan, calibration, ranges)
     remark = f"ranges of {len(observed)} tensors were observed ({ranges})"
-    own = {"ranges": observed, "model_digest": model_digest(prepared), "remarks": (*calibration.remarks, remark)}
+    own = {
+        "ranges": observed,
+        "model_digest": model_digest(prepared),
+        "remarks": (*calibration.remarks, *outliers, remark),
+    }
     return dataclasses.replace(calibration, **own)
 
 

@@ -38,7 +38,7 @@ def evaluate(
     """
     plan, calibration = plan or Plan(), calibration or Calibration()
     prepared = prepare(mod)
-    plan.check_layers(layer_names(prepared))
+    plan = plan.for_layers(layer_names(prepared))
     grouped = grouped_inputs(prepared, inputs)
     prepared = pipeline.apply(prepared, [ReplaceWeights(calibration)])
     found = GateSites.of(prepared, plan)

@@ -13,7 +13,7 @@ from .output import Outcome
 
 HEADINGS = (
     *("launch", ">grid", ">regs", ">blocks/SM", ">occupied", ">waves", ">tail"),
-    *(">MACs", ">bytes", ">roofline", ">predicted", ">measured"),
+    *(">MACs", ">bit ops", ">bytes", ">roofline", ">predicted", ">measured"),
 )
 
 
@@ -26,20 +26,28 @@ def run(artifact: Artifact, inputs: Path | None, repeats: int) -> Outcome:
     predictions = predict(artifact.program.launches, gpu)
     measured, remark = _measured(artifact, inputs, repeats)
     seconds = _launches_measured(artifact) if measured else [None] * len(predictions)
-    rows = [_row(*both) for both in zip(predictions, seconds, strict=True)]
+    layers = {layer.name: layer.bit_operations for layer in artifact.layers}
+    bits = [layers.get(one.launch.layer, 0) if one.launch.macs else 0 for one in predictions]
+    rows = [_row(*one) for one in zip(predictions, bits, seconds, strict=True)]
     title = f"Prediction for {gpu.device} ({gpu.arch}), from the compiled kernels; " + (
         "only the last column was measured, each launch alone." if measured else "nothing in this table was measured."
     )
     rest = f"Not in the table: {artifact.program.stock_kernels} kernels that TVM schedules."
+    total = sum(layers.values())
+    work = f"Bit operations of all layers, for one sample: {tables.quantity(total)}."
     data = {
         "kind": "prediction",
         "device": gpu.device,
         "arch": gpu.arch,
-        "launches": [{**one.to_dict(), "measured_s": two} for one, two in zip(predictions, seconds, strict=True)],
+        "launches": [
+            {**one.to_dict(), "bit_operations": count, "measured_s": two}
+            for one, count, two in zip(predictions, bits, seconds, strict=True)
+        ],
+        "bit_operations": total,
         "stock_kernels": artifact.program.stock_kernels,
         "measured": measured,
     }
-    return Outcome(data, (title, tables.plain_table(HEADINGS, rows), rest, remark))
+    return Outcome(data, (title, tables.plain_table(HEADINGS, rows), work, rest, remark))
 
 
 def _measured(artifact: Artifact, inputs: Path | None, repeats: int) -> tuple[dict | None, str]:
@@ -60,7 +68,7 @@ def _launches_measured(artifact: Artifact) -> list[float]:
     return launch_seconds(artifact.program.functions, artifact.program.launches, tvm.cuda(0))
 
 
-def _row(one, measured_s: float | None) -> tuple[str, ...]:
+def _row(one, bit_operations: int, measured_s: float | None) -> tuple[str, ...]:
     launch = one.launch
     return (
         launch.layer,
@@ -71,6 +79,7 @@ def _row(one, measured_s: float | None) -> tuple[str, ...]:
         str(one.waves),
         tables.percent(one.tail, 1),
         tables.quantity(launch.macs),
+        tables.quantity(bit_operations) if bit_operations else tables.NONE,
         tables.space(launch.bytes),
         f"{one.roofline_s * 1e6:.2f} us",
         f"{one.predicted_s * 1e6:.2f} us",

@@ -63,9 +63,15 @@ class Measurement:
     glue_s: float = 0.0
     environment: dict = field(default_factory=dict)
 
+    @property
+    def bit_operations(self) -> int:
+        """Of the products of all layers, for one sample; see `core.formats.bit_operations`."""
+        return sum(one.layer.bit_operations for one in self.layers)
+
     def to_dict(self) -> dict:
         """Plain values for JSON."""
         data = dataclasses.asdict(self)
+        data["bit_operations"] = self.bit_operations
         data["layers"] = [
             {
                 **dataclasses.asdict(m.layer),
@@ -108,13 +114,15 @@ class StageMeasurement:
 
     busy, starved, blocked, fill: cycles of the simulation in which it worked, waited for its input or for room behind
     it, and before it began; None where nothing was simulated, or for a stage that only passes beats on.
-    power: estimated from the simulated SystemVerilog, None without.
+    power: estimated from the simulated SystemVerilog, None without. bit_operations: of the products of its layer, for
+    one sample, 0 for a stage that multiplies no weights; see `core.formats.bit_operations`.
     """
 
     name: str
     layer: str
     kind: str
     interval_cycles: int
+    bit_operations: int
     busy: int | None = None
     starved: int | None = None
     blocked: int | None = None
@@ -164,6 +172,11 @@ class AcceleratorMeasurement:
         return (self.latency_cycles or self.predicted_latency_cycles) / self.clock_hz
 
     @property
+    def bit_operations(self) -> int:
+        """Of all stages."""
+        return sum(stage.bit_operations for stage in self.stages)
+
+    @property
     def estimated_power_w(self) -> float | None:
         """Of all stages, dynamic; None where no SystemVerilog was simulated."""
         powers = [stage.power.total_w for stage in self.stages if stage.power]
@@ -171,5 +184,5 @@ class AcceleratorMeasurement:
 
     def to_dict(self) -> dict:
         """Plain values for JSON."""
-        derived = ("frames_per_s", "latency_s", "estimated_power_w")
+        derived = ("frames_per_s", "latency_s", "bit_operations", "estimated_power_w")
         return {**dataclasses.asdict(self), **{name: getattr(self, name) for name in derived}}

@@ -1,7 +1,7 @@
 """The plan: what to do to each layer.
 
-A plan is a default and overrides by layer name. Layers are named as the frontend kept them
-(`mod` printed by `espalier compile --list-layers`, or `espalier.layer_names(mod)`).
+A plan is a default, overrides for the first and the last layer, and overrides by layer name. Layers are named as the
+frontend kept them (`mod` printed by `espalier compile --list-layers`, or `espalier.layer_names(mod)`).
 """
 
 from __future__ import annotations
@@ -85,6 +85,8 @@ class LayerPlan:
 
 
 FIELDS = tuple(f.name for f in dataclasses.fields(LayerPlan))
+ENTRIES = ("version", "default", "first", "last", "layers")
+"""Of the object that a plan is saved as."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,11 @@ class Plan:
     that differ there: `Plan(density=0.5, layers={"conv0": {"density": 1.0}})`. A layer that has weights but no
     activations there takes the default's activations if they fit its weights, or else those that follow the weights:
     `Plan(weights="focused<5>", activations="uniform<4>", layers={"conv0": {"weights": "float32"}})`.
+
+    `first` and `last` are such overrides for the first and the last layer of any network, in the order of execution;
+    what `layers` says of the same layer goes before them, and `last` before `first` where there is one layer:
+    `Plan(weights="focused<5>", first={"weights": "uniform<8>"}, last={"weights": "uniform<8>"})`.
+    They are part of `layers` in the plan that `for_layers` returns, and only such a plan knows the settings of a layer.
 
     Raises InvalidPlanError for an unknown field or an impossible value.
     """
@@ -107,15 +114,18 @@ class Plan:
     sparsity: float = 0.0
     winograd: bool = True
     layers: Mapping[str, Mapping] = field(default_factory=dict)
+    first: Mapping = field(default_factory=dict)
+    last: Mapping = field(default_factory=dict)
 
     def __post_init__(self):
         if not isinstance(self.layers, Mapping):
             raise InvalidPlanError(f"layers: got {type(self.layers).__name__}, accepted is an object of layer names")
-        for name in ("default", *self.layers):
+        named = {f"layer {name!r}": overrides for name, overrides in self.layers.items()}
+        for where, overrides in {"layer 'default'": {}, "first": self.first, "last": self.last, **named}.items():
             try:
-                self.layer(name)
+                self._settings(overrides)
             except InvalidPlanError as error:
-                raise InvalidPlanError(f"plan, layer {name!r}: {error}") from None
+                raise InvalidPlanError(f"plan, {where}: {error}") from None
 
     @property
     def default(self) -> LayerPlan:
@@ -123,13 +133,19 @@ class Plan:
         return LayerPlan(**{name: getattr(self, name) for name in FIELDS})
 
     def layer(self, name: str) -> LayerPlan:
-        """The settings of the layer `name`."""
-        overrides = self.layers.get(name, {})
+        """The settings of the layer `name`; InvalidPlanError while `first` or `last` may mean it, see `for_layers`."""
+        if self.first or self.last:
+            raise InvalidPlanError(
+                "plan: which layer is the first or last is not known, accepted is what for_layers returns"
+            )
+        return self._settings(self.layers.get(name, {}))
+
+    def _settings(self, overrides) -> LayerPlan:
         if not isinstance(overrides, Mapping):
             raise InvalidPlanError(f"got {overrides!r}, accepted is an object with {', '.join(FIELDS)}")
         _check_fields(overrides, FIELDS)
         settings = {field: getattr(self, field) for field in FIELDS} | dict(overrides)
-        if "weights" in overrides and not self.sets(name, "activations"):
+        if "weights" in overrides and "activations" not in overrides:
             settings["activations"] = _following(settings["weights"], self.activations)
         return LayerPlan(**settings)
 
@@ -146,27 +162,41 @@ class Plan:
             close = difflib.get_close_matches(name, names, n=3) or names[:8]
             raise InvalidPlanError(f"plan: no layer is called {name!r}; the model has {len(names)}, such as {close}")
 
+    def for_layers(self, names: Iterable[str]) -> Plan:
+        """The plan for a network with these layers, in the order of execution: `first` and `last` by their names.
+
+        Raises InvalidPlanError if the plan names a layer that is not among them, or says of one what is impossible.
+        """
+        names = list(names)
+        self.check_layers(names)
+        if not names or not (self.first or self.last):
+            return dataclasses.replace(self, first={}, last={})
+        layers = dict(self.layers)
+        for name, overrides in ((names[-1], self.last), (names[0], self.first)):
+            if overrides:
+                layers[name] = _joined(overrides, layers.get(name, {}))
+        return dataclasses.replace(self, layers=layers, first={}, last={})
+
     @staticmethod
     def from_dict(data: Mapping) -> Plan:
         """Build a plan from the object that `to_dict` returns."""
         if not isinstance(data, Mapping):
-            raise InvalidPlanError(
-                f"plan: got {type(data).__name__}, accepted is an object with version, default, layers"
-            )
-        _check_fields(data, ("version", "default", "layers"))
+            raise InvalidPlanError(f"plan: got {type(data).__name__}, accepted is an object with {', '.join(ENTRIES)}")
+        _check_fields(data, ENTRIES)
         if data.get("version") != VERSION:
             raise InvalidPlanError(f"plan: version {data.get('version')!r} is not known, accepted is {VERSION}")
         default = data.get("default", {})
         if not isinstance(default, Mapping):
             raise InvalidPlanError(f"plan: default is {default!r}, accepted is an object with {', '.join(FIELDS)}")
         _check_fields(default, FIELDS)
-        return Plan(**default, layers=data.get("layers", {}))
+        return Plan(**default, **{name: data.get(name, {}) for name in ("layers", "first", "last")})
 
     def to_dict(self) -> dict:
-        """The plan as plain values, the form that is saved."""
+        """The plan as plain values, the form that is saved; `first` and `last` only where they say something."""
         return {
             "version": VERSION,
             "default": {name: getattr(self, name) for name in FIELDS},
+            **{name: dict(one) for name, one in (("first", self.first), ("last", self.last)) if one},
             "layers": {name: dict(overrides) for name, overrides in self.layers.items()},
         }
 
@@ -202,6 +232,14 @@ def kept_groups(channels: int, density: float, granularity: int) -> int:
 def _fit_each_other(weights: Format, activations: Format) -> bool:
     """Float weights have the same activations, quantized weights quantized ones."""
     return weights == activations or weights.is_quantized and activations.is_quantized
+
+
+def _joined(under: Mapping, over: Mapping) -> dict:
+    """Overrides over others; activations follow the weights that they were given with."""
+    joined = {**under, **over}
+    if "weights" in over and "activations" not in over:
+        joined.pop("activations", None)
+    return joined
 
 
 def _following(weights, activations: str | None) -> str | None:

@@ -80,7 +80,7 @@ def profile_table(measurement: Measurement) -> Table:
     table.add_row("glue", duration(measurement.glue_s), percent(measurement.glue_s, measured))
     table.add_section()
     gflops = 2 * measurement.macs / measurement.latency_s / 1e9 if measurement.latency_s else 0.0
-    bits = sum(one.layer.bit_operations for one in measurement.layers)
+    bits = measurement.bit_operations
     totals = (quantity(measurement.macs_dense), quantity(measurement.macs), f"{gflops:.1f}", "", "", "", quantity(bits))
     table.add_row("whole run", duration(measurement.latency_s), "", *totals)
     return table
@@ -92,12 +92,15 @@ def accelerator_tables(measurement: AcceleratorMeasurement) -> tuple[Table, Tabl
     def text(count: int | None) -> str:
         return NONE if count is None else str(count)
 
-    heads = ("stage", "kind", ">cycles a frame", ">busy", ">starved", ">blocked", ">fill", ">mW, estimate")
+    heads = ("stage", "kind", ">bit ops", ">cycles a frame", ">busy", ">starved", ">blocked", ">fill", ">mW, estimate")
     stages = _table(*heads)
     for one in measurement.stages:
         counts = (one.interval_cycles, one.busy, one.starved, one.blocked, one.fill)
         milliwatts = f"{1e3 * one.power.total_w:.2f}" if one.power else NONE
-        stages.add_row(one.name, one.kind, *map(text, counts), milliwatts)
+        bits = quantity(one.bit_operations) if one.bit_operations else NONE
+        stages.add_row(one.name, one.kind, bits, *map(text, counts), milliwatts)
+    stages.add_section()
+    stages.add_row("total", "", quantity(measurement.bit_operations))
     fifos = _table("FIFO", ">holds", ">predicted", ">held")
     for one in measurement.fifos:
         if one.depth > FEW_BEATS:

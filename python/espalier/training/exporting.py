@@ -8,7 +8,7 @@ import numpy as np
 import tvm
 from torch import fx
 
-from ..build import prepare
+from ..build import plan_for, prepare
 from ..core.calibration import Calibration, Gate
 from ..core.errors import InvalidModelError, InvalidPlanError
 from ..core.plan import Plan
@@ -47,7 +47,7 @@ def export_float(model: fx.GraphModule, plan: Plan, example) -> tuple[tvm.IRModu
     calibration = Calibration(
         {name: _exported(gate) for name, gate in gates.items()}, model_digest=model_digest(prepare(mod))
     )
-    return mod, _plan_of(plan, gates), calibration
+    return mod, _plan_of(plan_for(mod, plan), gates), calibration
 
 
 def _without_quantizers(model: fx.GraphModule) -> fx.GraphModule:

@@ -109,7 +109,7 @@ def insert_gates(model: nn.Module, plan: Plan, example) -> fx.GraphModule:
     if not found.sites:
         reasons = "; ".join(found.remarks) or "every density is 1"
         raise InvalidPlanError(f"plan: it gates no layer of this network ({reasons})")
-    gated = traced(model)
+    gated, plan = traced(model), plan.for_layers(found.specs)
     _GateInserter(gated, found, plan).run()
     gated.meta[PLAN] = plan
     return gated

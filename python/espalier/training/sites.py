@@ -61,7 +61,7 @@ def find_sites(model: nn.Module, plan: Plan, example) -> FoundSites:
 
 def sites_of(prepared: tvm.IRModule, plan: Plan) -> FoundSites:
     """The same for a module after the compiler's first phase."""
-    plan.check_layers(layer_names(prepared))
+    plan = plan.for_layers(layer_names(prepared))
     found, flow = GateSites.of(prepared, plan), Dataflow.of(prepared)
     layers = {var: layer[1] for var, layer in ((var, flow.layer_of(var)) for var in flow.values) if layer}
     return FoundSites(

@@ -28,6 +28,7 @@ from espalier.codegen.cuda.program import CudaProgram
 from espalier.codegen.cuda.toolchain import package_folders
 from espalier.core.errors import CorruptArtifactError, ToolNotFoundError, UnsupportedTargetError
 from espalier.core.plan import Plan
+from espalier.report import tables
 
 PLAN = Plan(density=0.5, granularity=8)
 LAUNCHED = {"conv0", "conv0.sums", "conv0.gate", "conv1", "conv1.gate", "conv2", "conv2.gate", "fc"}
@@ -179,6 +180,13 @@ def test_profile_is_a_labelled_prediction(folder):
     assert {one["launch"]["layer"] for one in data["launches"]} == LAUNCHED
     text = CliRunner().invoke(app, ["profile", str(folder)]).output
     assert "nothing in this table was measured" in " ".join(text.split())
+    layers = {layer.name: layer.bit_operations for layer in espalier.load(folder).layers}
+    multiplied = {one["launch"]["layer"]: one["bit_operations"] for one in data["launches"] if one["bit_operations"]}
+    assert multiplied == {name: layers[name] for name in multiplied}
+    assert multiplied.keys() == LAUNCHED & layers.keys()
+    assert data["bit_operations"] == sum(layers.values())
+    work = f"Bit operations of all layers, for one sample: {tables.quantity(data['bit_operations'])}."
+    assert work in " ".join(text.split())
     assert "Not measured: the artifact is for a GPU" in " ".join(text.split())
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from ...codegen.fpga_hls.cost.cycles import interval_cycles
 from ...codegen.fpga_hls.graph import StreamGraph
 from ...codegen.fpga_hls.program import HLS, FpgaProgram
+from ...codegen.fpga_hls.stages import Convolution
 from ...core.artifact import Artifact
 from ...core.errors import InvalidInputError
 from ...core.files import write_files
@@ -43,13 +44,13 @@ def profile(
         raise InvalidInputError(f"profile: simulate is {simulate!r}, accepted are {', '.join(SIMULATIONS)}")
     program, inputs = artifact.program, artifact.bind(*args, **named)
     if simulate is None:
-        return _measurement(program, "none", None)
+        return _measurement(artifact, "none", None)
     given, expected = program.vectors(inputs)
     with _project(program, folder) as place:
         if simulate == "hls":
             found = build_hls(place / HLS, place / "build").run(given[None], expected[None])
             _compare(found.outputs, expected[None], "HLS C++", place)
-            return _measurement(program, simulate, None)
+            return _measurement(artifact, simulate, None)
         graph = program.graph
         frames = [beats_of(given, graph.input.lanes)] * RTL_FRAMES
         found = build_rtl(place, counts_switching=True).run(frames, graph.input.lanes * graph.input.bits)
@@ -57,7 +58,7 @@ def profile(
             [tensor_of(one, graph.output.shape, graph.output.lanes, graph.output.bits) for one in found.outputs]
         )
         _compare(outputs, np.stack([expected] * RTL_FRAMES), "SystemVerilog", place)
-        return _measurement(program, simulate, found)
+        return _measurement(artifact, simulate, found)
 
 
 @contextlib.contextmanager
@@ -78,7 +79,8 @@ def _compare(outputs: np.ndarray, expected: np.ndarray, what: str, place: Path) 
         )
 
 
-def _measurement(program: FpgaProgram, simulate: str, found: RtlSimulation | None) -> AcceleratorMeasurement:
+def _measurement(artifact: Artifact, simulate: str, found: RtlSimulation | None) -> AcceleratorMeasurement:
+    program = artifact.program
     predicted, graph = program.schedule, program.graph
     return AcceleratorMeasurement(
         board=program.board.name,
@@ -88,21 +90,23 @@ def _measurement(program: FpgaProgram, simulate: str, found: RtlSimulation | Non
         predicted_latency_cycles=program.latency_cycles,
         interval_cycles=found and found.interval_cycles,
         latency_cycles=found and found.latency_cycles,
-        stages=tuple(_stages(program, found)),
+        stages=tuple(_stages(artifact, found)),
         fifos=tuple(_fifos(graph, predicted.high_water, found)),
         estimated_resources=dataclasses.asdict(program.resources),
     )
 
 
-def _stages(program: FpgaProgram, found: RtlSimulation | None) -> Iterator[StageMeasurement]:
+def _stages(artifact: Artifact, found: RtlSimulation | None) -> Iterator[StageMeasurement]:
+    program, bits = artifact.program, {layer.name: layer.bit_operations for layer in artifact.layers}
     powers = estimated_power(program, found) if found else {}
     for stage in program.graph.stages:
-        activity = found and found.stages.get(stage.name)
+        activity, layer = found and found.stages.get(stage.name), program.layers.get(stage.name, "")
         yield StageMeasurement(
             stage.name,
-            program.layers.get(stage.name, ""),
+            layer,
             type(stage).__name__,
             interval_cycles(stage),
+            bits[layer] if isinstance(stage, Convolution) else 0,
             **(dataclasses.asdict(activity) if activity else {}),
             power=powers.get(stage.name),
         )

@@ -11,7 +11,7 @@ from espalier.passes.quantize.fitting.fit import fit
 
 
 class TestCodebook(Conformance):
-    texts = ("codebook<2>", "codebook<3>", "codebook<5>", "codebook<8>")
+    texts = ("codebook<2>", "codebook<3>", "codebook<4>", "codebook<5>", "codebook<8>")
 
 
 @pytest.mark.parametrize("bits", [2, 4, 7])

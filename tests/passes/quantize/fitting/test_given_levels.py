@@ -11,7 +11,7 @@ from espalier.passes.quantize.fitting.fit import fit
 
 
 class TestUniform(Conformance):
-    texts = ("uniform<2>", "uniform<3>", "uniform<5>", "uniform<8>")
+    texts = ("uniform<2>", "uniform<3>", "uniform<4>", "uniform<5>", "uniform<6>", "uniform<8>")
 
 
 class TestShift(Conformance):
