@@ -94,6 +94,22 @@ def depthwise_net(channels: int = 16, size: int = 8, seed: int = 0) -> onnx.Mode
     return b.model([1, 3, size, size], b.head(y, "fc", channels * 2, 10))
 
 
+def separable_residual_net(channels: int = 16, size: int = 16, seed: int = 0) -> onnx.ModelProto:
+    """A strided stem, a block of a depthwise and a pointwise convolution around an identity, then a classifier.
+
+    Its nodes have names, by which tools that quantize tell them apart.
+    """
+    b = ModelBuilder(seed)
+    stem = b.relu(b.conv("x", "stem", 3, channels, strides=[2, 2]))
+    branch = b.relu(b.conv(stem, "depthwise", channels, channels, group=channels))
+    branch = b.conv(branch, "pointwise", channels, channels, kernel=1)
+    y = b.relu(b.conv(b.relu(b.node("Add", branch, stem)), "last", channels, 2 * channels))
+    model = b.model([1, 3, size, size], b.head(y, "fc", 2 * channels, 10))
+    for node in model.graph.node:
+        node.name = f"{node.op_type}.{node.output[0]}"
+    return onnx.shape_inference.infer_shapes(model)
+
+
 def onnxruntime_outputs(model: onnx.ModelProto, **inputs: np.ndarray) -> list[np.ndarray]:
     """What ONNX Runtime computes, on one thread."""
     import onnxruntime

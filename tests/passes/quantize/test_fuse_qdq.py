@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
@@ -84,6 +86,27 @@ def test_as_onnxruntime_computes_it(net, per_channel, signed, tmp_path):
     step = np.diff(np.unique(theirs)).min()
     assert np.abs(ours - theirs).max() <= 1.01 * step
     assert (np.abs(ours - theirs) < 0.01 * step).mean() > 0.97
+
+
+def test_a_network_that_nncf_quantized():
+    """Integers alone, and ONNX Runtime's logits. NNCF 3.4.0 made the file, with `separable_residual_net` of `models`:
+
+    x = np.random.default_rng(0).standard_normal((64, 1, 3, 16, 16), np.float32)
+    dataset = nncf.Dataset(list(x), lambda one: {"x": one})
+    onnx.save(nncf.quantize(separable_residual_net(), dataset, subset_size=64), "nncf.onnx")
+    """
+    model = onnx.load(Path(__file__).with_name("nncf.onnx"))
+    mod = prepare(from_onnx(model))
+    assert (float_steps(mod), remarks_of(mod)) == ([], [])
+    found = list(specs(mod).values())
+    assert [spec.format for spec in found] == ["int8"] * 5
+    assert [spec.integer.residual is not None for spec in found] == [False, False, True, False, False]
+    x = samples(model, 20)
+    theirs = np.concatenate([onnxruntime_outputs(model, x=one)[0] for one in x])
+    ours = np.concatenate([run_program(mod, one) for one in x])
+    np.testing.assert_array_equal(ours.argmax(1), theirs.argmax(1))
+    # what is left is the bias of the last layer, counted in steps of its sums
+    np.testing.assert_allclose(ours, theirs, atol=1e-4 * theirs.std())
 
 
 def test_names_residuals_and_the_compiled_body(tmp_path):
