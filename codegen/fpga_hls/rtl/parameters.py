@@ -267,7 +267,7 @@ def _weight_table(stage: Convolution, packs: bool) -> str:
 def _constant_table(stage: Convolution, packs: bool) -> str:
     """For each beat of the output, for each lane: multiplier, bias.
 
-    The stage multiplies x, not x - x_zero, and each product of a pair's lower weight comes out half its range too small.
+    The stage multiplies x, not x - x_zero, and products of the lower weights of pairs are half their range too small.
     """
     weights = stage.weights.reshape(len(stage.weights), -1).astype(np.int64)
     bias = stage.bias.astype(np.int64) - stage.arithmetic.x_zero * weights.sum(1)

@@ -89,9 +89,10 @@ def synthesize(
 
 
 def netlist_digest(folder: Path, module: str, limit_s: float = 600) -> str:
-    """SHA-256 of a module as this Yosys reads it, before it is mapped to cells: what `synthesize` makes of it depends on.
+    """SHA-256 of a module as this Yosys reads it, before it is mapped to cells: what the counts of `synthesize` are of.
 
-    Comments, names inside of the module and branches that its parameters do not take are no part of it.
+    Comments, names inside of the module and branches that its parameters do not take are no part of it. Where lines of
+    the sources move, the order of cells may change, and with it the digest, though seldom.
     Raises as `synthesize` does.
     """
     lines = [f"hierarchy -top {module}", "proc", "flatten", "opt -fast"]
