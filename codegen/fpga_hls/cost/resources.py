@@ -31,6 +31,9 @@ LUTS_COST, MULTIPLEXER_COST, HALF_BLOCK_COST, BLOCK_COST = 8 / 3, 1, 129, 257
 (its memory_libmap; techlibs/xilinx, lutrams_xc5v.txt and brams_xc4v.txt).
 """
 
+ROM_MULTIPLEXER_COST = 0.5
+"""What a bit chosen among two costs where nothing is written."""
+
 HALF_BLOCK_WIDTHS = ((16_384, 1), (8_192, 2), (4_096, 4), (2_048, 9), (1_024, 18), (512, 36))
 """(depth, width) of the forms of a block of 18 kbit, simple dual port (AMD UG473, table 1-8)."""
 
@@ -142,7 +145,7 @@ def rom_blocks(width: int, depth: int) -> tuple[float, int]:
         for deep, wide in forms:
             parts = -(-depth // deep)
             count, chosen = -(-width * parts // wide), width * (parts - 1)
-            found.append((count * price + MULTIPLEXER_COST * chosen, count * size, chosen))
+            found.append((count * price + ROM_MULTIPLEXER_COST * chosen, count * size, chosen))
     return min(found)[1:]
 
 

@@ -48,7 +48,7 @@ def test_words_of_weights_are_as_wide_as_the_emitted_ones(products):
 
 @pytest.mark.parametrize(
     ("width", "depth", "expected", "chosen"),
-    [(4, 64, 0, 0), (4, 9216, 1, 32), (8, 9216, 2, 64), (24, 3072, 2, 48), (96, 768, 3, 0), (8, 1024, 0.5, 0)],
+    [(4, 64, 0, 0), (4, 9216, 1, 32), (8, 9216, 2, 64), (24, 3072, 2, 48), (96, 768, 3, 0), (320, 25600, 223, 7680)],
 )
 def test_parts_of_a_deep_table_lie_side_by_side(width, depth, expected, chosen):
     """9,216 codes of 4 bits are nine in each of 1,024 words of 36."""
