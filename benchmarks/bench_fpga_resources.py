@@ -2,14 +2,16 @@
 
 Networks with weights in every format are folded at random, and each stage is synthesized alone by Yosys for an XC7Z020,
 but for forks and adapters: these take a handful of LUTs, are known to one or two, and would only flatter a correlation.
-Coefficients of the resource models (`codegen/fpga_hls/cost`) are fitted to three quarters of these designs; the rest
-were not seen: the rank correlation of their stages' LUTs is what counts, the bar is 0.95. DSP blocks and block RAMs are
-not fitted: they follow from the templates, and should be equal.
+Designs come in rounds of one format each. Of three rounds, the coefficients of the resource models
+(`codegen/fpga_hls/cost`) are fitted to the first and the last; the second was not seen: the rank correlation of its
+stages' LUTs is what counts, the bar is 0.95. DSP blocks and block RAMs are not fitted: they follow from the templates,
+and should be equal.
 
-Stages that are in the record are not synthesized again; more of them are added by the same command, stage by stage, so
-that it can be stopped at any time.
+A stage is synthesized if the record lacks it, or has it of another netlist; more of them are added by the same command,
+stage by stage, so that it can be stopped at any time. The coefficients are made of the record and of the estimates by
+hand that are kept beside them, of nothing else.
 
-    python benchmarks/bench_fpga_resources.py [--designs 24] [--write]
+    python benchmarks/bench_fpga_resources.py [--designs 18] [--write]
 
 --write: put the fitted coefficients in the place of those that stand.
 """
@@ -41,20 +43,15 @@ from espalier.codegen.fpga_hls.network import Choice, StageNetwork, assembled
 from espalier.codegen.fpga_hls.rtl.emit import emit, stage_module
 from espalier.codegen.fpga_hls.stages import Adapter, Convolution, Fork, Stage, folded
 from espalier.core.files import write_atomically, write_files
-from espalier.measure.synthesis.yosys import synthesize
+from espalier.measure.synthesis.yosys import netlist_digest, synthesize
 
 RECORD = "fpga_resources"
 FORMATS = ("uniform<8>", "uniform<4>", "codebook<4>", "shift<4>", "focused<4>", "binary")
 MOST_PRODUCTS, MOST_LANES = 48, 8
 """Of a stage in a cycle: larger ones take Yosys minutes."""
 
-HELD_OUT = 4
-"""Every fourth design is not fitted to."""
-
 PULL = 0.3
-"""A coefficient twice as large as the one that stands, or of 1 where there is none, counts as much as an error of 30 %
-of a stage.
-"""
+"""A coefficient twice as large as the estimate by hand counts as much as an error of 30 % of a stage."""
 
 BAR = 0.95
 
@@ -81,7 +78,7 @@ class Sample(nn.Module):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--designs", type=int, default=24)
+    parser.add_argument("--designs", type=int, default=18)
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     espalier.set_threads(1)
@@ -89,16 +86,20 @@ def main() -> None:
         for point in synthesized(number):
             write_record(RECORD, recorded([point]))
     points = recorded([])
-    data = json.loads(COEFFICIENTS.read_text())
-    standing, held_out = data["coefficients"], [point for point in points if point["design"] % HELD_OUT == 0]
-    fitted_to = [point for point in points if point["design"] % HELD_OUT]
-    fitted = standing | fit(fitted_to, standing)
-    Console().print(
-        table("The model as it stands", [one for one in points if one["design"] not in data["fitted_to"]], standing)
-    )
-    Console().print(table("The model fitted", held_out, fitted))
+    fitted = fit(seen(points), json.loads(COEFFICIENTS.read_text())["by_hand"])
+    Console().print(table([point for point in points if is_held_out(point["design"])], fitted))
     if options.write:
-        write(fitted, fitted_to)
+        write(fitted, seen(points))
+
+
+def is_held_out(design: int) -> bool:
+    """Whether a design is of the second of three rounds, a round being a design of each format."""
+    return design // len(FORMATS) % 3 == 1
+
+
+def seen(points: list[dict]) -> list[dict]:
+    """The points that coefficients are fitted to."""
+    return [point for point in points if not is_held_out(point["design"])]
 
 
 def recorded(points: list[dict]) -> list[dict]:
@@ -108,15 +109,16 @@ def recorded(points: list[dict]) -> list[dict]:
 
 def synthesized(number: int) -> Iterator[dict]:
     """Every stage of a design: what its resources are linear in, and its cells, by Yosys if the record lacks them."""
-    known = {point["stage"]: point["counted"] for point in recorded([]) if point["design"] == number}
+    known = {(row["stage"], row.get("netlist")): row["counted"] for row in recorded([]) if row["design"] == number}
     network, random = sample(number), np.random.default_rng(number)
     graph = assembled(network, {stage.name: drawn(stage, random) for stage in network.stages})
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_files(folder, emit(graph))
         for stage in (one for one in graph.stages if not isinstance(one, (Adapter, Fork))):
-            cells = known.get(stage.name) or synthesize(folder, stage_module(stage)).summary()
-            yield described(number, stage, cells)
+            netlist = netlist_digest(folder, stage_module(stage))
+            cells = known.get((stage.name, netlist)) or synthesize(folder, stage_module(stage)).summary()
+            yield described(number, stage, netlist, cells)
 
 
 def sample(number: int) -> StageNetwork:
@@ -141,7 +143,7 @@ def drawn(stage: Stage, random: np.random.Generator) -> Choice:
     return Choice(folding=folds[random.choice(len(folds), p=weight / weight.sum())], products=products)
 
 
-def described(number: int, stage: Stage, cells: dict) -> dict:
+def described(number: int, stage: Stage, netlist: str, cells: dict) -> dict:
     """A row of the record."""
     return {
         "design": number,
@@ -149,60 +151,68 @@ def described(number: int, stage: Stage, cells: dict) -> dict:
         "class": type(stage).__name__,
         "products": stage.products.kind if isinstance(stage, Convolution) else None,
         "features": {name: float(value) for name, value in features(stage).items()},
+        "netlist": netlist,
         "counted": cells,
         "from_templates": {"dsps": dsps(stage), "bram_36k": blocks(stage)},
     }
 
 
-def fit(points: list[dict], standing: dict) -> dict:
+def fit(points: list[dict], by_hand: dict) -> dict:
     """Coefficients, none negative, with the least squares of relative errors; for each class of stages.
 
-    Those that stand are drawn on, for what few points say little of: see `PULL`.
+    They are drawn to those by hand, see `PULL`, which stay where no point says anything of them; so do zeros.
     """
-    found = {}
-    for kind in sorted({point["class"] for point in points}):
-        rows = [point for point in points if point["class"] == kind]
-        names = sorted({name for row in rows for name in row["features"]})
-        matrix = np.array([[row["features"].get(name, 0.0) for name in names] for row in rows])
-        found[kind] = {}
-        for resource in ("luts", "ffs"):
-            counted = np.array([max(row["counted"][resource], 1) for row in rows], float)
-            before = np.array([standing.get(kind, {}).get(resource, {}).get(name, 0.0) for name in names])
-            scales = np.where(before > 0, before, 1)
-            values, _ = nnls(
-                np.vstack([matrix / counted[:, None], np.diag(PULL / scales)]),
-                np.concatenate([np.ones(len(rows)), PULL * before / scales]),
-            )
-            found[kind][resource] = {name: round(float(value), 4) for name, value in zip(names, values) if value}
-    return found
+    return {
+        kind: {
+            resource: _fitted([point for point in points if point["class"] == kind], resource, estimates)
+            for resource, estimates in resources.items()
+        }
+        for kind, resources in by_hand.items()
+    }
+
+
+def _fitted(rows: list[dict], resource: str, estimates: dict[str, float]) -> dict[str, float]:
+    names = [name for name, value in estimates.items() if value]
+    expected = np.array([estimates[name] for name in names])
+    sizes = np.array([[row["features"].get(name, 0.0) for name in names] for row in rows]).reshape(-1, len(names))
+    counted = np.array([max(row["counted"][resource], 1) for row in rows], float)
+    values, _ = nnls(
+        np.vstack([sizes / counted[:, None], np.diag(PULL / expected)]),
+        np.concatenate([np.ones(len(rows)), np.full(len(names), PULL)]),
+    )
+    return estimates | {name: round(float(value), 4) for name, value in zip(names, values, strict=True)}
 
 
 def predicted(row: dict, coefficients: dict, resource: str) -> float:
     """As `cost.resources` does."""
     fitted = coefficients[row["class"]][resource]
-    return sum(fitted.get(name, 0.0) * value for name, value in row["features"].items())
+    return sum(fitted[name] * value for name, value in row["features"].items())
 
 
-def table(name: str, points: list[dict], coefficients: dict) -> Table:
-    """A model on designs that it was not fitted to."""
+def table(points: list[dict], coefficients: dict) -> Table:
+    """The models on designs that they were not fitted to."""
     equal = sum(
         point["counted"][one] == point["from_templates"][one] for point in points for one in ("dsps", "bram_36k")
     )
     shown = Table(
         *("stages", "number", "LUTs: rank correlation", "median error, %", "FFs: rank correlation", "median error, %"),
-        title=f"{name}, on designs it was not fitted to; DSPs and blocks equal in {equal} of {2 * len(points)}",
+        title=f"Designs that were not fitted to; DSPs and blocks equal in {equal} of {2 * len(points)}",
         caption=f"the bar is a rank correlation of {BAR} for LUTs",
     )
-    for group, rows in groups(points):
+    for group, rows in ((group, rows) for group, rows in groups(points) if rows):
         shown.add_row(group, str(len(rows)), *_scores(rows, coefficients))
     return shown
 
 
 def groups(points: list[dict]) -> Iterator[tuple[str, list[dict]]]:
-    """All stages, then convolutions by how they multiply."""
+    """All stages, those of each format, convolutions by how they multiply, and the other classes."""
     yield "all", points
-    for kind in sorted({point["products"] for point in points if point["products"]}):
-        yield kind, [point for point in points if point["products"] == kind]
+    for number, name in enumerate(FORMATS):
+        yield name, [point for point in points if point["design"] % len(FORMATS) == number]
+    for kind in ("dsp", "lut"):  # what a format multiplies in otherwise, the others have alone
+        yield f"products: {kind}", [point for point in points if point["products"] == kind]
+    for kind in ("MaxPool", "MeanPool"):
+        yield kind, [point for point in points if point["class"] == kind]
 
 
 def _scores(rows: list[dict], coefficients: dict) -> Iterator[str]:
@@ -214,11 +224,14 @@ def _scores(rows: list[dict], coefficients: dict) -> Iterator[str]:
 
 
 def write(fitted: dict, points: list[dict]) -> None:
-    """The coefficients of the package; those of classes that no design has stay."""
+    """The coefficients of the package, and what they were fitted to."""
     data = json.loads(COEFFICIENTS.read_text())
-    data["coefficients"] |= fitted
+    data["coefficients"] = fitted
     data["fitted_to"] = sorted({point["design"] for point in points})
-    data["source"] = f"Fitted by bench_fpga_resources.py to {len(points)} synthesized stages of the designs below."
+    data["source"] = (
+        f"Fitted by bench_fpga_resources.py to {len(points)} stages of the designs below, drawn to the estimates by "
+        "hand; of stages and sizes that no such design has, these stand."
+    )
     write_atomically(COEFFICIENTS, (json.dumps(data, indent=2) + "\n").encode())
 
 

@@ -1,7 +1,8 @@
 """Resources of stages, before synthesis.
 
 DSPs and blocks of RAM follow from what the templates write; LUTs and flip-flops are sums of a few products of a
-stage's sizes, with coefficients that were fitted to synthesized stages (`coefficients.json`).
+stage's sizes, with coefficients that were fitted to synthesized stages (`coefficients.json`: "by_hand" are estimates
+read off the templates, "coefficients" what synthesized stages made of them).
 """
 
 from __future__ import annotations
@@ -14,22 +15,30 @@ from pathlib import Path
 from espalier.targets.boards import Resources
 
 from ..graph import Edge, StreamGraph
-from ..rtl.parameters import factor_bits, is_packed, sum_bits, window_parameters
+from ..rtl.parameters import factor_bits, is_packed, product_bits, stored_bits, sum_bits, window_parameters
 from ..rtl.timing import line_buffer_rows
 from ..stages import Adapter, Add, Convolution, Fork, Gate, MaxPool, MeanPool, Stage
-from ..weight_codes import code_bits
 
 COEFFICIENTS = Path(__file__).with_name("coefficients.json")
 DISTRIBUTED_DEPTH = 64
 """The deepest memory that is always kept in LUTs, see weight_rom.sv and stream_fifo.sv."""
 
-LUTS_COST, MULTIPLEXER_COST, HALF_BLOCK_COST = 8 / 3, 1, 129
-"""What a bit of 64 words in LUTs, a bit chosen among two, and a block of 18 kbit cost where Yosys may choose (its
-memory_libmap; techlibs/xilinx, lutrams_xc5v.txt and brams_xc4v.txt).
+REGISTERS_DEPTH = 4
+"""The deepest memory that Yosys keeps in flip-flops."""
+
+LUTS_COST, MULTIPLEXER_COST, HALF_BLOCK_COST, BLOCK_COST = 8 / 3, 1, 129, 257
+"""What a bit of 64 words in LUTs, a bit chosen among two, and blocks of 18 and of 36 kbit cost where Yosys may choose
+(its memory_libmap; techlibs/xilinx, lutrams_xc5v.txt and brams_xc4v.txt).
 """
+
+ROM_MULTIPLEXER_COST = 0.5
+"""What a bit chosen among two costs where nothing is written."""
 
 HALF_BLOCK_WIDTHS = ((16_384, 1), (8_192, 2), (4_096, 4), (2_048, 9), (1_024, 18), (512, 36))
 """(depth, width) of the forms of a block of 18 kbit, simple dual port (AMD UG473, table 1-8)."""
+
+BLOCK_WIDTHS = (*((2 * depth, width) for depth, width in HALF_BLOCK_WIDTHS), (512, 72))
+"""Of a block of 36 kbit."""
 
 LUTS_OF_A_BIT = 4 / 3
 """Of 64 words: a memory of three bits takes four LUTs."""
@@ -42,7 +51,7 @@ def resources(stage: Stage, packs: bool = True) -> Resources:
     """Of one stage, without the FIFOs on its streams. packs: see `targets.boards.Board`."""
     terms = features(stage, packs)
     fitted = _coefficients()[type(stage).__name__]
-    luts, ffs = (sum(fitted[kind].get(name, 0.0) * value for name, value in terms.items()) for kind in ("luts", "ffs"))
+    luts, ffs = (sum(fitted[kind][name] * value for name, value in terms.items()) for kind in ("luts", "ffs"))
     return Resources(max(0.0, luts), max(0.0, ffs), dsps(stage, packs), blocks(stage))
 
 
@@ -99,12 +108,12 @@ def blocks(stage: Stage) -> float:
     """Blocks of 36 kbit: weights, constants, and a copy of the line buffer for each tap that is read in a cycle."""
     if isinstance(stage, Convolution):
         fold = stage.folding
-        weights = ram_blocks(stage.products_per_cycle * code_bits(stage), math.prod(stage.weight_words))
-        words = stage.channels_out // stage.out_lanes
-        constants = ram_blocks(stage.out_lanes * (sum_bits(stage) + factor_bits(stage)), words)
+        weights, _ = rom_blocks(weight_word_bits(stage), math.prod(stage.weight_words))
+        constants, _ = rom_blocks(_constant_word_bits(stage), stage.channels_out // stage.out_lanes)
         return weights + constants + fold.taps * buffer_blocks(8 * stage.in_lanes, _buffer_words(stage))
     if isinstance(stage, Gate):
-        return ram_blocks(8, stage.phi.size) + ram_blocks(32, len(stage.rho)) + ram_blocks(32, len(stage.rho))
+        phi, rho = rom_blocks(8, stage.phi.size), rom_blocks(32, len(stage.rho))
+        return phi[0] + rho[0] + ram_blocks(32, len(stage.rho))
     if isinstance(stage, MaxPool):
         rows = line_buffer_rows(stage) * stage.in_shape[1] * stage.in_shape[2] // stage.lanes
         return math.prod(stage.kernel) * buffer_blocks(8 * stage.lanes, rows)
@@ -112,6 +121,32 @@ def blocks(stage: Stage) -> float:
         bits = (255 * stage.in_shape[0] * stage.in_shape[1]).bit_length() + 1
         return ram_blocks(stage.lanes * bits, stage.in_shape[2] // stage.lanes)
     return 0
+
+
+def weight_word_bits(stage: Convolution) -> int:
+    """Of what is read from the weights in a cycle."""
+    return stage.products_per_cycle * stored_bits(stage)
+
+
+def _constant_word_bits(stage: Convolution) -> int:
+    """Of the constants of a beat of the output."""
+    return stage.out_lanes * (sum_bits(stage) + factor_bits(stage))
+
+
+def rom_blocks(width: int, depth: int) -> tuple[float, int]:
+    """(blocks of 36 kbit, bits chosen among two behind them) of a table of constants; (0, 0) where it is in LUTs.
+
+    Parts of the depth may lie side by side in the words of a block; Yosys takes the cheapest form.
+    """
+    if depth <= DISTRIBUTED_DEPTH:
+        return 0.0, 0
+    found = []
+    for size, price, forms in ((0.5, HALF_BLOCK_COST, HALF_BLOCK_WIDTHS), (1.0, BLOCK_COST, BLOCK_WIDTHS)):
+        for deep, wide in forms:
+            parts = -(-depth // deep)
+            count, chosen = -(-width * parts // wide), width * (parts - 1)
+            found.append((count * price + ROM_MULTIPLEXER_COST * chosen, count * size, chosen))
+    return min(found)[1:]
 
 
 def ram_blocks(width: int, depth: int) -> float:
@@ -144,7 +179,13 @@ def features(stage: Stage, packs: bool = True) -> dict[str, float]:
     if isinstance(stage, MeanPool):
         bits = 8 + math.ceil(math.log2(stage.in_shape[0] * stage.in_shape[1] + 1))
         words = stage.in_shape[2] // stage.lanes
-        return {"one": 1, "lane_bits": stage.lanes * bits, "lutram_bits": _lutram(stage.lanes * bits, words)}
+        in_registers = words <= REGISTERS_DEPTH
+        return {
+            "one": 1,
+            "lane_bits": stage.lanes * bits,
+            "lutram_bits": 0 if in_registers else _lutram(stage.lanes * bits, words),
+            "register_bits": stage.lanes * bits * words if in_registers else 0,
+        }
     if isinstance(stage, Gate):
         return _gate_features(stage)
     if isinstance(stage, Add):
@@ -158,28 +199,30 @@ def features(stage: Stage, packs: bool = True) -> dict[str, float]:
 def _convolution_features(stage: Convolution, packs: bool) -> dict[str, float]:
     fold, products = stage.folding, stage.products_per_cycle
     terms = products // fold.pe
-    tree = fold.pe * (terms - 1) * _product_bits(stage)
+    tree = fold.pe * (terms - 1) * product_bits(stage)
     is_single = stage.products.kind == "dsp" and not is_packed(stage, packs)  # DSP blocks that add what they multiply
-    words = _buffer_words(stage)
-    constants = stage.out_lanes * (sum_bits(stage) + factor_bits(stage))
+    window, words = 8 * fold.taps * stage.in_lanes, _buffer_words(stage)
+    weights = weight_word_bits(stage), math.prod(stage.weight_words)
+    constants = _constant_word_bits(stage), stage.channels_out // stage.out_lanes
     return {
         "one": 1,
         "tree_bits": 0 if is_single else tree,
         "single_tree_bits": tree if is_single else 0,
-        "sum_bits": fold.pe * stage.sum_bits,
+        "sum_bits": fold.pe * sum_bits(stage),
         f"{stage.products.kind}_products": products,
-        f"{stage.products.kind}_product_bits": products * code_bits(stage),
-        "window_bits": 8 * fold.taps * stage.in_lanes,
+        **({"lut_product_bits": weight_word_bits(stage)} if stage.products.kind == "lut" else {}),
+        "window_bits": window,
         "taps": fold.taps,
         **_walk_features(stage, words),
         "out_lanes": stage.out_lanes if stage.multiplier is not None else 0,
-        "out_lane_bits": stage.out_lanes * stage.sum_bits,
+        "out_lane_bits": stage.out_lanes * sum_bits(stage),
         "residual_lanes": stage.out_lanes if stage.arithmetic.residual else 0,
-        "residual_products": stage.out_lanes * _residual_products(stage),
         "packed_inputs": terms if is_packed(stage, packs) else 0,
         "lutram_bits": fold.taps * buffer_bits(8 * stage.in_lanes, words),
-        "lutrom_bits": _lutram(products * code_bits(stage), math.prod(stage.weight_words)),
-        "constant_bits": _lutram(constants, stage.channels_out // stage.out_lanes),
+        "lutram_window_bits": window if buffer_bits(8 * stage.in_lanes, words) else 0,
+        "lutrom_bits": _lutram(*weights),
+        "constant_bits": _lutram(*constants),
+        "chosen_bits": rom_blocks(*weights)[1] + rom_blocks(*constants)[1],
         "lists": int(stage.active is not None) + int(stage.winners is not None),
         "pi_bits": 8 * fold.pe if stage.has_pi else 0,
         "pi_lanes": stage.out_lanes if stage.has_pi else 0,
@@ -217,10 +260,6 @@ def _gate_features(stage: Gate) -> dict[str, float]:
         "groups": stage.groups,
         "lists": int(stage.active is not None),
     }
-
-
-def _product_bits(stage: Convolution) -> int:
-    return {"shift": 15, "binary": 9, "focused": 30}.get(stage.products.kind, stage.products.weight_bits + 8)
 
 
 def _lutram(width: int, depth: int) -> float:

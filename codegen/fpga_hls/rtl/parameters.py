@@ -16,7 +16,7 @@ from .timing import line_buffer_rows, result_depth
 KINDS = {"dsp": 0, "lut": 1, "shift": 2, "focused": 1, "binary": 4}
 """Of multiply_accumulate. Recentralised shifts are multiplied as the s8 levels that they are."""
 
-WHOLE = ("dsp", "focused")
+WHOLE = ("focused",)
 """Stored as s8, whatever the code's bits."""
 
 WIDEST_T = 32
@@ -61,6 +61,11 @@ def is_packed(stage: Convolution, packs: bool = True) -> bool:
 def stored_bits(stage: Convolution) -> int:
     """Of a weight in the memory."""
     return 8 if stage.products.kind in WHOLE else code_bits(stage)
+
+
+def product_bits(stage: Convolution) -> int:
+    """Of a product as multiply_accumulate adds it."""
+    return 15 if stage.products.kind == "shift" else stored_bits(stage) + 8
 
 
 def sum_bits(stage: Convolution) -> int:
@@ -254,21 +259,21 @@ def _weight_table(stage: Convolution, packs: bool) -> str:
     stored = stage.weights if stage.products.kind in WHOLE else codes(stage)
     table = ordered(stage, stored).astype(np.int64)
     table = table.reshape(-1, *table.shape[2:])
-    if is_packed(stage, packs):  # the lower weight of a pair is stored as weight + 128
-        table[:, : stage.folding.pe // 2 * 2 : 2] ^= 0x80
+    if is_packed(stage, packs):  # the lower weight of a pair is stored above zero
+        table[:, : stage.folding.pe // 2 * 2 : 2] ^= 1 << stored_bits(stage) - 1
     return _hexadecimal(table.reshape(len(table), -1), [stored_bits(stage)] * math.prod(table.shape[1:]))
 
 
 def _constant_table(stage: Convolution, packs: bool) -> str:
     """For each beat of the output, for each lane: multiplier, bias.
 
-    The stage multiplies x, not x - x_zero, and the lower weights of pairs give each product 32768 too little.
+    The stage multiplies x, not x - x_zero, and products of the lower weights of pairs are half their range too small.
     """
     weights = stage.weights.reshape(len(stage.weights), -1).astype(np.int64)
     bias = stage.bias.astype(np.int64) - stage.arithmetic.x_zero * weights.sum(1)
     if is_packed(stage, packs):
         place, products = np.arange(len(weights)) % stage.folding.pe, stage.in_shape[2] * math.prod(stage.kernel)
-        bias += np.where((place % 2 == 0) & (place + 1 < stage.folding.pe), products << 15, 0)
+        bias += np.where((place % 2 == 0) & (place + 1 < stage.folding.pe), products << product_bits(stage) - 1, 0)
     multiplier = np.zeros_like(bias) if stage.multiplier is None else stage.multiplier.astype(np.int64)
     fields = np.stack([multiplier, bias], 1).reshape(-1, 2 * stage.out_lanes)
     return _hexadecimal(fields, [factor_bits(stage), sum_bits(stage)] * stage.out_lanes)

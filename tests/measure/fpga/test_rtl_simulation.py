@@ -40,6 +40,16 @@ def every_product():
     return one.graph(one.conv(name, 4, kernel=(1, 3), folding=Folding(2, 4), products=focused), depth=4)
 
 
+def narrow_weights():
+    """Weights of few bits in DSP blocks: in pairs, a pair and one over, alone; raw sums at the end."""
+    one = GraphBuilder(4, 5, 4)
+    name = one.conv(HOST, 6, folding=Folding(2, 3), products=Products("dsp", 4))
+    name = one.conv(name, 8, folding=Folding(3, 4), products=Products("dsp", 2))
+    name = one.conv(name, 8, kind="depthwise", folding=Folding(2, 2, 3), products=Products("dsp", 5))
+    dense = {"kernel": (4, 5), "padding": (0, 0, 0, 0), "folding": Folding(8, 2), "is_raw": True}
+    return one.graph(one.conv(name, 4, **dense, products=Products("dsp", 7)), depth=8)
+
+
 def written(graph, folder, packs=True):
     for path, text in emit(graph, packs).items():
         (folder / path).parent.mkdir(exist_ok=True)
@@ -60,7 +70,7 @@ def simulated(graph, program, frames=2, stalls=0):
 
 
 @needs_icarus
-@pytest.mark.parametrize("graph", [every_kind, every_product])
+@pytest.mark.parametrize("graph", [every_kind, every_product, narrow_weights])
 def test_every_stage_is_the_oracle(graph, tmp_path):
     graph = graph()
     program = build_icarus(written(graph, tmp_path))

@@ -11,7 +11,14 @@ from espalier.codegen.fpga_hls.rtl.emit import emit
 from espalier.codegen.fpga_hls.stages import Folding
 from espalier.core.errors import InvalidInputError, ToolNotFoundError
 from espalier.measure.fpga.tools import ToolFailedError
-from espalier.measure.synthesis.yosys import CellCounts, read_counts, synthesize, synthesize_stages, total
+from espalier.measure.synthesis.yosys import (
+    CellCounts,
+    netlist_digest,
+    read_counts,
+    synthesize,
+    synthesize_stages,
+    total,
+)
 from tests.oracles.stream_graphs import one_conv
 
 SAMPLE = (Path(__file__).parent / "samples" / "yosys_stat.json").read_text()
@@ -40,6 +47,20 @@ def test_two_products_share_a_dsp_block(tmp_path):
     products = graph.stages[0].products_per_cycle
     assert counts.dsps == products // 2 + REQUANTIZER_DSPS * graph.stages[0].out_lanes
     assert counts.luts > 0 < counts.ffs
+
+
+@needs_yosys
+def test_the_digest_of_a_netlist_is_of_its_logic(tmp_path):
+    """Not of comments and of names that nobody sees, but of constants."""
+    for path, text in emit(one_conv(2, 4, (2, 2), kernel=(1, 1), folding=Folding(2, 4))).items():
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text(text)
+    first, saturate = netlist_digest(tmp_path, "stage_conv0"), tmp_path / "rtl" / "saturate.sv"
+    saturate.write_text("// A remark.\n" + saturate.read_text())
+    assert netlist_digest(tmp_path, "stage_conv0") == first
+    table = tmp_path / "rtl" / "conv0_weights.mem"
+    table.write_text(table.read_text().replace("1", "2"))
+    assert netlist_digest(tmp_path, "stage_conv0") != first
 
 
 def test_a_missing_tool_is_named(tmp_path, monkeypatch):

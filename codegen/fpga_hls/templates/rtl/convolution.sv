@@ -187,6 +187,7 @@ module convolution #(
       .CHANNELS(CHANNELS_OUT),
       .SUM_BITS(SUM_BITS),
       .PACKED(Packed),
+      .WEIGHT_BITS(WEIGHT_BITS),
       .RAW(RAW),
       .OUT_BITS(OUT_BITS),
       .FACTOR_BITS(FACTOR_BITS),

@@ -1,8 +1,8 @@
 // PE sums of products, each over TAPS * LANES products a cycle (of OWN_LANE over TAPS: sum p then reads lane p only).
 //
-// KIND 0: products in DSP blocks, with PACK two in one for the sums 2j and 2j+1. The even sums come out 32768 too small for each
-// product, and 128 times the sum of all x too large: x_sum is that sum. KIND 1: products in look-up tables. KIND 2:
-// shifts, KIND 4: signs. The weight of sum p, tap t, lane l stands at ((p * TAPS + t) * LANES + l) * WEIGHT_BITS (OWN_LANE:
+// KIND 0: products in DSP blocks, with PACK two in one for the sums 2j and 2j+1. The even sums come out 2^(WEIGHT_BITS+7)
+// too small for each product, and 2^(WEIGHT_BITS-1) times the sum of all x too large: x_sum is that sum. KIND 1: products in
+// look-up tables. KIND 2: shifts, KIND 4: signs. The weight of sum p, tap t, lane l stands at ((p * TAPS + t) * LANES + l) * WEIGHT_BITS (OWN_LANE:
 // (p * TAPS + t) * WEIGHT_BITS). `done` marks the cycle in which `sums` holds those of a group.
 module multiply_accumulate #(
     parameter int KIND = 0,
@@ -54,16 +54,18 @@ module multiply_accumulate #(
         assign x = x_data[(OWN_LANE ? i * LANES + p : i) * 8+:8];
         assign terms[i*ProductBits+:ProductBits] = product[p][i];
         if (Packed && p % 2 == 0 && p + 1 < PE) begin : g_packed
-          logic [15:0] low;
-          multiply_packed multiply (
+          logic [ProductBits-1:0] low;
+          multiply_packed #(
+              .WEIGHT_BITS(WEIGHT_BITS)
+          ) multiply (
               .clk,
               .x,
-              .w_high(weights[Place+Terms*WEIGHT_BITS+:8]),
-              .w_low (weights[Place+:8]),
+              .w_high(weights[Place+Terms*WEIGHT_BITS+:WEIGHT_BITS]),
+              .w_low (weights[Place+:WEIGHT_BITS]),
               .p_high(product[p+1][i]),
               .p_low (low)
           );
-          assign product[p][i] = {~low[15], low[14:0]};
+          assign product[p][i] = {~low[ProductBits-1], low[ProductBits-2:0]};
         end else if (KIND == 0 && !(Packed && p % 2 == 1)) begin : g_single
           multiply_single #(
               .WEIGHT_BITS(WEIGHT_BITS)

@@ -1,7 +1,7 @@
 // From the sums of a group to LANES channels of a beat, one beat a cycle (core/integer.py, LayerArithmetic).
 //
 // Each beat's constants come from FILE: for each lane the multiplier (FACTOR_BITS), above it the bias (SUM_BITS). With
-// PACKED, 128 * x_sum is taken off the even sums, see multiply_accumulate. RAW: the sums themselves are the result.
+// PACKED, 2^(WEIGHT_BITS-1) * x_sum is taken off the even sums, see multiply_accumulate. RAW: the sums themselves are the result.
 // HAS_RESIDUAL: t is limited to T_LOW .. T_HIGH (T_BITS of two's complement), multiplied by OWN and added to (residual -
 // RESIDUAL_ZERO) * OTHER; `take` asks for a beat of the residual, which must be there. LISTED: the constants are those of
 // the group of the number that comes with `done`, of ALL_CHANNELS; HAS_PI: its multipliers times `pi`.
@@ -11,6 +11,7 @@ module requantize #(
     parameter int CHANNELS = 2,
     parameter int SUM_BITS = 24,
     parameter bit PACKED = 0,
+    parameter int WEIGHT_BITS = 8,
     parameter bit RAW = 0,
     parameter int OUT_BITS = 8,
     parameter int FACTOR_BITS = 24,
@@ -53,12 +54,13 @@ module requantize #(
   localparam int RoundedBits = SHIFT == 0 ? ProductBits : ProductBits > SHIFT ? ProductBits - SHIFT + 1 : 2;
   localparam int Delay = RAW ? 4 : HAS_RESIDUAL ? 16 : HAS_PI ? 11 : 9;
   localparam int Taken = 8;
+  localparam int OffsetPlace = PACKED ? WEIGHT_BITS - 1 : 7;
 
   logic [PE*SUM_BITS-1:0] waiting;
   logic [(Beats > 1 ? $clog2(Beats) : 1)-1:0] beat;
   logic [PlaceBits-1:0] place;
   logic [LANES*(SUM_BITS+FACTOR_BITS)-1:0] constants;
-  logic [SUM_BITS-8:0] offset, offset_1;  // the second is that of `picked`
+  logic [SUM_BITS-OffsetPlace-1:0] offset, offset_1;  // the second is that of `picked`
   logic [Delay-1:0] valid;
   logic serving, unused_inputs;
   assign unused_inputs = &{1'b0, x_sum, group_number, group_pi};
@@ -66,7 +68,7 @@ module requantize #(
   always_ff @(posedge clk) begin
     if (done) begin
       waiting <= sums;
-      offset  <= x_sum[SUM_BITS-8:0];
+      offset  <= x_sum[SUM_BITS-OffsetPlace-1:0];
     end else waiting <= waiting >> (LANES * SUM_BITS);
     offset_1 <= offset;
     if (rst) begin
@@ -121,7 +123,7 @@ module requantize #(
       always_ff @(posedge clk) begin
         picked <= waiting[l*SUM_BITS+:SUM_BITS];
         picked_low <= is_low;
-        corrected <= picked_low ? picked - {offset_1, 7'd0} : picked;
+        corrected <= picked_low ? picked - {offset_1, {OffsetPlace{1'b0}}} : picked;
         sum <= corrected + constants[l*(SUM_BITS+FACTOR_BITS)+FACTOR_BITS+:SUM_BITS];
         factor <= constants[l*(SUM_BITS+FACTOR_BITS)+:FACTOR_BITS];
       end

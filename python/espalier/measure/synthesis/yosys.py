@@ -5,6 +5,7 @@ Nothing is placed or routed: these are counts of cells after synthesis, and no c
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable
@@ -80,21 +81,40 @@ def synthesize(
     "xcup". apart: modules that are not looked into and count for nothing.
     Raises ToolNotFoundError, ToolFailedError, InvalidInputError for a folder without the module.
     """
-    rtl, out = Path(folder).absolute() / "rtl", Path(folder).absolute() / "synthesis"
+    closed = {f"{name}.sv" for name in apart}
+    lines = [f"read_verilog -sv -lib {name}" for name in sorted(closed)]
+    lines += [f"hierarchy -top {module}", f"synth_xilinx -family {family} -flatten -noiopad -noclkbuf -top {module}"]
+    lines += [f"tee -q -o ../synthesis/{module}.json stat -json"]
+    return read_counts(_run(Path(folder), module, lines, ".json", limit_s, closed), module)
+
+
+def netlist_digest(folder: Path, module: str, limit_s: float = 600) -> str:
+    """SHA-256 of a module as this Yosys reads it, before it is mapped to cells: what the counts of `synthesize` are of.
+
+    Comments, names inside of the module and branches that its parameters do not take are no part of it. Where lines of
+    the sources move, the order of cells may change, and with it the digest, though seldom.
+    Raises as `synthesize` does.
+    """
+    lines = [f"hierarchy -top {module}", "proc", "flatten", "opt -fast"]
+    lines += ["setattr -unset src", "setattr -unset hdlname", "rename -hide", "rename -enumerate"]
+    lines += [f"write_rtlil ../synthesis/{module}.il"]
+    text = _run(Path(folder), module, lines, ".il", limit_s)
+    kept = [line for line in text.splitlines() if not line.startswith("autoidx")]  # the next free number of a name
+    return hashlib.sha256("\n".join(kept).encode()).hexdigest()
+
+
+def _run(folder: Path, module: str, lines: list[str], ending: str, limit_s: float, closed: Iterable[str] = ()) -> str:
+    """What a script writes to ../synthesis/<module><ending>. lines: of it, behind those that read the sources."""
+    rtl, out = folder.absolute() / "rtl", folder.absolute() / "synthesis"
     if not (rtl / f"{module}.sv").is_file():
         raise InvalidInputError(f"{folder}: got no rtl/{module}.sv, accepted is the folder of an emitted project")
     out.mkdir(exist_ok=True)
-    closed = {f"{name}.sv" for name in apart}
-    sources = sorted(path.name for path in rtl.glob("*.sv") if path.name not in closed | set(BENCHES))
-    lines = [f"read_verilog -sv -defer {name}" for name in sources]
-    lines += [f"read_verilog -sv -lib {name}" for name in sorted(closed)]
-    lines += [f"hierarchy -top {module}", f"synth_xilinx -family {family} -flatten -noiopad -noclkbuf -top {module}"]
-    lines += [f"tee -q -o ../synthesis/{module}.json stat -json"]
+    sources = sorted(path.name for path in rtl.glob("*.sv") if path.name not in {*closed, *BENCHES})
     script = out / f"{module}.ys"
-    script.write_text("\n".join(lines) + "\n")
+    script.write_text("\n".join([*(f"read_verilog -sv -defer {name}" for name in sources), *lines]) + "\n")
     command = [find_yosys(), "-q", "-l", f"../synthesis/{module}.log", f"../synthesis/{module}.ys"]
     run_tool(command, rtl, out / f"{module}.out", limit_s)
-    return read_counts((out / f"{module}.json").read_text(), module)
+    return (out / f"{module}{ending}").read_text()
 
 
 def synthesize_stages(folder: Path, family: str = "xc7", jobs: int = 1, limit_s: float = 3600) -> dict[str, CellCounts]:

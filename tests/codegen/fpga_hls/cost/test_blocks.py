@@ -7,9 +7,17 @@ import dataclasses
 import pytest
 from oracles import stream_graphs
 
-from espalier.codegen.fpga_hls.cost.resources import blocks, buffer_bits, buffer_blocks, dsps
+from espalier.codegen.fpga_hls.cost.resources import (
+    blocks,
+    buffer_bits,
+    buffer_blocks,
+    dsps,
+    rom_blocks,
+    weight_word_bits,
+)
 from espalier.codegen.fpga_hls.graph import HOST
-from espalier.codegen.fpga_hls.stages import Folding
+from espalier.codegen.fpga_hls.rtl.parameters import module_of
+from espalier.codegen.fpga_hls.stages import Folding, Products
 from espalier.core.integer import ResidualArithmetic
 
 
@@ -18,6 +26,33 @@ def test_weights_constants_and_a_line_buffer():
     folding = Folding(8, 8, 1)
     graph = stream_graphs.one_conv(512, 512, (14, 14), kind="depthwise", stride=(2, 2), folding=folding)
     assert blocks(graph.stages[0]) == 12
+
+
+@pytest.mark.parametrize(
+    "products",
+    [
+        *(Products(kind, bits) for kind in ("dsp", "lut") for bits in (2, 4, 5, 8)),
+        Products("shift", 4),
+        Products("binary", 1),
+        Products("focused", 5, ((-20, 2), (9, 1))),
+    ],
+    ids=lambda products: f"{products.kind}{products.weight_bits}",
+)
+def test_words_of_weights_are_as_wide_as_the_emitted_ones(products):
+    """Four products in a cycle: as many hexadecimal digits as a weight has bits."""
+    stage = stream_graphs.one_conv(4, 8, folding=Folding(2, 2), products=products).stages[0]
+    module = module_of(stage)
+    lines = module.tables["conv0_weights.mem"].split()
+    assert {len(line) for line in lines} == {weight_word_bits(stage) // 4} == {module.parameters["WEIGHT_BITS"]}
+
+
+@pytest.mark.parametrize(
+    ("width", "depth", "expected", "chosen"),
+    [(4, 64, 0, 0), (4, 9216, 1, 32), (8, 9216, 2, 64), (24, 3072, 2, 48), (96, 768, 3, 0), (320, 25600, 223, 7680)],
+)
+def test_parts_of_a_deep_table_lie_side_by_side(width, depth, expected, chosen):
+    """9,216 codes of 4 bits are nine in each of 1,024 words of 36."""
+    assert rom_blocks(width, depth) == (expected, chosen)
 
 
 @pytest.mark.parametrize(("channels", "expected"), [(1024, 0.5), (64, 0)])

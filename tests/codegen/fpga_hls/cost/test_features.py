@@ -2,16 +2,50 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from oracles import stream_graphs
 
-from espalier.codegen.fpga_hls.cost.resources import features
+from espalier.codegen.fpga_hls.cost.resources import COEFFICIENTS, features, resources
 from espalier.codegen.fpga_hls.stages import Folding, Products
 
 
 def of(folding: Folding, size=(8, 8), inputs=4, kernel=(3, 3), products=None) -> dict[str, float]:
     graph = stream_graphs.one_conv(inputs, 8, size, kernel=kernel, folding=folding, products=products or Products())
     return features(graph.stages[0])
+
+
+KINDS = {
+    "dsp": Products(),
+    "lut": Products("lut", 4),
+    "shift": Products("shift", 4),
+    "binary": Products("binary", 1),
+    "focused": Products("focused", 5, ((-20, 2), (9, 1))),
+}
+GRAPHS = [stream_graphs.every_kind, stream_graphs.residual_network, stream_graphs.gated_network]
+
+
+@pytest.mark.parametrize("chosen", ["by_hand", "coefficients"])
+def test_every_feature_has_a_coefficient(chosen):
+    """Of both resources, and of one of them at least above 0."""
+    stages = [stage for graph in GRAPHS for stage in graph().stages]
+    stages += [stream_graphs.one_conv(products=products).stages[0] for products in KINDS.values()]
+    for stage in stages:
+        luts, ffs = (
+            json.loads(COEFFICIENTS.read_text())[chosen][type(stage).__name__][kind] for kind in ("luts", "ffs")
+        )
+        assert all(luts[name] + ffs[name] > 0 for name in features(stage)), stage.name
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_more_products_take_more(kind):
+    """In look-up tables, but for those of DSP blocks, and in flip-flops."""
+    few, many = (
+        resources(stream_graphs.one_conv(8, 8, folding=Folding(8, pe), products=KINDS[kind]).stages[0]) for pe in (1, 8)
+    )
+    assert many.ffs > few.ffs
+    assert many.luts - few.luts > (0 if kind == "dsp" else 56 * 8)
 
 
 def test_products_that_share_no_block_are_added_in_their_blocks():

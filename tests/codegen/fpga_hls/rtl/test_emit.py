@@ -16,7 +16,7 @@ from espalier.codegen.fpga_hls.graph import StreamGraph
 from espalier.codegen.fpga_hls.rtl.emit import NARROW, emit
 from espalier.codegen.fpga_hls.rtl.parameters import module_of
 from espalier.codegen.fpga_hls.rtl.timing import line_buffer_rows, result_depth
-from espalier.codegen.fpga_hls.stages import Folding
+from espalier.codegen.fpga_hls.stages import Folding, Products
 from espalier.core.errors import UnsupportedOpError
 from tests.oracles.stream_graphs import every_kind, gated_network, one_conv, residual_network
 
@@ -43,6 +43,18 @@ def test_the_lower_weight_of_a_pair_is_stored_above_zero():
     (line,) = module_of(stage).tables["conv0_weights.mem"].split()
     low, high = stage.weights.ravel().tolist()
     assert (int(line[2:], 16), int(line[:2], 16)) == (low + 128, high % 256)
+
+
+@pytest.mark.parametrize(("bits", "pe"), [(4, 2), (4, 1), (3, 3)])
+def test_narrow_weights_are_stored_in_their_bits(bits, pe):
+    """Those of the lower sums of pairs above zero."""
+    stage = one_conv(1, 6, (3, 3), kernel=(1, 1), folding=Folding(1, pe), products=Products("dsp", bits)).stages[0]
+    words = [int(line, 16) for line in module_of(stage).tables["conv0_weights.mem"].split()]
+    stored = [[word >> bits * place & (1 << bits) - 1 for place in range(pe)] for word in words]
+    offsets = [1 << bits - 1 if place % 2 == 0 and place + 1 < pe else 0 for place in range(pe)]
+    expected = (stage.weights.reshape(-1, pe).astype(int) + offsets) % (1 << bits)
+    assert stored == expected.tolist()
+    assert all(word < 1 << bits * pe for word in words)
 
 
 def test_narrow_multipliers_take_a_product_each_and_more_for_wide_ones():
