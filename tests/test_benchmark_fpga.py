@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 bench_fpga = pytest.importorskip("bench_fpga")
+DESIGNS = pytest.importorskip("support.accelerators").DESIGNS
 
 
 @pytest.fixture
@@ -35,6 +36,13 @@ def test_what_was_synthesized_stays_with_its_design(program):
     assert bench_fpga.recorded_cells("dense", program) == {}
     program.schedule.interval_cycles = 20_000
     assert bench_fpga.recorded_cells("mixed", program) == {}
+
+
+def test_the_cpp_is_of_the_designs_that_were_recorded():
+    found = bench_fpga.results()
+    for name, (model, interval) in DESIGNS.items():
+        assert model.is_file()
+        assert (found[name]["model"], found[name]["interval_bar"]) == (model.name, interval)
 
 
 def test_without_a_record_there_is_nothing(tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from command_line import MANY, X, assert_refused, json_of, output_of
+from hls_projects import needs_headers
 from models import plain_net
 
 from espalier.report import tables
@@ -54,6 +55,12 @@ def test_a_simulation_gives_cycles_and_estimates_power(folder):
     parts = sum(one[name] for one in powers for name in ("logic_w", "dsps_w", "blocks_w"))
     assert found["estimated_power_w"] == pytest.approx(parts)
     assert json_of("profile", folder / "out")["estimated_power_w"] is None
+
+
+@needs_headers
+def test_the_cpp_is_simulated(folder):
+    found = json_of("profile", folder / "out", "--simulate", "hls")
+    assert (found["simulated"], found["interval_cycles"], found["estimated_power_w"]) == ("hls", None, None)
 
 
 def test_what_is_compiled_runs_on_the_host(folder):

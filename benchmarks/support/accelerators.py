@@ -15,14 +15,21 @@ from espalier.codegen.fpga_hls.from_relax import streamed
 from espalier.codegen.fpga_hls.network import StageNetwork
 from espalier.codegen.fpga_hls.program import FpgaProgram
 from espalier.core.calibration import Calibration
+from espalier.frontend.bundled import integer_model_path
 from espalier.measure import agreement
 from espalier.targets.boards import BY_NAME
 from espalier.training import export
 
+from . import REPOSITORY
 from .checkpoints import finished
 from .cifar10 import normalise
 
 BOARD = "pynq-z2"
+DESIGNS = {
+    "dense": (integer_model_path(), 40_000),
+    "mixed": (REPOSITORY / "benchmarks" / "checkpoints" / "resnet8-mixed.pt", 20_000),
+}
+"""By name: the model, and the most cycles between images. bench_fpga.py's record has them."""
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ class FpgaProgram:
 
     @cached_property
     def _projects(self) -> dict[str, str]:
-        cpp = hls.emit(self.graph, self.board.part, self.board.clock_hz)
+        cpp = hls.emit(self.graph, self.board.part, self.board.clock_hz, self.board.packs)
         return {f"{HLS}/{path}": text for path, text in cpp.items()} | rtl.emit(self.graph, self.board.packs)
 
     def digest(self) -> str:

@@ -235,6 +235,18 @@ def every_kind() -> StreamGraph:
     return builder.graph(builder.conv(builder.mean_pool(joined), 6, kernel=(1, 1), is_raw=True))
 
 
+def every_product() -> StreamGraph:
+    """Convolutions of each kind of product, of odd sizes."""
+    one = GraphBuilder(4, 5, 4)
+    name = one.conv(HOST, 6, folding=Folding(2, 3))
+    name = one.conv(name, 4, stride=(1, 2), folding=Folding(3, 4, 9), products=Products("lut", 5))
+    name = one.conv(name, 8, kernel=(1, 1), folding=Folding(4, 8), products=Products("shift", 4))
+    name = one.conv(name, 8, kind="depthwise", folding=Folding(2, 2, 3), products=Products("lut", 8))
+    name = one.conv(name, 4, kernel=(1, 1), folding=Folding(8, 2), products=Products("binary", 1))
+    focused = Products("focused", 5, ((-20, 2), (9, 1)))
+    return one.graph(one.conv(name, 4, kernel=(1, 3), folding=Folding(2, 4), products=focused), depth=4)
+
+
 def gated_network(has_pi: bool = True, boosts: bool = True) -> StreamGraph:
     """A dense layer, two gated ones that skip on both sides, pooling, and a residual sum of layers that read a part."""
     builder = GraphBuilder(6, 7, 4)

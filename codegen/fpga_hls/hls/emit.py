@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..graph import Edge, StreamGraph
+from ..rtl.parameters import is_packed
 from ..stages import Adapter, Add, Convolution, Fork, Gate, MaxPool, MeanPool, Stage
 from ..weight_codes import codes, ordered
 from .parameters import structs
@@ -28,35 +29,40 @@ TEMPLATES_USED = (
     "window",
 )
 PER_LINE = 24
+ABOUT = (
+    "// Every stage runs at the same time as the others; streams between them are as deep as they need to be. With",
+    "// ap_start held at 1 images follow each other. There is an ap_start because window.h reads without blocking, and",
+    "// then co-simulation may not end otherwise (AMD UG1399, Non-Blocking API).",
+)
 INNER_DEPTH = "ESPALIER_INNER_DEPTH"
 LIST = "beat<uint16_t, 1>"
 
 
-def emit(graph: StreamGraph, part: str, clock_hz: float) -> dict[str, str]:
+def emit(graph: StreamGraph, part: str, clock_hz: float, packs: bool = True) -> dict[str, str]:
     """Path in the project -> text.
 
-    part: of the vendor's tool, such as "xc7z020clg400-1".
+    part: of the vendor's tool, such as "xc7z020clg400-1". packs: whether two products share a DSP block.
     """
     files = {f"src/{path.name}": path.read_text() for kind in SOURCES for path in sorted(TEMPLATES.glob(kind))}
     for path in sorted(TEMPLATES.glob("*/*")):
         files[f"{path.parent.name}/{path.name}"] = path.read_text()
     files["tcl/settings.tcl"] = f"set part {part}\nset period_ns {1e9 / clock_hz:.3f}\n"
-    files["src/parameters.h"] = _guarded("PARAMETERS", _parameters(graph))
+    files["src/parameters.h"] = _guarded("PARAMETERS", _parameters(graph, packs))
     files["src/accelerator.h"] = _guarded("ACCELERATOR", _header(graph))
     files["src/accelerator.cpp"] = _lines(_accelerator(graph))
     for stage in graph.stages:
         if isinstance(stage, Convolution | Gate):
-            arrays = _weights(stage) if isinstance(stage, Convolution) else _predictor(stage)
+            arrays = _weights(stage, packs) if isinstance(stage, Convolution) else _predictor(stage)
             files[f"src/weights/{stage.name}.h"] = _guarded(f"WEIGHTS_{stage.name}", arrays)
     return dict(sorted(files.items()))
 
 
-def _parameters(graph: StreamGraph) -> Iterator[str]:
+def _parameters(graph: StreamGraph, packs: bool) -> Iterator[str]:
     yield "// What each stage's template is filled with."
     yield "#include <cstdint>"
     yield '#include "multiply.h"'
     for stage in graph.stages:
-        for ending, constants in structs(stage).items():
+        for ending, constants in structs(stage, packs).items():
             yield f"struct {stage.name}_{ending} {{"
             for name, value in constants.items():
                 kind = "espalier::product_kind" if name == "kind" else "int"
@@ -77,16 +83,29 @@ def _header(graph: StreamGraph) -> Iterator[str]:
     yield "void run_accelerator(hls::stream<accelerator::in_word>& in, hls::stream<accelerator::out_word>& out);"
 
 
-def _weights(stage: Convolution) -> Iterator[str]:
+def _weights(stage: Convolution, packs: bool) -> Iterator[str]:
     yield f"// Of the stage {stage.name}: codes [group][cycle][output channel][input], see multiply.h."
     yield "#include <cstdint>"
     yield f"namespace {stage.name} {{"
-    yield from _array("int8_t", "weights", ordered(stage, codes(stage)))
+    yield from _array("int8_t", "weights", _codes(stage, packs))
     by_group = (stage.weight_words[0], stage.folding.pe)
-    yield from _array("int32_t", "bias", stage.bias.reshape(by_group))
+    yield from _array("int32_t", "bias", _bias(stage).reshape(by_group))
     if stage.multiplier is not None:
         yield from _array("int32_t", "multiplier", stage.multiplier.reshape(by_group))
     yield "}"
+
+
+def _codes(stage: Convolution, packs: bool) -> np.ndarray:
+    table = ordered(stage, codes(stage)).copy()
+    if is_packed(stage, packs):  # the lower weight of a pair has its top bit inverted, see multiply.h
+        table[:, :, : stage.folding.pe // 2 * 2 : 2] ^= np.int8(-128)
+    return table
+
+
+def _bias(stage: Convolution) -> np.ndarray:
+    """int32 [C_out]: the stage multiplies x, not x - x_zero. It wraps like the sums, which end in their range."""
+    weights = stage.weights.reshape(len(stage.weights), -1).astype(np.int64)
+    return (stage.bias - stage.arithmetic.x_zero * weights.sum(1)).astype(np.int32)
 
 
 def _predictor(stage: Gate) -> Iterator[str]:
@@ -112,7 +131,7 @@ def _braced(values: np.ndarray) -> str:
 
 
 def _accelerator(graph: StreamGraph) -> Iterator[str]:
-    yield "// Every stage runs at the same time as the others; streams between them are as deep as they need to be."
+    yield from ABOUT
     yield '#include "accelerator.h"'
     for name in TEMPLATES_USED:
         yield f'#include "{name}.h"'
@@ -123,7 +142,7 @@ def _accelerator(graph: StreamGraph) -> Iterator[str]:
     yield "void run_accelerator(hls::stream<accelerator::in_word>& in, hls::stream<accelerator::out_word>& out) {"
     yield "#pragma HLS INTERFACE axis port = in"
     yield "#pragma HLS INTERFACE axis port = out"
-    yield "#pragma HLS INTERFACE ap_ctrl_none port = return"
+    yield "#pragma HLS INTERFACE ap_ctrl_hs port = return"
     yield "#pragma HLS DATAFLOW"
     for edge in graph.edges:
         yield _declared(edge.name, _beat(edge), edge.depth)

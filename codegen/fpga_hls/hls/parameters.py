@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import math
 
+from ..rtl.parameters import is_packed
 from ..stages import Add, Convolution, Gate, MaxPool, MeanPool, Stage
 from ..weight_codes import part_bits
 
 KINDS = {"dsp": "espalier::DSP", "lut": "espalier::LUT", "shift": "espalier::SHIFT", "binary": "espalier::BINARY"}
 
 
-def structs(stage: Stage) -> dict[str, dict[str, int | str]]:
-    """Constants by name, for each struct that the stage's template takes, by the struct's ending."""
+def structs(stage: Stage, packs: bool = True) -> dict[str, dict[str, int | str]]:
+    """Constants by name, for each struct that the stage's template takes, by the struct's ending.
+
+    packs: see `emit`.
+    """
     if isinstance(stage, Convolution):
-        return {"window": _window(stage), "multiply": _multiply(stage), "requantize": _requantize(stage)}
+        return {"window": _window(stage), "multiply": _multiply(stage, packs), "requantize": _requantize(stage)}
     if isinstance(stage, Gate):
         return {"gate": _gate(stage)}
     if isinstance(stage, MaxPool):
@@ -79,7 +83,7 @@ def _image(stage: Convolution | MaxPool, height: int, width: int, channels: int,
     }
 
 
-def _multiply(stage: Convolution) -> dict:
+def _multiply(stage: Convolution, packs: bool) -> dict:
     constants = {
         "pixels": stage.out_shape[0] * stage.out_shape[1],
         "groups": stage.groups,
@@ -87,13 +91,13 @@ def _multiply(stage: Convolution) -> dict:
         "pe": stage.folding.pe,
         "taps": stage.folding.taps,
         "lanes": stage.in_lanes,
-        "zero": stage.arithmetic.x_zero,
+        "inputs": stage.products_per_cycle // stage.folding.pe,
         "sum_bits": stage.sum_bits,
         "is_depthwise": int(stage.is_depthwise),
         **(_lists(stage) if stage.is_listed else {}),
     }
     if stage.products.kind != "focused":
-        return {**constants, "kind": KINDS[stage.products.kind]}
+        return {**constants, "kind": KINDS[stage.products.kind], "packs": int(is_packed(stage, packs))}
     (mean0, step0), (mean1, step1) = (*stage.products.components, (0, 0))[:2]
     means = {"mean0": mean0, "step0": step0, "mean1": mean1, "step1": step1}
     return {**constants, "part_bits": part_bits(stage), **means}

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 import tvm  # noqa: F401 - before what it loads by itself
+from hls_projects import needs_headers
 from models import ModelBuilder, depthwise_net, plain_net, residual_net
 from oracles import stream_graphs
 
@@ -25,7 +26,8 @@ from espalier.core.errors import (
     UnsupportedOpError,
     UnsupportedTargetError,
 )
-from espalier.measure.fpga.hls_simulation import build_hls, headers_folder
+from espalier.core.files import write_files
+from espalier.measure.fpga.hls_simulation import EmulationError, build_hls, headers_folder
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.standard_normal((1, 3, 8, 8)).astype(np.float32)
@@ -79,6 +81,30 @@ def test_the_weights_format_decides_the_products(weights):
     assert np.array_equal(stream_graphs.meaning(program.graph, given[None])[0], expected)
 
 
+@needs_headers
+@pytest.mark.parametrize("weights", ["shift<4>", "binary", "focused<5>", "uniform<4>", "codebook<4>"])
+def test_the_cpp_of_every_weights_format_is_the_integer_network(weights, tmp_path):
+    program = built(plain_net(), espalier.Plan(weights=weights)).program
+    write_files(tmp_path, program.projects())
+    assert build_hls(tmp_path / "hls", tmp_path / "build").run(*vectors(program)).wrong == 0
+
+
+@needs_headers
+def test_a_simulation_of_the_cpp_is_a_profile(residual):
+    measured = residual.profile(X, simulate="hls")
+    assert (measured.simulated, measured.interval_cycles, measured.estimated_power_w) == ("hls", None, None)
+    assert measured.predicted_interval_cycles == residual.program.schedule.interval_cycles
+
+
+@needs_headers
+def test_cpp_that_differs_from_the_host_is_not_a_profile(tmp_path):
+    """The graph of another calibration has another arithmetic."""
+    one, other = built(plain_net(), inputs=MANY), built(plain_net(), inputs=3 * MANY)
+    mixed = dataclasses.replace(one, program=dataclasses.replace(one.program, graph=other.program.graph))
+    with pytest.raises(EmulationError, match=r"HLS C\+\+: \d+ of \d+ numbers differ from the integer body"):
+        mixed.profile(X, simulate="hls", folder=tmp_path)
+
+
 def test_an_artifact_comes_back_from_its_folder(residual, folder):
     loaded = espalier.load(folder)
     assert np.array_equal(loaded(X), residual(X))
@@ -106,16 +132,17 @@ def test_a_damaged_graph_is_refused(folder):
                 from_text(json.dumps(broken), dict(arrays))
 
 
-def test_emission_is_pure(residual):
-    assert residual.program.projects() == residual.program.projects()
+def test_emission_is_pure():
+    first, again = (built(plain_net(), inputs=MANY).program for _ in range(2))
+    assert first.projects() == again.projects()
+    assert first.digest() == again.digest()
 
 
+@needs_headers
 def test_the_emitted_cpp_is_exact(folder, residual, tmp_path):
-    """With types of exact width where ap_int.h is installed, else with plain integers; a wrong bit is seen."""
-    program = residual.program
-    images = [program.vectors([RANDOM.standard_normal(X.shape).astype(np.float32)]) for _ in range(2)]
-    given, expected = (np.stack(one) for one in zip(*images))
-    bench = build_hls(folder / "hls", tmp_path / "build", exact_widths=has_headers())
+    """With types of exact width; a wrong bit is seen."""
+    given, expected = vectors(residual.program)
+    bench = build_hls(folder / "hls", tmp_path / "build")
     found = bench.run(given, expected)
     assert found.wrong == 0
     assert np.array_equal(found.outputs, expected)
@@ -123,11 +150,10 @@ def test_the_emitted_cpp_is_exact(folder, residual, tmp_path):
     assert bench.run(given, expected).wrong == 1
 
 
-def has_headers() -> bool:
-    try:
-        return headers_folder().is_dir()
-    except ToolNotFoundError:
-        return False
+def vectors(program):
+    """Of two random images: what goes into the accelerator, and what the integer network says comes out."""
+    images = [program.vectors([RANDOM.standard_normal(X.shape).astype(np.float32)]) for _ in range(2)]
+    return (np.stack(one) for one in zip(*images))
 
 
 def test_a_missing_tool_is_named_with_its_install_command(folder, tmp_path, monkeypatch):

@@ -22,22 +22,18 @@ from espalier.measure.fpga.rtl_simulation import (
     read_log,
     tensor_of,
 )
-from tests.oracles.stream_graphs import GraphBuilder, every_kind, gated_network, meaning, one_conv, residual_network
+from tests.oracles.stream_graphs import (
+    GraphBuilder,
+    every_kind,
+    every_product,
+    gated_network,
+    meaning,
+    one_conv,
+    residual_network,
+)
 
 needs_verilator = pytest.mark.skipif(shutil.which("verilator") is None, reason="needs verilator")
 needs_icarus = pytest.mark.skipif(shutil.which("iverilog") is None, reason="needs iverilog")
-
-
-def every_product():
-    """Convolutions of each kind of product, of odd sizes."""
-    one = GraphBuilder(4, 5, 4)
-    name = one.conv(HOST, 6, folding=Folding(2, 3))
-    name = one.conv(name, 4, stride=(1, 2), folding=Folding(3, 4, 9), products=Products("lut", 5))
-    name = one.conv(name, 8, kernel=(1, 1), folding=Folding(4, 8), products=Products("shift", 4))
-    name = one.conv(name, 8, kind="depthwise", folding=Folding(2, 2, 3), products=Products("lut", 8))
-    name = one.conv(name, 4, kernel=(1, 1), folding=Folding(8, 2), products=Products("binary", 1))
-    focused = Products("focused", 5, ((-20, 2), (9, 1)))
-    return one.graph(one.conv(name, 4, kernel=(1, 3), folding=Folding(2, 4), products=focused), depth=4)
 
 
 def narrow_weights():

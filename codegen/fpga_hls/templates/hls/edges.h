@@ -5,29 +5,32 @@
 #include "dataflow.h"
 #include "widths.h"
 
-#ifdef __SYNTHESIS__
+#ifndef ESPALIER_NATIVE_WIDTHS
 #include "ap_axi_sdata.h"
 #endif
 
 namespace espalier {
 
-#ifdef __SYNTHESIS__
+#ifndef ESPALIER_NATIVE_WIDTHS
 template <class T, int LANES>
 struct axis {
-    typedef ap_axiu<8 * sizeof(T) * LANES, 0, 0, 0> word;
+    static constexpr int BITS = 8 * sizeof(T);
+    typedef ap_axiu<BITS * LANES, 0, 0, 0> word;
     static beat<T, LANES> unpacked(const word& given) {
+#pragma HLS INLINE
         beat<T, LANES> result;
         for (int lane = 0; lane < LANES; ++lane) {
 #pragma HLS UNROLL
-            result.lane[lane] = T(given.data.range(8 * sizeof(T) * (lane + 1) - 1, 8 * sizeof(T) * lane));
+            result.lane[lane] = T(given.data.range(BITS * lane + BITS - 1, BITS * lane));
         }
         return result;
     }
     static word packed(const beat<T, LANES>& given, bool is_last) {
+#pragma HLS INLINE
         word result;
         for (int lane = 0; lane < LANES; ++lane) {
 #pragma HLS UNROLL
-            result.data.range(8 * sizeof(T) * (lane + 1) - 1, 8 * sizeof(T) * lane) = given.lane[lane];
+            result.data.range(BITS * lane + BITS - 1, BITS * lane) = given.lane[lane];
         }
         result.keep = -1;
         result.strb = -1;

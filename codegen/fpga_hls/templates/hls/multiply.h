@@ -10,7 +10,7 @@ namespace espalier {
 
 enum product_kind { DSP, LUT, SHIFT, BINARY };
 
-// The product of a number x, less its zero point, with the weight behind a code.
+// The product of a number x with the weight behind a code.
 //
 // DSP, LUT: the code is the weight. SHIFT: bits 2..0 an exponent e, bit 3 the sign of 2^e; an exponent of 7 is the
 // weight 0. BINARY: the code 1 is the weight -1, 0 is 1.
@@ -19,7 +19,8 @@ struct product;
 
 template <>
 struct product<DSP> {
-    static int32_t of(int16_t x, int8_t code) {
+    static int32_t of(uint8_t x, int8_t code) {
+#pragma HLS INLINE
         const int32_t result = int32_t(x) * code;
 #pragma HLS BIND_OP variable = result op = mul impl = dsp
         return result;
@@ -28,7 +29,8 @@ struct product<DSP> {
 
 template <>
 struct product<LUT> {
-    static int32_t of(int16_t x, int8_t code) {
+    static int32_t of(uint8_t x, int8_t code) {
+#pragma HLS INLINE
         const int32_t result = int32_t(x) * code;
 #pragma HLS BIND_OP variable = result op = mul impl = fabric
         return result;
@@ -37,7 +39,8 @@ struct product<LUT> {
 
 template <>
 struct product<SHIFT> {
-    static int32_t of(int16_t x, int8_t code) {
+    static int32_t of(uint8_t x, int8_t code) {
+#pragma HLS INLINE
         const int exponent = code & 7;
         const int32_t size = exponent == 7 ? 0 : int32_t(x) * (1 << exponent);
         return code & 8 ? -size : size;
@@ -46,18 +49,75 @@ struct product<SHIFT> {
 
 template <>
 struct product<BINARY> {
-    static int32_t of(int16_t x, int8_t code) { return code ? -x : x; }
+    static int32_t of(uint8_t x, int8_t code) { return code ? -int32_t(x) : int32_t(x); }
 };
 
-// C: pixels, groups (of PE output channels), cycles (of a group), pe, taps, lanes, zero (of x), sum_bits, kind,
-// is_depthwise (each output channel has an input of its own).
+// Two products of one number in one DSP48, their weights 16 bits apart. The lower code is its weight with the top bit
+// inverted, which read without a sign is the weight + 128: so the product below takes nothing from the one above, and
+// is 128 * x too large.
+struct product_pair {
+    int32_t low, high;
+    static product_pair of(uint8_t x, int8_t low_code, int8_t high_code) {
+#pragma HLS INLINE
+        const int32_t weights = int32_t(high_code) * (1 << 16) + uint8_t(low_code);
+        const int32_t result = int32_t(x) * weights;
+#pragma HLS BIND_OP variable = result op = mul impl = dsp
+        return {result & 0xffff, result >> 16};
+    }
+};
+
+// What an output channel multiplies with its weight of this number.
+template <class C>
+uint8_t input_of(const window_word<C::taps, C::lanes>& word, int channel, int number) {
+#pragma HLS INLINE
+    return C::is_depthwise ? word.lane[number % C::taps][channel % C::lanes]
+                           : word.lane[number / C::lanes][number % C::lanes];
+}
+
+// The sums of a word's products, for each output channel; two channels share DSP blocks where the design `packs`.
+template <class C>
+void add_products(
+    const window_word<C::taps, C::lanes>& word, const int8_t (&codes)[C::pe][C::inputs], int32_t (&sums)[C::pe]
+) {
+#pragma HLS INLINE
+    constexpr int PAIRED = C::packs ? C::pe / 2 * 2 : 0;
+    int32_t inputs = 0;
+    for (int number = 0; number < (PAIRED ? C::inputs : 0); ++number) {
+#pragma HLS UNROLL
+        inputs += input_of<C>(word, 0, number);
+    }
+    for (int o = 0; o < PAIRED; o += 2) {
+#pragma HLS UNROLL
+        int32_t low = 0, high = 0;
+        for (int number = 0; number < C::inputs; ++number) {
+#pragma HLS UNROLL
+            const uint8_t x = input_of<C>(word, o, number);
+            const product_pair both = product_pair::of(x, codes[o][number], codes[o + 1][number]);
+            low += both.low;
+            high += both.high;
+        }
+        sums[o] = low - 128 * inputs;
+        sums[o + 1] = high;
+    }
+    for (int o = PAIRED; o < C::pe; ++o) {
+#pragma HLS UNROLL
+        sums[o] = 0;
+        for (int number = 0; number < C::inputs; ++number) {
+#pragma HLS UNROLL
+            sums[o] += product<C::kind>::of(input_of<C>(word, o, number), codes[o][number]);
+        }
+    }
+}
+
+// C: pixels, groups (of PE output channels), cycles (of a group), pe, taps, lanes, inputs (of an output channel in a
+// cycle), sum_bits, kind, packs, is_depthwise (each output channel has an input of its own).
 // weights: [group][cycle][output channel][tap * lanes + channel], a depthwise one [group][cycle][channel][tap].
-// bias: [group][output channel].
+// bias: [group][output channel], what the zero of the inputs adds taken off.
 template <class C>
 void multiply(
     hls::stream<window_word<C::taps, C::lanes>>& in,
     hls::stream<beat<int32_t, C::pe>>& out,
-    const int8_t (&weights)[C::groups][C::cycles][C::pe][C::is_depthwise ? C::taps : C::taps * C::lanes],
+    const int8_t (&weights)[C::groups][C::cycles][C::pe][C::inputs],
     const int32_t (&bias)[C::groups][C::pe]
 ) {
     typedef typename width<C::sum_bits>::signed_type sum_type;
@@ -65,6 +125,7 @@ void multiply(
 #pragma HLS ARRAY_RESHAPE variable = weights complete dim = 4
 #pragma HLS ARRAY_RESHAPE variable = bias complete dim = 2
     window_word<C::taps, C::lanes> kept[C::is_depthwise ? 1 : C::cycles];
+#pragma HLS AGGREGATE variable = kept
     sum_type sums[C::pe] = {};
 #pragma HLS ARRAY_PARTITION variable = sums complete
     for (int pixel = 0; pixel < C::pixels; ++pixel) {
@@ -72,34 +133,16 @@ void multiply(
             for (int cycle = 0; cycle < C::cycles; ++cycle) {
 #pragma HLS PIPELINE II = 1
                 const window_word<C::taps, C::lanes> word = next_word<C>(in, kept, group, cycle);
+                int32_t added[C::pe];
+#pragma HLS ARRAY_PARTITION variable = added complete
+                add_products<C>(word, weights[group][cycle], added);
+                beat<int32_t, C::pe> result;
                 for (int o = 0; o < C::pe; ++o) {
 #pragma HLS UNROLL
-                    int32_t added = 0;
-                    for (int tap = 0; tap < C::taps; ++tap) {
-#pragma HLS UNROLL
-                        if (C::is_depthwise) {
-                            const int16_t x = int16_t(word.lane[tap][o % C::lanes]) - C::zero;
-                            added += product<C::kind>::of(x, weights[group][cycle][o][tap]);
-                        } else {
-                            for (int lane = 0; lane < C::lanes; ++lane) {
-#pragma HLS UNROLL
-                                const int16_t x = int16_t(word.lane[tap][lane]) - C::zero;
-                                added += product<C::kind>::of(
-                                    x, weights[group][cycle][o][C::is_depthwise ? 0 : tap * C::lanes + lane]
-                                );
-                            }
-                        }
-                    }
-                    sums[o] = (cycle == 0 ? sum_type(bias[group][o]) : sums[o]) + sum_type(added);
+                    sums[o] = (cycle == 0 ? sum_type(bias[group][o]) : sums[o]) + sum_type(added[o]);
+                    result.lane[o] = int32_t(sums[o]);
                 }
-                if (cycle == C::cycles - 1) {
-                    beat<int32_t, C::pe> result;
-                    for (int o = 0; o < C::pe; ++o) {
-#pragma HLS UNROLL
-                        result.lane[o] = int32_t(sums[o]);
-                    }
-                    out.write(result);
-                }
+                if (cycle == C::cycles - 1) out.write(result);
             }
         }
     }

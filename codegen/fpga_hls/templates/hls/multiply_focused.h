@@ -2,9 +2,7 @@
 #ifndef ESPALIER_MULTIPLY_FOCUSED_H
 #define ESPALIER_MULTIPLY_FOCUSED_H
 
-#include "dataflow.h"
-#include "next_word.h"
-#include "widths.h"
+#include "multiply.h"
 
 namespace espalier {
 
@@ -19,7 +17,7 @@ template <class C>
 void multiply_focused(
     hls::stream<window_word<C::taps, C::lanes>>& in,
     hls::stream<beat<int32_t, C::pe>>& out,
-    const int8_t (&weights)[C::groups][C::cycles][C::pe][C::is_depthwise ? C::taps : C::taps * C::lanes],
+    const int8_t (&weights)[C::groups][C::cycles][C::pe][C::inputs],
     const int32_t (&bias)[C::groups][C::pe]
 ) {
     typedef typename width<C::part_bits>::signed_type part_type;
@@ -27,10 +25,10 @@ void multiply_focused(
 #pragma HLS ARRAY_RESHAPE variable = weights complete dim = 4
 #pragma HLS ARRAY_RESHAPE variable = bias complete dim = 2
     window_word<C::taps, C::lanes> kept[C::is_depthwise ? 1 : C::cycles];
+#pragma HLS AGGREGATE variable = kept
     part_type centre[C::pe][2] = {}, shifted[C::pe][2] = {};
 #pragma HLS ARRAY_PARTITION variable = centre complete
 #pragma HLS ARRAY_PARTITION variable = shifted complete
-    constexpr int INPUTS = C::is_depthwise ? C::taps : C::taps * C::lanes;
     for (int pixel = 0; pixel < C::pixels; ++pixel) {
         for (int group = 0; group < C::groups; ++group) {
             for (int cycle = 0; cycle < C::cycles; ++cycle) {
@@ -39,12 +37,10 @@ void multiply_focused(
                 for (int o = 0; o < C::pe; ++o) {
 #pragma HLS UNROLL
                     int32_t means[2] = {0, 0}, shifts[2] = {0, 0};
-                    for (int number = 0; number < INPUTS; ++number) {
+                    for (int number = 0; number < C::inputs; ++number) {
 #pragma HLS UNROLL
-                        const int tap = C::is_depthwise ? number : number / C::lanes;
-                        const int lane = C::is_depthwise ? o % C::lanes : number % C::lanes;
                         const int code = weights[group][cycle][o][number];
-                        const int32_t x = int32_t(word.lane[tap][lane]) - C::zero;
+                        const int32_t x = input_of<C>(word, o, number);
                         const int exponent = code & 7, component = (code >> 4) & 1;
                         const bool is_negative = code & 8;
                         const bool is_zero = exponent == 7 && is_negative;

@@ -17,7 +17,7 @@ void multiply_listed(
     list_stream& active,
     list_stream& winners,
     hls::stream<beat<int32_t, C::pe>>& out,
-    const int8_t (&weights)[C::all_groups][C::cycles / C::words * C::all_words][C::pe][C::taps * C::lanes],
+    const int8_t (&weights)[C::all_groups][C::cycles / C::words * C::all_words][C::pe][C::inputs],
     const int32_t (&bias)[C::all_groups][C::pe]
 ) {
     typedef typename width<C::sum_bits>::signed_type sum_type;
@@ -25,6 +25,7 @@ void multiply_listed(
 #pragma HLS ARRAY_RESHAPE variable = weights complete dim = 4
 #pragma HLS ARRAY_RESHAPE variable = bias complete dim = 2
     window_word<C::taps, C::lanes> kept[C::cycles];
+#pragma HLS AGGREGATE variable = kept
     int word_numbers[C::words], group_numbers[C::groups];
     sum_type sums[C::pe] = {};
 #pragma HLS ARRAY_PARTITION variable = sums complete
@@ -37,24 +38,16 @@ void multiply_listed(
                 const window_word<C::taps, C::lanes> word = next_word<C>(in, kept, group, cycle);
                 const int own = group_numbers[group];
                 const int at = cycle / C::words * C::all_words + word_numbers[cycle % C::words];
+                int32_t added[C::pe];
+#pragma HLS ARRAY_PARTITION variable = added complete
+                add_products<C>(word, weights[own][at], added);
+                beat<int32_t, C::pe> result;
                 for (int o = 0; o < C::pe; ++o) {
 #pragma HLS UNROLL
-                    int32_t added = 0;
-                    for (int number = 0; number < C::taps * C::lanes; ++number) {
-#pragma HLS UNROLL
-                        const int16_t x = int16_t(word.lane[number / C::lanes][number % C::lanes]) - C::zero;
-                        added += product<C::kind>::of(x, weights[own][at][o][number]);
-                    }
-                    sums[o] = (cycle == 0 ? sum_type(bias[own][o]) : sums[o]) + sum_type(added);
+                    sums[o] = (cycle == 0 ? sum_type(bias[own][o]) : sums[o]) + sum_type(added[o]);
+                    result.lane[o] = int32_t(sums[o]);
                 }
-                if (cycle == C::cycles - 1) {
-                    beat<int32_t, C::pe> result;
-                    for (int o = 0; o < C::pe; ++o) {
-#pragma HLS UNROLL
-                        result.lane[o] = int32_t(sums[o]);
-                    }
-                    out.write(result);
-                }
+                if (cycle == C::cycles - 1) out.write(result);
             }
         }
     }
@@ -72,6 +65,7 @@ void requantize_listed(
 ) {
     int group_numbers[C::groups];
     beat<uint8_t, C::pe> factors[C::groups];
+#pragma HLS AGGREGATE variable = factors
     beat<int32_t, C::pe> sums;
     read_list<C::groups / C::winners_split, C::winners_split>(winners, group_numbers);
     for (int group = 0; group < (C::has_pi ? C::groups : 0); ++group) {

@@ -1,6 +1,7 @@
 // Line buffer: pixels come in raster order, the windows of a convolution go out, a few taps and channels in a cycle.
 //
-// The buffer is a ring of rows: while the windows of one row are read, the pixels of the next rows come in.
+// The buffer is a ring of rows: while the windows of one row are read, the pixels of the next rows come in. A memory with
+// many ports to read is a copy for each tap that is read in a cycle.
 #ifndef ESPALIER_WINDOW_H
 #define ESPALIER_WINDOW_H
 
@@ -18,8 +19,8 @@ void window(hls::stream<beat<uint8_t, C::lanes>>& in, hls::stream<window_word<C:
     constexpr int GROUPS = C::channels / C::lanes;
     constexpr int STEPS = C::kernel_rows * C::kernel_columns / C::taps;
     static beat<uint8_t, C::lanes> buffer[C::buffer_rows][C::width][GROUPS];
-#pragma HLS ARRAY_PARTITION variable = buffer complete dim = 1
-#pragma HLS BIND_STORAGE variable = buffer type = ram_2p
+#pragma HLS AGGREGATE variable = buffer
+#pragma HLS BIND_STORAGE variable = buffer type = ram_1wnr
     int in_row = 0, in_column = 0, in_group = 0, in_slot = 0;
     int row = 0, column = 0, group = 0, step = 0;
     while (row < C::out_rows) {

@@ -18,6 +18,9 @@ HEADERS = "hls4ml"
 """The package on PyPI whose wheel has ap_int.h and ap_fixed.h under the Apache licence."""
 
 FLAGS = ("-std=c++17", "-Wall", "-Wno-unknown-pragmas", "-Wno-unused-label")
+NATIVE = ("-DESPALIER_NATIVE_WIDTHS", "-fwrapv")
+"""Integers of 32 bits, which wrap as those of hardware do."""
+
 DIFFERS, DEADLOCK = 1, 3
 """Exit statuses of the test bench."""
 
@@ -78,7 +81,7 @@ def build_hls(project: Path, folder: Path, exact_widths: bool = True, limit_s: f
     if missing is not None:
         raise InvalidInputError(f"{project}: got no {missing.name}, accepted is an emitted HLS project")
     compiler = find_tool("g++", install=INSTALL)
-    widths = ["-isystem", headers_folder()] if exact_widths else ["-DESPALIER_NATIVE_WIDTHS"]
+    widths = ["-isystem", headers_folder()] if exact_widths else NATIVE
     folder.mkdir(parents=True, exist_ok=True)
     program, level = folder / "testbench", "-O1" if exact_widths else "-O2"
     include = ["-I", project / "src", "-I", project / "simulation"]

@@ -17,6 +17,8 @@
 #include <string>
 #include <vector>
 
+#define ESPALIER_SIMULATION  // dataflow.h runs stages side by side
+
 namespace hls {
 
 // What a stream is without its type.
