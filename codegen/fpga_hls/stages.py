@@ -212,6 +212,11 @@ class Convolution(Stage):
         return self.out_shape[0] * self.out_shape[1] * self.groups * self.cycles_per_group
 
     @cached_property
+    def levels(self) -> tuple[int, ...]:
+        """The different weights."""
+        return tuple(np.unique(self.weights).tolist())
+
+    @cached_property
     def sum_bits(self) -> int:
         """Bits of two's complement that hold every partial sum, started from the bias with x_zero taken off the input.
 
@@ -229,7 +234,7 @@ class Convolution(Stage):
 def folded(stage: Convolution, folding: Folding, products: Products) -> Convolution:
     """The same convolution, computed otherwise; its sums are as wide as they were."""
     result = dataclasses.replace(stage, folding=folding, products=products)
-    result.__dict__["sum_bits"] = stage.sum_bits  # all weights would be read again
+    result.__dict__.update(sum_bits=stage.sum_bits, levels=stage.levels)  # all weights would be read again
     return result
 
 

@@ -41,11 +41,7 @@ def codes(stage: Convolution) -> np.ndarray:
         return (weights < 0).astype(np.int8)
     if kind == "shift":
         return _tabled(weights, {0: NO_SHIFT, **_shifts(0, 1, 0)})
-    table: dict[int, int] = {}
-    for number, (mean, step) in enumerate(stage.products.components):
-        for level, code in {mean: NO_SHIFT + COMPONENT * number, **_shifts(mean, step, COMPONENT * number)}.items():
-            table.setdefault(level, code)
-    return _tabled(weights, {**table, 0: NO_SHIFT | SIGN})
+    return _tabled(weights, {**_recentred(stage.products.components), 0: NO_SHIFT | SIGN})
 
 
 def code_bits(stage: Convolution) -> int:
@@ -58,6 +54,23 @@ def part_bits(stage: Convolution) -> int:
     exponents = np.where(codes(stage) % SIGN == NO_SHIFT, 0, codes(stage) % SIGN).astype(np.int64)
     most = (255 << exponents).reshape(len(exponents), -1).sum(1).max()
     return min(int(most).bit_length() + 1, 32)
+
+
+def exponents(stage: Convolution) -> set[int]:
+    """Those in the codes of a "focused" stage."""
+    table = _recentred(stage.products.components)
+    return {table[level] % SIGN for level in stage.levels if level != 0} - {NO_SHIFT}
+
+
+def _recentred(components: tuple[tuple[int, int], ...]) -> dict[int, int]:
+    """Codes by level; of several codes the one with the least exponent."""
+    table: dict[int, int] = {}
+    for number, (mean, _) in enumerate(components):
+        table.setdefault(mean, NO_SHIFT + COMPONENT * number)
+    shifts = [_shifts(mean, step, COMPONENT * number) for number, (mean, step) in enumerate(components)]
+    for level, code in sorted((one for each in shifts for one in each.items()), key=lambda one: one[1] % SIGN):
+        table.setdefault(level, code)
+    return table
 
 
 def _shifts(mean: int, step: int, more: int) -> dict[int, int]:

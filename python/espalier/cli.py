@@ -415,13 +415,14 @@ def synth(
     tool: Annotated[str, typer.Option(help="yosys, nextpnr-ecp5 or vitis.")] = "yosys",
     stage: Annotated[str | None, typer.Option(metavar="NAME", help="Only this stage.")] = None,
     per_stage: Annotated[bool, typer.Option("--per-stage", help="Every stage alone, and the sum of all.")] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="With --per-stage: so many stages at the same time.")] = 1,
     limit: Annotated[float, typer.Option(metavar="SECONDS", min=1, help="Stop the tool after so long.")] = 3600,
     as_json: Json = False,
 ) -> None:
     """Synthesize an accelerator's emitted project."""
     from .commands import synth as command
 
-    _finish(command.run(folder, tool, stage, per_stage, limit), as_json)
+    _finish(command.run(folder, tool, stage, per_stage, jobs, limit), as_json)
 
 
 @app.command()

@@ -247,6 +247,17 @@ def every_product() -> StreamGraph:
     return one.graph(one.conv(name, 4, kernel=(1, 3), folding=Folding(2, 4), products=focused), depth=4)
 
 
+def every_recentred() -> StreamGraph:
+    """Recentralised shifts as shifts: sums that come at once and one by one, depthwise, with a residual, raw."""
+    focused, one = Products("focused", 4, ((-20, 2), (9, 1))), GraphBuilder(4, 5, 4)
+    trunk, beside = one.fork(one.conv(HOST, 8, folding=Folding(4, 4, 9), products=focused))
+    name = one.conv(trunk, 8, folding=Folding(2, 4, 3), products=focused)
+    name = one.conv(name, 8, kind="depthwise", folding=Folding(4, 4, 9), products=focused)
+    name = one.conv(name, 8, residual=beside, folding=Folding(4, 8), products=Products("focused", 4, ((25, 3),)))
+    options = {"kernel": (4, 5), "padding": (0, 0, 0, 0), "is_raw": True}
+    return one.graph(one.conv(name, 4, folding=Folding(8, 2), products=focused, **options))
+
+
 def gated_network(has_pi: bool = True, boosts: bool = True) -> StreamGraph:
     """A dense layer, two gated ones that skip on both sides, pooling, and a residual sum of layers that read a part."""
     builder = GraphBuilder(6, 7, 4)

@@ -15,6 +15,7 @@ from pathlib import Path
 from espalier.targets.boards import Resources
 
 from ..graph import Edge, StreamGraph
+from ..rtl import recentred
 from ..rtl.parameters import factor_bits, is_packed, product_bits, stored_bits, sum_bits, window_parameters
 from ..rtl.timing import line_buffer_rows
 from ..stages import Adapter, Add, Convolution, Fork, Gate, MaxPool, MeanPool, Stage
@@ -209,8 +210,7 @@ def _convolution_features(stage: Convolution, packs: bool) -> dict[str, float]:
         "tree_bits": 0 if is_single else tree,
         "single_tree_bits": tree if is_single else 0,
         "sum_bits": fold.pe * sum_bits(stage),
-        f"{stage.products.kind}_products": products,
-        **({"lut_product_bits": weight_word_bits(stage)} if stage.products.kind == "lut" else {}),
+        **_product_features(stage),
         "window_bits": window,
         "taps": fold.taps,
         **_walk_features(stage, words),
@@ -227,6 +227,18 @@ def _convolution_features(stage: Convolution, packs: bool) -> dict[str, float]:
         "pi_bits": 8 * fold.pe if stage.has_pi else 0,
         "pi_lanes": stage.out_lanes if stage.has_pi else 0,
     }
+
+
+def _product_features(stage: Convolution) -> dict[str, float]:
+    """Of what multiplies; levels of recentralised shifts that are not shifted are multiplied in look-up tables."""
+    products = stage.products_per_cycle
+    if recentred.is_recentred(stage):
+        parts = recentred.parameters(stage)
+        bits = 2 * stage.folding.pe * (parts["CENTRE_BITS"] + parts["SHIFTED_BITS"])
+        return {"recentred_products": products, "part_bits": bits, "constant_lanes": stage.out_lanes}
+    if stage.products.kind in ("lut", "focused"):
+        return {"lut_products": products, "lut_product_bits": weight_word_bits(stage)}
+    return {f"{stage.products.kind}_products": products}
 
 
 def _buffer_words(stage: Convolution) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,10 +10,16 @@ from ..graph import Edge, StreamGraph
 from ..ports import NUMBER_BITS
 from ..stages import Convolution, Gate, Stage
 from .parameters import Module, module_of
+from .recentred import is_recentred
 
 TEMPLATES = Path(__file__).parents[1] / "templates" / "rtl"
 NARROW = TEMPLATES / "narrow"
 """What takes the place of templates of the same name where DSP blocks multiply 18 by 18 bits."""
+
+FOCUSED = TEMPLATES / "focused"
+"""What only designs with recentralised shifts need, as do lines of other templates."""
+
+OF_FOCUSED = re.compile(r"^`ifdef FOCUSED\n(.*?)(?:^`else\n(.*?))?^`endif\n", re.MULTILINE | re.DOTALL)
 
 TOP, BENCH = "accelerator", "bench"
 
@@ -25,8 +32,9 @@ def emit(graph: StreamGraph, packs: bool = True) -> dict[str, str]:
     rtl/: the templates, a module for each stage and the top module; the tables of constants lie beside them, and tools
     that read them run there. bench.sv: the test bench of this graph.
     """
-    templates = [*TEMPLATES.glob("*.sv"), *(() if packs else NARROW.glob("*.sv"))]
-    files = {f"rtl/{path.name}": path.read_text() for path in templates}
+    focused = any(isinstance(stage, Convolution) and is_recentred(stage) for stage in graph.stages)
+    folders = [TEMPLATES, *([FOCUSED] if focused else []), *([] if packs else [NARROW])]
+    files = {f"rtl/{path.name}": _template(path, focused) for folder in folders for path in folder.glob("*.sv")}
     for stage in graph.stages:
         module = module_of(stage, packs)
         files[f"rtl/{stage_module(stage)}.sv"] = _lines(_stage(graph, stage, module))
@@ -34,6 +42,11 @@ def emit(graph: StreamGraph, packs: bool = True) -> dict[str, str]:
     files[f"rtl/{TOP}.sv"] = _lines(_top(graph))
     files[f"rtl/{BENCH}.sv"] = _lines(_bench(graph))
     return dict(sorted(files.items()))
+
+
+def _template(path: Path, focused: bool) -> str:
+    """A template's text, with or without the lines for recentralised shifts."""
+    return OF_FOCUSED.sub(lambda lines: lines[1] if focused else lines[2] or "", path.read_text())
 
 
 def stage_module(stage: Stage) -> str:

@@ -11,10 +11,14 @@ from espalier.core.errors import UnsupportedOpError
 
 from ..stages import Adapter, Add, Convolution, Fork, Gate, MaxPool, MeanPool, Stage
 from ..weight_codes import code_bits, codes, ordered
+from . import recentred
 from .timing import line_buffer_rows, result_depth
 
 KINDS = {"dsp": 0, "lut": 1, "shift": 2, "focused": 1, "binary": 4}
-"""Of multiply_accumulate. Recentralised shifts are multiplied as the s8 levels that they are."""
+"""Of multiply_accumulate. Recentralised shifts are multiplied as the s8 levels that they are where shifts cost more."""
+
+RECENTRED = 3
+"""The kind of multiply_focused."""
 
 WHOLE = ("focused",)
 """Stored as s8, whatever the code's bits."""
@@ -60,11 +64,15 @@ def is_packed(stage: Convolution, packs: bool = True) -> bool:
 
 def stored_bits(stage: Convolution) -> int:
     """Of a weight in the memory."""
+    if recentred.is_recentred(stage):
+        return recentred.STORED_BITS
     return 8 if stage.products.kind in WHOLE else code_bits(stage)
 
 
 def product_bits(stage: Convolution) -> int:
-    """Of a product as multiply_accumulate adds it."""
+    """Of a product as multiply_accumulate adds it; of the parts of a recentralised shift as multiply_focused does."""
+    if recentred.is_recentred(stage):
+        return recentred.part_bits(stage)
     return 15 if stage.products.kind == "shift" else stored_bits(stage) + 8
 
 
@@ -106,7 +114,7 @@ def _convolution(stage: Convolution, packs: bool) -> Module:
         "TAPS": stage.folding.taps,
         "SIMD": stage.folding.simd,
         "PE": stage.folding.pe,
-        "KIND": KINDS[stage.products.kind],
+        "KIND": RECENTRED if recentred.is_recentred(stage) else KINDS[stage.products.kind],
         "PACK": int(packs),
         "WEIGHT_BITS": stored_bits(stage),
         "SUM_BITS": sum_bits(stage),
@@ -115,6 +123,7 @@ def _convolution(stage: Convolution, packs: bool) -> Module:
         "OUT_BITS": stage.out_bits,
         **_requantization(stage),
         **_lists(stage),
+        **(recentred.parameters(stage) if recentred.is_recentred(stage) else {}),
         "WEIGHTS": weights,
         "CONSTANTS": constants,
     }
@@ -256,12 +265,18 @@ def _rounding(one) -> dict[str, int]:
 
 
 def _weight_table(stage: Convolution, packs: bool) -> str:
-    stored = stage.weights if stage.products.kind in WHOLE else codes(stage)
-    table = ordered(stage, stored).astype(np.int64)
+    table = ordered(stage, _stored(stage)).astype(np.int64)
     table = table.reshape(-1, *table.shape[2:])
     if is_packed(stage, packs):  # the lower weight of a pair is stored above zero
         table[:, : stage.folding.pe // 2 * 2 : 2] ^= 1 << stored_bits(stage) - 1
     return _hexadecimal(table.reshape(len(table), -1), [stored_bits(stage)] * math.prod(table.shape[1:]))
+
+
+def _stored(stage: Convolution) -> np.ndarray:
+    """int8, shaped as the weights: what the memory holds of them."""
+    if recentred.is_recentred(stage):
+        return recentred.stored_codes(stage)
+    return stage.weights if stage.products.kind in WHOLE else codes(stage)
 
 
 def _constant_table(stage: Convolution, packs: bool) -> str:
@@ -274,6 +289,8 @@ def _constant_table(stage: Convolution, packs: bool) -> str:
     if is_packed(stage, packs):
         place, products = np.arange(len(weights)) % stage.folding.pe, stage.in_shape[2] * math.prod(stage.kernel)
         bias += np.where((place % 2 == 0) & (place + 1 < stage.folding.pe), products << product_bits(stage) - 1, 0)
+    if recentred.is_recentred(stage):
+        bias += recentred.missing(stage)
     multiplier = np.zeros_like(bias) if stage.multiplier is None else stage.multiplier.astype(np.int64)
     fields = np.stack([multiplier, bias], 1).reshape(-1, 2 * stage.out_lanes)
     return _hexadecimal(fields, [factor_bits(stage), sum_bits(stage)] * stage.out_lanes)

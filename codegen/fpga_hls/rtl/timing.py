@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..stages import Convolution, Gate, MaxPool
+from . import recentred
 
 READ, MULTIPLY, ACCUMULATE, WAIT = 6, 2, 1, 1
 """Cycles from a count of window_reader to its x_data, of a product, of the addition to the sum, of the hand-over."""
@@ -52,7 +53,8 @@ def _pipeline(stage: Convolution | MaxPool) -> int:
     if isinstance(stage, MaxPool):
         return READ + 2
     terms = stage.folding.taps * (1 if stage.is_depthwise else stage.folding.simd)
-    return READ + MULTIPLY + (terms - 1).bit_length() + ACCUMULATE + WAIT + _ending(stage)
+    more = recentred.CYCLES if recentred.is_recentred(stage) else 0
+    return READ + MULTIPLY + (terms - 1).bit_length() + ACCUMULATE + more + WAIT + _ending(stage)
 
 
 def _ending(stage: Convolution) -> int:

