@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from espalier.core.artifact import Artifact
@@ -12,17 +13,17 @@ from . import arrays
 from .output import Outcome
 
 HEADINGS = (
-    *("launch", ">grid", ">regs", ">blocks/SM", ">occupied", ">waves", ">tail"),
-    *(">MACs", ">bytes", ">roofline", ">predicted", ">measured"),
+    *("launch", ">grid", ">blocks", ">regs", ">shared", ">blocks/SM", ">occupied", ">waves", ">tail"),
+    *(">MACs", ">bytes", ">roofline", ">predicted", "bound by", ">measured"),
 )
 
 
 def run(artifact: Artifact, inputs: Path | None, repeats: int) -> Outcome:
     """The table of launches, all of it predicted; below it the measured whole, or why nothing was measured."""
     from espalier.codegen.cuda.prediction import predict
-    from espalier.targets.gpu import gpu_of_arch
+    from espalier.targets.gpu import gpu_called
 
-    gpu = gpu_of_arch(artifact.program.arch)
+    gpu = gpu_called(artifact.program.arch, artifact.target.get("model"))
     predictions = predict(artifact.program.launches, gpu)
     measured, remark = _measured(artifact, inputs, repeats)
     seconds = _launches_measured(artifact) if measured else [None] * len(predictions)
@@ -30,16 +31,28 @@ def run(artifact: Artifact, inputs: Path | None, repeats: int) -> Outcome:
     title = f"Prediction for {gpu.device} ({gpu.arch}), from the compiled kernels; " + (
         "only the last column was measured, each launch alone." if measured else "nothing in this table was measured."
     )
-    rest = f"Not in the table: {artifact.program.stock_kernels} kernels that TVM schedules."
+    rest = _others(artifact.program)
     data = {
         "kind": "prediction",
         "device": gpu.device,
         "arch": gpu.arch,
         "launches": [{**one.to_dict(), "measured_s": two} for one, two in zip(predictions, seconds, strict=True)],
-        "stock_kernels": artifact.program.stock_kernels,
+        "stock_kernels": list(artifact.program.stock_kernels),
         "measured": measured,
     }
     return Outcome(data, (title, tables.plain_table(HEADINGS, rows), rest, remark))
+
+
+def _others(program) -> str:
+    """What is launched besides: it is not predicted."""
+    counts = Counter([*program.stock_kernels, *(f"finish_resting of {one.layer}" for one in _filling(program))])
+    names = (f"{count} x {name}" if count > 1 else name for name, count in counts.items())
+    return f"Not in the table, launched besides: {', '.join(names) or 'nothing'}."
+
+
+def _filling(program) -> list:
+    """The launches before which another one writes what a list leaves out."""
+    return [one for one in program.launches if one.fills_resting]
 
 
 def _measured(artifact: Artifact, inputs: Path | None, repeats: int) -> tuple[dict | None, str]:
@@ -65,7 +78,9 @@ def _row(one, measured_s: float | None) -> tuple[str, ...]:
     return (
         launch.layer,
         "x".join(map(str, launch.grid)),
+        str(launch.blocks),
         str(launch.registers),
+        tables.space(launch.shared_bytes + launch.static_shared_bytes),
         str(one.resident),
         tables.percent(one.occupancy, 1),
         str(one.waves),
@@ -74,5 +89,6 @@ def _row(one, measured_s: float | None) -> tuple[str, ...]:
         tables.space(launch.bytes),
         f"{one.roofline_s * 1e6:.2f} us",
         f"{one.predicted_s * 1e6:.2f} us",
+        one.bound,
         f"{measured_s * 1e6:.2f} us" if measured_s else tables.NONE,
     )
