@@ -12,14 +12,13 @@ from espalier.report import tables
 from . import arrays
 from .output import Outcome
 
-HEADINGS = (
-    *("launch", ">grid", ">blocks", ">regs", ">shared", ">blocks/SM", ">occupied", ">waves", ">tail"),
-    *(">MACs", ">bytes", ">roofline", ">predicted", "bound by", ">measured"),
-)
+SHAPES = ("launch", ">grid", ">blocks", ">regs", ">shared", ">blocks/SM", ">occupied", ">waves", ">tail")
+TIMES = ("launch", ">MACs", ">bytes", ">roofline", "bound by", ">predicted", ">measured")
+"""Two tables, so that each has room on a terminal."""
 
 
 def run(artifact: Artifact, inputs: Path | None, repeats: int) -> Outcome:
-    """The table of launches, all of it predicted; below it the measured whole, or why nothing was measured."""
+    """Tables of launches, all of it predicted; below them the measured whole, or why nothing was measured."""
     from espalier.codegen.cuda.prediction import predict
     from espalier.targets.gpu import gpu_called
 
@@ -27,9 +26,10 @@ def run(artifact: Artifact, inputs: Path | None, repeats: int) -> Outcome:
     predictions = predict(artifact.program.launches, gpu)
     measured, remark = _measured(artifact, inputs, repeats)
     seconds = _launches_measured(artifact) if measured else [None] * len(predictions)
-    rows = [_row(*both) for both in zip(predictions, seconds, strict=True)]
+    shapes = tables.plain_table(SHAPES, [_shape(one) for one in predictions])
+    times = tables.plain_table(TIMES, [_times(*both) for both in zip(predictions, seconds, strict=True)])
     title = f"Prediction for {gpu.device} ({gpu.arch}), from the compiled kernels; " + (
-        "only the last column was measured, each launch alone." if measured else "nothing in this table was measured."
+        "only the last column was measured, each launch alone." if measured else "nothing in these tables was measured."
     )
     rest = _others(artifact.program)
     data = {
@@ -40,14 +40,14 @@ def run(artifact: Artifact, inputs: Path | None, repeats: int) -> Outcome:
         "stock_kernels": list(artifact.program.stock_kernels),
         "measured": measured,
     }
-    return Outcome(data, (title, tables.plain_table(HEADINGS, rows), rest, remark))
+    return Outcome(data, (title, shapes, times, rest, remark))
 
 
 def _others(program) -> str:
     """What is launched besides: it is not predicted."""
     counts = Counter([*program.stock_kernels, *(f"finish_resting of {one.layer}" for one in _filling(program))])
     names = (f"{count} x {name}" if count > 1 else name for name, count in counts.items())
-    return f"Not in the table, launched besides: {', '.join(names) or 'nothing'}."
+    return f"Not in the tables, launched besides: {', '.join(names) or 'nothing'}."
 
 
 def _filling(program) -> list:
@@ -73,7 +73,7 @@ def _launches_measured(artifact: Artifact) -> list[float]:
     return launch_seconds(artifact.program.functions, artifact.program.launches, tvm.cuda(0))
 
 
-def _row(one, measured_s: float | None) -> tuple[str, ...]:
+def _shape(one) -> tuple[str, ...]:
     launch = one.launch
     return (
         launch.layer,
@@ -85,10 +85,17 @@ def _row(one, measured_s: float | None) -> tuple[str, ...]:
         tables.percent(one.occupancy, 1),
         str(one.waves),
         tables.percent(one.tail, 1),
+    )
+
+
+def _times(one, measured_s: float | None) -> tuple[str, ...]:
+    launch = one.launch
+    return (
+        launch.layer,
         tables.quantity(launch.macs),
         tables.space(launch.bytes),
         f"{one.roofline_s * 1e6:.2f} us",
-        f"{one.predicted_s * 1e6:.2f} us",
         one.bound,
+        f"{one.predicted_s * 1e6:.2f} us",
         f"{measured_s * 1e6:.2f} us" if measured_s else tables.NONE,
     )

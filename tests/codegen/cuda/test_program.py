@@ -179,6 +179,11 @@ def test_relay_builds_and_exports(tmp_path):
         loaded["default"](tvm.cpu())
 
 
+def printed_profile(folder: Path) -> str:
+    """What is printed on a wide terminal, in one line."""
+    return " ".join(CliRunner().invoke(app, ["profile", str(folder)], env={"COLUMNS": "300"}).output.split())
+
+
 @no_gpu
 def test_profile_is_a_labelled_prediction(folder):
     outcome = CliRunner().invoke(app, ["profile", str(folder), "--json"])
@@ -186,8 +191,8 @@ def test_profile_is_a_labelled_prediction(folder):
     data = json.loads(outcome.output)
     assert (data["kind"], data["measured"], data["arch"]) == ("prediction", None, "sm_90a")
     assert {one["launch"]["layer"] for one in data["launches"]} == LAUNCHED
-    text = " ".join(CliRunner().invoke(app, ["profile", str(folder)]).output.split())
-    assert "nothing in this table was measured" in text
+    text = printed_profile(folder)
+    assert "nothing in these tables was measured" in text
     assert "Not measured: the artifact is for a GPU" in text
     assert "grid blocks regs shared blocks/SM" in text
     first = data["launches"][0]
@@ -207,7 +212,7 @@ def test_profile_names_what_fills_channels_that_rest(tmp_path):
     built = espalier.build(mod, "nvidia/nvidia-h100", plan, random_calibration(mod, plan))
     filling = {one.layer for one in built.program.launches if one.fills_resting}
     built.save(tmp_path / "artifact")
-    text = " ".join(CliRunner().invoke(app, ["profile", str(tmp_path / "artifact")]).output.split())
+    text = printed_profile(tmp_path / "artifact")
     assert filling
     assert {name for name in filling if f"finish_resting of {name}" in text} == filling
 
@@ -215,7 +220,7 @@ def test_profile_names_what_fills_channels_that_rest(tmp_path):
 def test_an_artifact_for_a_gpu_without_figures_says_whose_it_has(tmp_path):
     built = espalier.build(plain(channels=32), "nvidia/geforce-rtx-3090", Plan(weights="float16"))
     built.save(tmp_path / "artifact")
-    text = " ".join(CliRunner().invoke(app, ["profile", str(tmp_path / "artifact")]).output.split())
+    text = printed_profile(tmp_path / "artifact")
     assert "Prediction for nvidia/geforce-rtx-3090 (with the figures of A10) (sm_86)" in text
 
 
