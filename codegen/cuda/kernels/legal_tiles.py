@@ -1,6 +1,6 @@
 """Which tiles of the convolution a GPU can run: registers and shared memory are counted before anything is compiled.
 
-Registers of the tiles among which the analytic rule chooses are ptxas's for the architectures of `registers.json`, which
+Registers of the tiles among which the rule chooses are ptxas's for the architectures of `registers.json`, which
 `count_registers` writes, so that the rule counts the same resident blocks as a profile of what was compiled. Elsewhere,
 and of other tiles, which a tuner tries out, they are an estimate.
 """
