@@ -77,10 +77,11 @@ def scheduled(mod: tvm.IRModule, target: Target) -> tvm.IRModule:
         return dlight.ApplyDefaultSchedule(*(rule() for rule in rules))(mod)
 
 
-def stock_calls(mod: tvm.IRModule) -> int:
-    """How many calls of kernels that TVM scheduled main has."""
-    calls = (Dataflow.of(mod).call_of(var, "relax.call_tir") for var in Dataflow.of(mod).values)
-    return sum(call is not None for call in calls)
+def stock_calls(mod: tvm.IRModule) -> tuple[str, ...]:
+    """The kernels that TVM scheduled, by name, one for each call in main."""
+    flow = Dataflow.of(mod)
+    calls = (flow.call_of(var, "relax.call_tir") for var in flow.values)
+    return tuple(call.args[0].name_hint for call in calls if call is not None)
 
 
 def _with_usage(emitted: Emitted, gpu: Gpu) -> Sequence[KernelLaunch]:

@@ -10,7 +10,13 @@ from espalier.core.layers import ChannelGateSpec, Conv2dSpec, DenseSpec, LayerSp
 from espalier.targets.gpu import Gpu
 
 from .kernels import channel_gate, channel_sums, conv2d, dense_codebook, depthwise
-from .kernels.choose_schedule import BLOCK_CLOCKS, predicted_gate_s, predicted_reading_s, predicted_s
+from .kernels.choose_schedule import (
+    BLOCK_CLOCKS,
+    predicted_codebook_s,
+    predicted_gate_s,
+    predicted_reading_s,
+    predicted_s,
+)
 from .launches import KernelLaunch
 from .layout import Layout
 
@@ -25,13 +31,10 @@ def launch_of(
     tile, numbers = schedule.tile, problem.numbers
     across, down = problem.tiles(tile)
     batch, _, rows, columns = problem.out_shape
-    pixels, (height, width) = batch * rows * columns, problem.x_shape[2:]
+    pixels = batch * rows * columns
     read = problem.active.channels if problem.active else problem.x_chunks * numbers.chunk
     macs = pixels * problem.columns * problem.taps[0] * problem.taps[1] * read
     issued = across * down * tile.rows * tile.columns * problem.depth * conv2d.DEPTH_CHUNKS * numbers.chunk
-    size = np.dtype(numbers.element).itemsize
-    lists = batch if problem.winners or problem.active else 1
-    weight_bytes = lists * problem.columns * problem.taps[0] * problem.taps[1] * read * size
     written = pixels * problem.columns * np.dtype(y_dtype).itemsize * (2 if "residual" in spec.roles else 1)
     left = batch * problem.tiles_of_sample(tile) * problem.columns * SUM_BYTES if problem.sums else 0
     return KernelLaunch(
@@ -43,7 +46,7 @@ def launch_of(
         numbers.instruction,
         macs * numbers.products,
         issued * numbers.products,
-        batch * height * width * read * size + weight_bytes + written + left,
+        problem.read_bytes + written + left,
         predicted_s(problem, schedule, gpu),
     )
 
@@ -101,7 +104,11 @@ def launch_of_codebook(spec: DenseSpec, x_shape, channels: int, gpu: Gpu) -> Ker
     """The launch of a dense layer of packed codes; its products are those of dp4a, four in one instruction."""
     (batch, depth), variant = x_shape, dense_codebook.VARIANT
     chunks, macs = dense_codebook.chunks_of(depth), batch * depth * channels
-    count = batch * depth + channels * chunks * 16 + batch * channels * (4 if "scale" in spec.roles else 1)
+    count = (
+        batch * depth
+        + channels * chunks * dense_codebook.CHUNK_BYTES
+        + batch * channels * (4 if "scale" in spec.roles else 1)
+    )
     return KernelLaunch(
         spec.name,
         variant.name,
@@ -112,7 +119,7 @@ def launch_of_codebook(spec: DenseSpec, x_shape, channels: int, gpu: Gpu) -> Ker
         macs,
         batch * channels * chunks * dense_codebook.CODES,
         count,
-        BLOCK_CLOCKS / gpu.clock_hz + count / gpu.bandwidth_bytes_s,
+        predicted_codebook_s(gpu, batch, chunks, channels),
     )
 
 

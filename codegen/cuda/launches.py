@@ -14,6 +14,7 @@ class KernelLaunch:
     number_format: of the tensor instruction. macs: useful multiply-accumulates; issued_macs: those that tiles do, with
     what sticks out of the problem. bytes: the least that it reads and writes. predicted_s: by the analytic rule.
     numbers, tensors: what a call takes, tensors as (shape, element type), so that it can be timed alone.
+    fills_resting: whether the call launches finish_resting before, which writes what a list leaves out.
     """
 
     layer: str
@@ -31,6 +32,7 @@ class KernelLaunch:
     static_shared_bytes: int = 0
     numbers: tuple[int | float, ...] = ()
     tensors: tuple[tuple[tuple[int, ...], str], ...] = ()
+    fills_resting: bool = False
 
     @property
     def blocks(self) -> int:

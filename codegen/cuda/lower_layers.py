@@ -18,6 +18,7 @@ from ..integer_bounds import check_scores, check_sums
 from .kernel_launches import launch_of, launch_of_codebook, launch_of_depthwise, launch_of_gate, launch_of_sums
 from .kernel_objects import Variant
 from .kernels import channel_gate, channel_sums, conv2d, dense_codebook, depthwise, epilogue
+from .kernels.choose_schedule import choose_schedule, predicted_codebook_s, predicted_s
 from .launches import KernelLaunch
 from .layout import GROUP, Layout
 
@@ -71,7 +72,7 @@ class LayerKernels:
             self._gate(var, spec, call)
         else:
             kinds = {CONV2D: self._conv2d, DEPTHWISE: self._depthwise, CODEBOOK: self._codebook}
-            kinds[kind_of(spec, constant(argument(spec, call, "weight")))](var, spec, call)
+            kinds[kind_of(spec, call, self.gpu)](var, spec, call)
         return True
 
     def _conv2d(self, var: relax.Var, spec: LayerSpec, call: relax.Call) -> None:
@@ -87,7 +88,7 @@ class LayerKernels:
         sums = channel_sums.sums_shape(problem.out_shape, problem.tiles_of_sample(schedule.tile))
         outs += [(sums, problem.numbers.sum)] if problem.sums else []
         arguments = [*made.tensors.values(), *([self._shared_counters] if counters else [])]
-        launch = launch_of(spec, problem, schedule, y_dtype, self.gpu)
+        launch = dataclasses.replace(launch_of(spec, problem, schedule, y_dtype, self.gpu), fills_resting=fill)
         results = self._call(schedule.tile.variant(problem.number_format), launch, numbers, arguments, outs)
         self.lowering.store(var, Layout(y_dtype), results[0])
         if problem.sums:
@@ -102,6 +103,7 @@ class LayerKernels:
         fill, shapes = bool(lists) and self._resting_are_read(var), (x_shape, weight.shape, out_shape)
         numbers = depthwise.depthwise_numbers(spec, *shapes, made.given, made.end, fill)
         launch = launch_of_depthwise(spec, x_shape, weight.shape[2] * weight.shape[3], out_shape, y_dtype, self.gpu)
+        launch = dataclasses.replace(launch, fills_resting=fill)
         outs = [(Layout(y_dtype).physical(out_shape), y_dtype)]
         results = self._call(depthwise.variant_of(spec), launch, numbers, list(made.tensors.values()), outs)
         self.lowering.store(var, Layout(y_dtype), results[0])
@@ -223,9 +225,9 @@ def obstacle(operator: str, spec, call: relax.Call, gpu: Gpu) -> str | None:
     if operator == ir_names.CHANNEL_GATE:
         c_in, channels = shape_of(argument(spec, call, "phi"))
         return None if channel_gate.fits(spec, c_in, channels, gpu) else f"a gate of {c_in} to {channels} channels"
-    weight = constant(argument(spec, call, "weight"))
-    if kind_of(spec, weight) != CONV2D:
+    if kind_of(spec, call, gpu) != CONV2D:
         return None
+    weight = constant(argument(spec, call, "weight"))
     if spec.format not in gpu.formats:
         return f"number format {spec.format} on {gpu.arch}"
     if isinstance(spec, Conv2dSpec) and spec.groups > 1:
@@ -238,11 +240,23 @@ def obstacle(operator: str, spec, call: relax.Call, gpu: Gpu) -> str | None:
     return None if conv2d.fits_table(spec, weight.shape[1]) else f"{weight.shape[1]} input channels"
 
 
-def kind_of(spec: LayerSpec, weight: np.ndarray) -> str:
+def kind_of(spec: LayerSpec, call: relax.Call, gpu: Gpu) -> str:
     """The family of kernels that computes a layer, if one does."""
-    if isinstance(spec, DenseSpec) and dense_codebook.fits(spec, weight):
+    weight = constant(argument(spec, call, "weight"))
+    packs = isinstance(spec, DenseSpec) and dense_codebook.fits(spec, weight)
+    if packs and _pays_to_decode(spec, shape_of(argument(spec, call, "x")), weight, gpu):
         return CODEBOOK
     return DEPTHWISE if depthwise.fits(spec, weight.shape) else CONV2D
+
+
+def _pays_to_decode(spec: DenseSpec, x_shape: tuple[int, ...], weight: np.ndarray, gpu: Gpu) -> bool:
+    """Whether packed codes, which each sample decodes again, are predicted to be no slower than their bytes."""
+    (batch, depth), channels = x_shape, len(weight)
+    if spec.format not in gpu.formats or not conv2d.fits_table(spec, depth):
+        return True
+    product = conv2d.Problem.of(spec, x_shape, weight.shape, (batch, channels))
+    decoded_s = predicted_codebook_s(gpu, batch, dense_codebook.chunks_of(depth), channels)
+    return decoded_s <= predicted_s(product, choose_schedule(product, gpu), gpu)
 
 
 def constants_of(spec: LayerSpec, call: relax.Call) -> dict[str, np.ndarray]:
@@ -263,8 +277,8 @@ def products_of(flow: Dataflow, gpu: Gpu) -> dict[relax.Var, conv2d.Problem]:
         operator, spec, call = flow.layer_of(var) or (ir_names.CHANNEL_GATE, None, None)
         if operator == ir_names.CHANNEL_GATE or obstacle(operator, spec, call, gpu):
             continue
-        weight = constant(argument(spec, call, "weight"))
-        if kind_of(spec, weight) == CONV2D:
+        if kind_of(spec, call, gpu) == CONV2D:
+            weight = constant(argument(spec, call, "weight"))
             shapes = shape_of(argument(spec, call, "x")), weight.shape, shape_of(var)
             sums = any(_leaves_sums_for(flow, var, user, gpu) for user in flow.users[var])
             found[var] = dataclasses.replace(conv2d.Problem.of(spec, *shapes), sums=sums)
@@ -292,7 +306,7 @@ def _follows_list(var: relax.Var, layer, gpu: Gpu) -> bool:
     operator, spec, call = layer
     if operator == ir_names.CHANNEL_GATE:
         return channel_sums.listed(spec) is not None
-    kind = kind_of(spec, constant(argument(spec, call, "weight")))
+    kind = kind_of(spec, call, gpu)
     if kind == CODEBOOK or var == argument(spec, call, "residual"):
         return False
     if kind == DEPTHWISE:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from espalier.targets.gpu import Gpu
 
-from .kernels.choose_schedule import resident_blocks, waves_of
+from .kernels.choose_schedule import BLOCK_CLOCKS, resident_blocks, waves_of
 from .launches import KernelLaunch
 
 
@@ -22,7 +22,8 @@ class Prediction:
 
     resident: blocks that an SM holds; occupancy: of its warps. waves, tail: see `Waves`. useful: share of the issued
     multiply-accumulates that the layer needs. roofline_s: the larger of bytes over bandwidth and multiply-accumulates
-    over the tensor cores' peak. predicted_s: by the analytic rule that chose the schedule.
+    over the tensor cores' peak. predicted_s: by the analytic rule that chose the schedule. bound: what takes longest by
+    these, "compute" or "memory", or "launch" if both take less than a block's start and end.
     """
 
     launch: KernelLaunch
@@ -51,6 +52,7 @@ def _predict(launch: KernelLaunch, gpu: Gpu) -> Prediction:
     waves = waves_of(gpu, launch.blocks, resident)
     compute_s = launch.macs / gpu.peak_macs_s(launch.number_format)
     memory_s = launch.bytes / gpu.bandwidth_bytes_s
+    parts = {"compute": compute_s, "memory": memory_s, "launch": BLOCK_CLOCKS / gpu.clock_hz}
     return Prediction(
         launch,
         resident,
@@ -60,5 +62,5 @@ def _predict(launch: KernelLaunch, gpu: Gpu) -> Prediction:
         launch.macs / launch.issued_macs,
         max(compute_s, memory_s),
         launch.predicted_s,
-        "compute" if compute_s > memory_s else "memory",
+        max(parts, key=parts.__getitem__),
     )

@@ -28,8 +28,8 @@ class CudaProgram:
     """Machine code for one architecture, the constants, and what is launched.
 
     executable: TVM's executable; None for a program that was loaded, whose library is opened when it first runs, so
-    that a machine without a GPU can read all the rest. launches: of our kernels, in program order. stock_kernels: how
-    many launches there are of kernels that TVM scheduled.
+    that a machine without a GPU can read all the rest. launches: of our kernels, in program order. stock_kernels: the
+    names of the kernels that TVM scheduled, one for each launch.
     library: the content of the file that it was loaded from, which may be gone since.
     """
 
@@ -37,7 +37,7 @@ class CudaProgram:
     executable: object
     launches: Sequence[KernelLaunch] = ()
     remarks: tuple[str, ...] = ()
-    stock_kernels: int = 0
+    stock_kernels: tuple[str, ...] = ()
     library: np.ndarray | None = field(default=None, compare=False, repr=False)
 
     @cached_property
@@ -78,14 +78,14 @@ class CudaProgram:
     def description(self) -> dict:
         """What `from_library` needs besides the library, JSON-able."""
         launches = [launch.to_dict() for launch in self.launches]
-        common = {"remarks": list(self.remarks), "stock_kernels": self.stock_kernels}
+        common = {"remarks": list(self.remarks), "stock_kernels": list(self.stock_kernels)}
         return {"arch": self.arch, "launches": launches, **common}
 
     @staticmethod
     def from_library(content: np.ndarray, description: Mapping) -> CudaProgram:
         """The program in a library; KeyError or TypeError if the description is of something else."""
         launches = tuple(KernelLaunch.from_dict(one) for one in description["launches"])
-        remarks, stock = tuple(description["remarks"]), int(description["stock_kernels"])
+        remarks, stock = tuple(description["remarks"]), tuple(description["stock_kernels"])
         return CudaProgram(description["arch"], None, launches, remarks, stock, content)
 
     def link(self, path: Path) -> None:

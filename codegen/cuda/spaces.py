@@ -15,7 +15,7 @@ from espalier.core import ir_names
 from espalier.core.choices import Choice, Option, Task
 from espalier.core.errors import InvalidInputError
 from espalier.ir.dataflow import Dataflow, argument, constant, shape_of
-from espalier.targets.gpu import Gpu, gpu_of, gpu_of_arch
+from espalier.targets.gpu import Gpu, gpu_called, gpu_of
 
 from ..cpu.kernels.problem import ConvProblem
 from ..cpu.spaces import convolution_of, task_of
@@ -35,9 +35,9 @@ def convolution_at(flow: Dataflow, var, gpu: Gpu) -> ConvProblem | None:
     operator, spec, call = flow.layer_of(var) or (None, None, None)
     if operator != ir_names.CONV2D or obstacle(operator, spec, call, gpu):
         return None
-    weight = constant(argument(spec, call, "weight"))
-    if kind_of(spec, weight) != CONV2D:
+    if kind_of(spec, call, gpu) != CONV2D:
         return None
+    weight = constant(argument(spec, call, "weight"))
     rescaling = rescaling_of(spec, constants_of(spec, call)) if spec.integer else ""
     return ConvProblem(spec, shape_of(argument(spec, call, "x")), weight.shape, shape_of(var), rescaling)
 
@@ -52,7 +52,7 @@ def tasks_of(mod: tvm.IRModule, target: Target) -> dict[Task, list[str]]:
 
 def problem_of_task(task: Task) -> tuple[ConvProblem, Gpu]:
     """The convolution and the GPU behind a task; InvalidInputError if it is no convolution."""
-    return convolution_of(task), gpu_of_arch(str(task.device["arch"]))
+    return convolution_of(task), gpu_called(str(task.device["arch"]), task.device.get("model"))
 
 
 def product_of(convolution: ConvProblem) -> Problem:

@@ -13,7 +13,7 @@ import numpy as np
 
 from espalier.core.choices import Choice, Task
 from espalier.core.layers import Activation, Conv2dSpec
-from espalier.targets.gpu import gpu_of_arch
+from espalier.targets.gpu import gpu_called
 from espalier.targets.resolve import resolve_target
 
 from ..cpu.kernels.problem import ConvProblem
@@ -196,5 +196,5 @@ def expected_of(task: Task, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 def _reference(task: Task) -> Call:
-    gpu = gpu_of_arch(str(task.device["arch"]))
+    gpu = gpu_called(str(task.device["arch"]), task.device.get("model"))
     return Call(REFERENCE_LAYER, choose_schedule(product_of(REFERENCE_LAYER), gpu))

@@ -1,6 +1,6 @@
-"""Calls a function of a compiled library as if its tensors were on a GPU: LIBRARY NAME NUMBERS TENSORS.
+"""Calls functions of compiled libraries as if their tensors were on a GPU: LIBRARY NAME NUMBERS TENSORS, for each call.
 
-NUMBERS: a JSON list; TENSORS: how many follow, at the addresses 0x1000, 0x2000, ... Prints the exception if any.
+NUMBERS: a JSON list; TENSORS: how many follow, at the addresses 0x1000, 0x2000, ... Prints exceptions.
 To be run as a process of its own: a driver that was opened once is there for the rest of a process.
 """
 
@@ -44,7 +44,7 @@ class OnTheGpu:
         return CUDA, 0
 
 
-def main(path: str, name: str, numbers: str, tensors: str) -> None:
+def call(path: str, name: str, numbers: str, tensors: str) -> None:
     made = [OnTheGpu(0x1000 * (number + 1)) for number in range(int(tensors))]
     try:
         tvm_ffi.load_module(path)[name](*json.loads(numbers), *map(tvm_ffi.from_dlpack, made))
@@ -52,4 +52,5 @@ def main(path: str, name: str, numbers: str, tensors: str) -> None:
         print(error)
 
 
-main(*sys.argv[1:])
+for first in range(1, len(sys.argv), 4):
+    call(*sys.argv[first : first + 4])

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from espalier.codegen.cuda.kernels.choose_schedule import resident_blocks, waves_of
+from espalier.codegen.cuda.kernels.choose_schedule import resident_of, waves_of
 from espalier.codegen.cuda.kernels.conv2d import DEPTH_CHUNKS, Problem, Schedule
-from espalier.codegen.cuda.kernels.legal_tiles import registers_of
 from espalier.codegen.cuda.spaces import problem_of_task, product_of, schedule_of
 from espalier.core.choices import Option, Task
 from espalier.targets.gpu import Gpu
@@ -49,7 +48,7 @@ def gpu_feature_rows(task: Task, options: Sequence[Option]) -> np.ndarray:
 def _row(problem: Problem, gpu: Gpu, schedule: Schedule, cycles: float, macs: int) -> dict[str, float]:
     tile, numbers = schedule.tile, problem.numbers
     across, down = problem.tiles(tile)
-    resident = max(1, resident_blocks(gpu, tile.threads, registers_of(tile, numbers, gpu), tile.shared_bytes))
+    resident = max(1, resident_of(tile, numbers, gpu))
     waves = waves_of(gpu, across * down * schedule.splits, resident)
     issued = across * down * tile.rows * tile.columns * problem.depth * DEPTH_CHUNKS * numbers.chunk
     sizes = {name: math.log(size) for name, size in dataclasses.asdict(tile).items()}

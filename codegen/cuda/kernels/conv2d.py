@@ -179,6 +179,16 @@ class Problem:
         """Steps of the depth, DEPTH_CHUNKS chunks each."""
         return -(-self.taps[0] * self.taps[1] * self.read_chunks // DEPTH_CHUNKS)
 
+    @property
+    def read_bytes(self) -> int:
+        """The least that is read: x once, and of the weight what the samples' lists may name together."""
+        size, taps = np.dtype(self.numbers.element).itemsize, self.taps[0] * self.taps[1]
+        read = self.active.channels if self.active else self.x_chunks * self.numbers.chunk
+        pixels, lists = self.x_shape[0] * self.x_shape[2] * self.x_shape[3], self.x_shape[0]
+        whole = whole_groups(self.out_shape[1]) * self.x_chunks * self.numbers.chunk
+        listed = min(lists * self.columns * read, whole) if self.winners or self.active else whole
+        return size * (pixels * read + taps * listed)
+
     def tiles_of_sample(self, tile: Tile) -> int:
         """Tiles down, if none spans two samples."""
         return -(-self.out_shape[2] * self.out_shape[3] // tile.rows)

@@ -16,6 +16,9 @@ from ..kernel_objects import Variant
 
 THREADS, ROWS_OF_BLOCK, CODES = 256, 32, 32
 """CODEBOOK_THREADS, CODEBOOK_WARPS * CODEBOOK_ROWS and CODES of the template."""
+CHUNK_BYTES = CODES // 2
+REGISTERS = 48
+"""What ptxas takes for it."""
 LEVELS = 16
 MOST_DEPTH = 64 << 10
 """Bytes of x in shared memory: what every GPU with our kernels gives to a block."""

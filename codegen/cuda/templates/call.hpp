@@ -15,6 +15,7 @@
 
 #include "device.cuh"
 #include "failure.hpp"
+#include "shared_limit.hpp"
 #if defined(__CUDACC__) || defined(ESPALIER_IMAGE)
 #define ESPALIER_ON_GPU
 #include <tvm/ffi/extra/c_env_api.h>
@@ -78,14 +79,15 @@ struct Launch {
   int shared_bytes = 0;
 };
 
+// static, as is all that launches: objects of a library have kernels of the same name, each its own.
 template <typename... Params>
-void launch(const Launch& shape, int device, void (*kernel)(Params...), Params... params) {
+static void launch(const Launch& shape, int device, void (*kernel)(Params...), Params... params) {
 #ifdef __CUDACC__
   auto check = [](cudaError_t status) {
     if (status == cudaErrorNoKernelImageForDevice) throw Failure{"RuntimeError", NO_CODE};
     if (status != cudaSuccess) throw Failure{"RuntimeError", std::string("CUDA: ") + cudaGetErrorString(status)};
   };
-  if (shape.shared_bytes > 48 << 10)
+  if (needs_more_shared_memory(shape.shared_bytes))
     check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shape.shared_bytes));
   auto stream = static_cast<cudaStream_t>(TVMFFIEnvGetStream(kDLCUDA, device));
   void* arguments[] = {static_cast<void*>(&params)...};

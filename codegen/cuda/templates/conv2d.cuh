@@ -156,8 +156,10 @@ struct TileLoader {
   }
 };
 
-// float32 by three products of tf32 numbers: x = high + low, and low * low is dropped (Ootomo and Yokota, Recovering
-// single precision accuracy from Tensor Cores, 2022).
+// float32 by three products of tf32 numbers: x = high + low, and low * low is dropped. Tensor cores round what they add to
+// an accumulator toward zero, which would grow with the depth: each instruction's depth is summed from zero, the small
+// products first, and added to the sums by ordinary adds, which round to nearest (Ootomo and Yokota, Recovering single
+// precision accuracy from Tensor Cores, 2022). One row of tiles at a time, so that few registers hold partial sums.
 struct SplitFloat {
   using Products = Tf32Products;
   using End = Epilogue;
@@ -165,12 +167,17 @@ struct SplitFloat {
   static constexpr bool SURROUNDED = false;
   template <int Rows, int Columns>
   static DEVICE void multiply(float (&c)[Rows][Columns][4], uint32_t (&a)[Rows][4], uint32_t (&b)[Columns][2]) {
-    uint32_t a_low[Rows][4], b_low[Columns][2];
-    UNROLL for (int i = 0; i < Rows; ++i) UNROLL for (int j = 0; j < 4; ++j) split(a[i][j], a_low[i][j]);
-    UNROLL for (int i = 0; i < Columns; ++i) UNROLL for (int j = 0; j < 2; ++j) split(b[i][j], b_low[i][j]);
-    multiply_tiles<Products>(c, a_low, b);
-    multiply_tiles<Products>(c, a, b_low);
-    multiply_tiles<Products>(c, a, b);
+    uint32_t b_low[Columns][2];
+    UNROLL for (int j = 0; j < Columns; ++j) UNROLL for (int k = 0; k < 2; ++k) split(b[j][k], b_low[j][k]);
+    UNROLL for (int i = 0; i < Rows; ++i) {
+      uint32_t high[1][4], low[1][4];
+      float part[1][Columns][4] = {};
+      UNROLL for (int k = 0; k < 4; ++k) high[0][k] = a[i][k], split(high[0][k], low[0][k]);
+      multiply_tiles<Products>(part, low, b);
+      multiply_tiles<Products>(part, high, b_low);
+      multiply_tiles<Products>(part, high, b);
+      UNROLL for (int j = 0; j < Columns; ++j) UNROLL for (int k = 0; k < 4; ++k) c[i][j][k] += part[0][j][k];
+    }
   }
   static DEVICE void split(uint32_t& high, uint32_t& low) {
     float whole, part;
@@ -312,8 +319,7 @@ KERNEL void __launch_bounds__(T::THREADS) conv2d(const Convolution p, const type
     UNROLL for (int j = 0; j < COLUMNS; ++j)
       UNROLL for (int half = 0; half < 2; ++half) {
         int row = warp_row + 16 * i + 8 * half + lane / 4, column = warp_column + 8 * j + lane % 4 * 2;
-        tile[row * T::SUM_STRIDE + column] = sums[i][j][2 * half];
-        tile[row * T::SUM_STRIDE + column + 1] = sums[i][j][2 * half + 1];
+        store_pair(tile + row * T::SUM_STRIDE + column, sums[i][j][2 * half], sums[i][j][2 * half + 1]);
       }
   synchronize();
   constexpr int GROUPS = T::COLUMNS / GROUP, TILE = T::ROWS * T::COLUMNS;

@@ -1,7 +1,7 @@
 // A dense layer of bytes whose weights are 4-bit codes of a table of 16 levels, decoded in registers.
 //
 // A warp computes ROWS output channels; a lane takes 32 neighbouring codes of each at a time, 16 bytes. x lies in shared
-// memory. A code selects one of 16 bytes by three byte permutations for four codes: of the lower table, of the upper
+// memory, first halves of all chunks before second halves: what 8 lanes load at once lies in different banks. A code selects one of 16 bytes by three byte permutations for four codes: of the lower table, of the upper
 // one, and between the two by the code's highest bit.
 #pragma once
 #include "requantize.cuh"
@@ -27,28 +27,36 @@ DEVICE uint32_t levels_of(const int (&table)[4], uint32_t codes) {  // four code
   return select_bytes(lower, upper, 0x3210u + (codes >> 1 & 0x4444u));
 }
 
-// x up to `depth`, zeros from there to `end`, which is whole chunks.
-DEVICE void load_row(unsigned char* x, const unsigned char* from, int depth, int end) {
+// Where byte i of x lies.
+DEVICE constexpr int place_of_byte(int i, int chunks) {
+  constexpr int HALF = CODES / 2;
+  return (i / HALF % 2 * chunks + i / CODES) * HALF + i % HALF;
+}
+
+// x up to `depth`, zeros from there to the end of the last chunk.
+DEVICE void load_row(unsigned char* x, const unsigned char* from, int depth, int chunks) {
   constexpr int WIDE = sizeof(uint4);
+  const int end = chunks * CODES;
   if ((reinterpret_cast<uintptr_t>(from) | depth) % WIDE == 0) {
     for (int i = threadIdx.x * WIDE; i < end; i += CODEBOOK_THREADS * WIDE)
-      *reinterpret_cast<uint4*>(x + i) = i < depth ? *reinterpret_cast<const uint4*>(from + i) : uint4{0, 0, 0, 0};
+      *reinterpret_cast<uint4*>(x + place_of_byte(i, chunks)) =
+          i < depth ? *reinterpret_cast<const uint4*>(from + i) : uint4{0, 0, 0, 0};
   } else {
-    for (int i = threadIdx.x; i < end; i += CODEBOOK_THREADS) x[i] = i < depth ? from[i] : 0;
+    for (int i = threadIdx.x; i < end; i += CODEBOOK_THREADS) x[place_of_byte(i, chunks)] = i < depth ? from[i] : 0;
   }
 }
 
 KERNEL void __launch_bounds__(CODEBOOK_THREADS) dense_codebook(const DenseCodebook p) {
   unsigned char* x = shared_memory();
   const int sample = blockIdx.x, lane = threadIdx.x % 32;
-  load_row(x, p.x + size_t(sample) * p.depth, p.depth, p.chunks * CODES);
+  load_row(x, p.x + size_t(sample) * p.depth, p.depth, p.chunks);
   const int table[4] = {p.table[0], p.table[1], p.table[2], p.table[3]};
   synchronize();
   const int first = (blockIdx.y * CODEBOOK_WARPS + threadIdx.x / 32) * CODEBOOK_ROWS;
   int sums[CODEBOOK_ROWS] = {};
   for (int chunk = lane; chunk < p.chunks; chunk += 32) {
-    const uint4* values = reinterpret_cast<const uint4*>(x + chunk * CODES);
-    uint4 left = values[0], right = values[1];
+    uint4 left = *reinterpret_cast<const uint4*>(x + place_of_byte(chunk * CODES, p.chunks));
+    uint4 right = *reinterpret_cast<const uint4*>(x + place_of_byte(chunk * CODES + CODES / 2, p.chunks));
     const uint32_t bytes[8] = {left.x, left.y, left.z, left.w, right.x, right.y, right.z, right.w};
     uint4 codes[CODEBOOK_ROWS];
     UNROLL for (int row = 0; row < CODEBOOK_ROWS; ++row) {

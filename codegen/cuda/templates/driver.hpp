@@ -1,22 +1,23 @@
 // Launches kernels that NVRTC compiled, through NVIDIA's driver, which is looked for when the first one is launched.
 //
 // ESPALIER_IMAGE is a file with the bytes of their machine code, ESPALIER_ENTRIES pairs of a kernel's name in its template
-// and its mangled one. Functions and numbers are the CUDA driver API's (CUDA Toolkit documentation).
+// and its mangled one. Functions and numbers are the CUDA driver API's (CUDA Toolkit documentation). All of it is in an
+// unnamed namespace: every object of a library, and every library of a process, has an image of its own.
 #pragma once
 #include <cstdint>
 #include <cstring>
 #include <dlfcn.h>
 
 #include "failure.hpp"
+#include "shared_limit.hpp"
 
 namespace espalier {
-
 namespace {
+
 alignas(64) const unsigned char IMAGE[] = {
 #include ESPALIER_IMAGE
 };
 const char* const ENTRIES[][2] = {ESPALIER_ENTRIES};
-}  // namespace
 
 class Driver {
  public:
@@ -29,7 +30,7 @@ class Driver {
   void launch(const char* name, const unsigned (&grid)[3], int threads, int shared_bytes, int device, void* stream,
               void** arguments) {
     void* kernel = kernel_of(name);
-    if (shared_bytes > 48 << 10) check(set_attribute_(MOST_SHARED_BYTES, shared_bytes, kernel, device));
+    if (needs_more_shared_memory(shared_bytes)) check(set_attribute_(MOST_SHARED_BYTES, shared_bytes, kernel, device));
     unsigned x = grid[0], y = grid[1], z = grid[2], block = unsigned(threads), shared = unsigned(shared_bytes);
     check(launch_(kernel, x, y, z, block, 1, 1, shared, stream, arguments, nullptr));
   }
@@ -76,4 +77,5 @@ class Driver {
   int (*launch_)(void*, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void*, void**, void**) = nullptr;
 };
 
+}  // namespace
 }  // namespace espalier

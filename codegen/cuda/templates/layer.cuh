@@ -54,6 +54,13 @@ DEVICE void load_sums(Number (&out)[GROUP], const Number* source) {  // 4 bytes 
   }
 }
 
+template <typename Number>
+DEVICE void store_pair(Number* target, Number first, Number second) {  // 4 bytes each, in one store
+  uint2 raw;
+  memcpy(&raw.x, &first, 4), memcpy(&raw.y, &second, 4);
+  *reinterpret_cast<uint2*>(target) = raw;
+}
+
 DEVICE int clamped(int index, int limit) { return index < 0 ? 0 : index >= limit ? limit - 1 : index; }
 
 // Channels of a tensor that are read, for each sample: groups of neighbours, or all channels.

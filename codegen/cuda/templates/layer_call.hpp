@@ -41,7 +41,7 @@ inline void read_tensors(Call& call, int given, ByteEpilogue& e) {
 }
 
 template <typename End>
-void launch_resting(const End& e, int64_t pixels, int device) {
+static void launch_resting(const End& e, int64_t pixels, int device) {
   constexpr int64_t THREADS = 256, MOST_BLOCKS = 2048;
   int64_t groups = pixels * e.channels / GROUP, blocks = (groups + THREADS - 1) / THREADS;
   launch({"finish_resting", dim3(unsigned(blocks < MOST_BLOCKS ? blocks : MOST_BLOCKS)), int(THREADS)}, device, finish_resting<End>, End(e),

@@ -38,11 +38,12 @@ def run() -> Outcome:
 
 
 def _gpu_table():
-    """The architectures that can be compiled for, each with the device whose figures are used."""
-    headings = ("target", "figures of", ">SMs", ">shared/SM", ">GB/s", ">float16 TFLOP/s", "kernels")
+    """The GPUs that are known, with their figures; others are compiled for by their architecture."""
+    headings = ("target", "arch", "figures of", ">SMs", ">shared/SM", ">GB/s", ">float16 TFLOP/s", "kernels")
     rows = [
         (
-            f'{{"kind": "cuda", "arch": "{gpu.arch}"}}',
+            gpu.names[-1],
+            gpu.arch,
             gpu.device,
             gpu.sms,
             tables.space(gpu.shared_bytes),

@@ -77,6 +77,18 @@ def test_every_quantized_layer_has_a_kernel_unless_its_list_is_too_fine():
     assert [one for one in remarks_of(lowered) if "conv2: no CUDA kernel of ours" in one]  # a mask of a depthwise layer
 
 
+@pytest.mark.parametrize(("batch", "variant"), [(1, "espalier_dense_codebook"), (32, "espalier_conv2d_int8")])
+def test_codes_are_decoded_where_that_is_predicted_to_be_faster(batch, variant):
+    """Each sample decodes all codes again; as bytes they are read once for all samples of a tile."""
+    g = IntegerNetwork(batch, 1024)
+    x, weight = g.quantize(g.x), relax.const(g.random.integers(-8, 8, (1024, 1024)).astype(np.int8))
+    spec = DenseSpec("fc", ("x", "weight", "bias", "scale"), format="int8", integer=LayerArithmetic(0))
+    scale, bias = relax.const(np.ones(1024, np.float32)), relax.const(np.ones(1024, np.int32))
+    mod = g.module(g.operator(layer_function(spec, [x, weight, bias, scale]), x, weight, bias, scale))
+    (launch,) = lowered_on(mod, H100)[1].launches
+    assert launch.variant.startswith(variant)
+
+
 def test_sums_beyond_32_bits_are_refused():
     g = IntegerNetwork(1, 8000)
     x = g.quantize(g.x)

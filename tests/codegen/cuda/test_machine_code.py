@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import re
 from collections import Counter
@@ -10,11 +9,12 @@ from dataclasses import dataclass
 
 import pytest
 
-from espalier.codegen.cuda.kernel_objects import KernelUsage, include_folders, usages_in
+from espalier.codegen.cuda.kernel_objects import KernelUsage
 from espalier.codegen.cuda.kernels import channel_gate, channel_sums, dense_codebook, depthwise
-from espalier.codegen.cuda.kernels.choose_schedule import resident_blocks
+from espalier.codegen.cuda.kernels.choose_schedule import resident_blocks, resident_of
 from espalier.codegen.cuda.kernels.conv2d import DEPTH_CHUNKS, NUMBERS, TILES, Numbers, Tile
-from espalier.codegen.cuda.kernels.legal_tiles import fits
+from espalier.codegen.cuda.kernels.count_registers import compiled, mangled, source_of
+from espalier.codegen.cuda.kernels.legal_tiles import fits, registers_of
 from espalier.codegen.cuda.toolchain import run_tool
 from espalier.targets.gpu import gpu_of_arch
 
@@ -64,20 +64,12 @@ class Kernel:
 
 def kernels_in(source: str, arch: str, folder) -> dict[str, Kernel]:
     """The kernels of a source by their mangled names, compiled as those of a library are."""
-    file, image = folder / "kernels.cu", folder / "kernels.cubin"
-    file.write_text(source)
-    includes = [text for one in include_folders() for text in ("-I", one)]
-    options = ["-std=c++17", "-O3", "-Xptxas", "-v", "--cubin", f"-arch={arch}", *includes]
-    usages = usages_in(run_tool("nvcc", *options, str(file), "-o", str(image)))
+    image = folder / "kernels.cubin"
+    usages = compiled(source, arch, image)
     text = run_tool("cuobjdump", "-sass", str(image))
     assert f"code for {arch}" in text
     parts = (part.split("\n", 1) for part in text.split("Function : ")[1:])
     return {name.strip(): Kernel(tuple(OPCODE.findall(code)), usages[name.strip()]) for name, code in parts}
-
-
-def of_tile(tile: Tile) -> str:
-    """The tile in mangled names."""
-    return "TileI" + "".join(f"Li{number}E" for number in dataclasses.astuple(tile)) + "E"
 
 
 def products_of(tile: Tile, numbers: Numbers) -> int:
@@ -86,25 +78,15 @@ def products_of(tile: Tile, numbers: Numbers) -> int:
     return DEPTH_CHUNKS // 2 * rows * columns * numbers.products
 
 
-def convolutions(number_format: str, tiles: list[Tile]) -> str:
-    """The convolution of every tile that the analytic rule chooses among."""
-    lines = ['#include "conv2d.cuh"', f"using Numbers = espalier::{NUMBERS[number_format].cpp};"]
-    for tile in tiles:
-        text = ", ".join(map(str, dataclasses.astuple(tile)))
-        kernel = f"espalier::conv2d<Numbers, espalier::Tile<{text}>>"
-        lines.append(f"template __global__ void {kernel}(espalier::Convolution, Numbers::End);")
-    return "\n".join([*lines, ""])
-
-
 @pytest.mark.parametrize("arch", ARCHS)
 @pytest.mark.parametrize("number_format", NUMBERS)
 def test_convolutions_of_every_tile(number_format, arch, tmp_path):
     numbers, gpu = NUMBERS[number_format], gpu_of_arch(arch)
     tiles = [tile for tile in TILES if fits(tile, numbers, gpu)]
-    assert len(tiles) >= 5  # float32 has no room for the largest
-    kernels, instruction = kernels_in(convolutions(number_format, tiles), arch, tmp_path), PRODUCTS[numbers.instruction]
+    assert len(tiles) >= 5  # float32 has no room for two
+    kernels, instruction = kernels_in(source_of(numbers, tiles), arch, tmp_path), PRODUCTS[numbers.instruction]
     for tile in tiles:
-        (kernel,) = (one for name, one in kernels.items() if of_tile(tile) in name)
+        (kernel,) = (one for name, one in kernels.items() if mangled(tile) in name)
         kernel.assert_in_registers()
         assert kernel.count(instruction.split(".")[0]) == {instruction: products_of(tile, numbers)}
         assert set(kernel.count("LDGSTS")) == {COPIES[numbers.piece_bytes]}
@@ -113,7 +95,15 @@ def test_convolutions_of_every_tile(number_format, arch, tmp_path):
         last_copy = max(place for place, one in enumerate(kernel.opcodes) if one.startswith("LDGSTS"))
         assert last_copy < kernel.opcodes.index(instruction), "the next tile is under way while this one is multiplied"
         shared = tile.shared_bytes + kernel.usage.static_shared_bytes
-        assert resident_blocks(gpu, tile.threads, kernel.usage.registers, shared) >= 1
+        assert registers_of(tile, numbers, gpu) == kernel.usage.registers, "registers.json is of another template"
+        assert (
+            resident_of(tile, numbers, gpu) == resident_blocks(gpu, tile.threads, kernel.usage.registers, shared) >= 1
+        )
+        stores = {"STS.U16", "STS.64", "STS.U8", "STS.128"}  # the table, sums in pairs, a flag, sums of a gate
+        assert set(kernel.count("STS")) <= stores, "single sums would meet in a bank"
+        if numbers.products > 1:
+            adds = 4 * products_of(tile, numbers) // numbers.products
+            assert kernel.count("FADD")["FADD"] >= adds, "sums are kept by adds that round to nearest"
 
 
 @pytest.mark.parametrize("arch", ARCHS)
@@ -149,4 +139,5 @@ def test_other_kernels(arch, tmp_path):
     assert packed.count("IDP") == {"IDP.4A.U8.S8": 32}
     assert packed.count("LDG")["LDG.E.EF.128"] == 4, "codes are read 16 bytes at a time and once"
     assert "PRMT" in packed.opcodes
+    assert packed.usage.registers == dense_codebook.REGISTERS
     assert resident(packed, dense_codebook.THREADS, 16384) >= 4

@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 
+from espalier.codegen.cuda.kernels.choose_schedule import BLOCK_CLOCKS
 from espalier.codegen.cuda.launches import KernelLaunch
 from espalier.codegen.cuda.prediction import predict
 from espalier.targets.gpu import gpu_of_arch
@@ -32,3 +33,9 @@ def test_it_is_labelled_and_reads_back():
     assert one.bound == "memory"
     assert one.to_dict()["kind"] == "prediction"
     assert KernelLaunch.from_dict(LAUNCH.to_dict()) == LAUNCH
+
+
+def test_what_is_small_is_bound_by_its_launch():
+    (one,) = predict([dataclasses.replace(LAUNCH, macs=10**6)], H100)
+    assert one.bound == "launch"
+    assert one.roofline_s < BLOCK_CLOCKS / H100.clock_hz

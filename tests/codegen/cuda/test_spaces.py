@@ -13,9 +13,9 @@ from oracles.networks import NETWORKS
 
 from espalier.codegen.cpu.spaces import task_of
 from espalier.codegen.cuda.generate import lowered_on
-from espalier.codegen.cuda.kernels.choose_schedule import choose_schedule, resident_blocks
+from espalier.codegen.cuda.kernels.choose_schedule import choose_schedule, resident_of
 from espalier.codegen.cuda.kernels.conv2d import NUMBERS
-from espalier.codegen.cuda.kernels.legal_tiles import legal_tiles, registers_of
+from espalier.codegen.cuda.kernels.legal_tiles import legal_tiles
 from espalier.codegen.cuda.known_schedules import KnownSchedules
 from espalier.codegen.cuda.spaces import (
     HOPELESS,
@@ -51,7 +51,7 @@ def test_every_listed_tile_fits_a_block(gpu, number_format):
     numbers = NUMBERS[number_format]
     tiles = list(legal_tiles(numbers, gpu))
     assert len(tiles) > 30
-    assert all(resident_blocks(gpu, one.threads, registers_of(one, numbers, gpu), one.shared_bytes) for one in tiles)
+    assert all(resident_of(one, numbers, gpu) for one in tiles)
     assert (gpu.block_shared_bytes < 128 << 10) == all(one.shared_bytes < 128 << 10 for one in tiles)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from espalier.codegen.cuda.kernels.choose_schedule import (
@@ -52,6 +54,16 @@ def test_latency_over_channels_is_a_staircase_that_never_descends():
     seconds = [predicted_s(one, tile, H100) for one in problems]
     assert seconds == sorted(seconds)
     assert 2 < len(set(seconds)) < len(seconds) / 4
+
+
+def test_no_launch_is_faster_than_memory():
+    """A dense layer of 512 MiB of weights at batch 1; lists of 32 samples name no more than the whole weight."""
+    dense = Problem("float16", (1, 16384, 1, 1), (1, 16384, 1, 1), (1, 1))
+    assert dense.read_bytes == 2 * (16384**2 + 16384)
+    assert predicted_s(dense, choose_schedule(dense, H100), H100) >= dense.read_bytes / H100.bandwidth_bytes_s
+    gated = conv(32, 256, 28, winners=ActiveList(8, 16), active=ActiveList(8, 16))
+    assert gated.read_bytes == 2 * (32 * 28 * 28 * 128 + 9 * 256 * 256)
+    assert dataclasses.replace(gated, x_shape=(2, 256, 28, 28)).read_bytes == 2 * (2 * 28 * 28 * 128 + 2 * 9 * 128**2)
 
 
 def test_small_images_are_cut_in_depth_and_large_batches_are_not():

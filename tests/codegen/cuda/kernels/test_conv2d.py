@@ -152,6 +152,15 @@ def test_a_dense_layer_is_a_convolution_of_one_pixel():
     assert_near("float32", actual, nn.layer(spec, arrays))
 
 
+def test_float32_sums_are_as_exact_at_a_great_depth():
+    """Tensor cores round toward zero: 2,304 products in their accumulators would be off by 1e-5."""
+    problem = layer(1, 256, 32, (8, 8), (3, 3), roles=("x", "weight"))
+    arrays = {role: np.abs(array) for role, array in random_arrays(problem).items()}
+    spec = dataclasses.replace(problem.spec, format="float32")
+    expected, actual = nn.layer(problem.spec, arrays), run(spec, arrays, problem.out_shape, Schedule(TILES[3]))
+    assert np.abs(actual / expected - 1).max() < 1e-6
+
+
 def test_an_index_out_of_range_is_never_followed():
     """Lists with numbers far outside read and write what lies inside, and nothing else."""
     problem = layer(1, 64, 64, (4, 4), (1, 1), roles=("x", "weight", "pi", "winners", "active"), gate="output",
