@@ -12,6 +12,8 @@ from . import timing
 TOLERANCE = {"float16": 5e-3, "tfloat32": 5e-3, "float32": 2e-5, "int8": 0.0}
 """Of the norm of the error over that of the reference; integers are exact."""
 CHUNK_BYTES = 16
+DRAWN = 32
+"""Samples that are drawn; in a larger batch they come again, each time with lists of their own."""
 NO_BYTE = 201
 """What a byte of the output holds before the kernel runs; numbers are NaN."""
 
@@ -58,11 +60,12 @@ def operands(case: dict, random: np.random.Generator) -> dict[str, np.ndarray]:
 
 def real_operands(case: dict, random: np.random.Generator) -> dict[str, np.ndarray]:
     """x, weight and bias."""
-    x = random.standard_normal(case["x"], np.float32)
+    batch, *pixels = case["x"]
+    x = random.standard_normal((min(batch, DRAWN), *pixels), np.float32).astype(case["dtype"])
     x[..., case["channels_in"] :] = 0
     weight = random.standard_normal(case["weight"], np.float32) / math.prod(case["weight"][1:]) ** 0.5
     bias = random.standard_normal(case["y"][3], np.float32)
-    return {"x": x.astype(case["dtype"]), "weight": weight.astype(case["dtype"]), "bias": bias}
+    return {"x": np.resize(x, case["x"]), "weight": weight.astype(case["dtype"]), "bias": bias}
 
 
 def byte_operands(case: dict, random: np.random.Generator) -> dict[str, np.ndarray]:

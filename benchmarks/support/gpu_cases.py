@@ -35,6 +35,11 @@ LAYERS = {
     "7x7 3-64 224x224 stride 2": (3, 64, 224, 7, 2),
 }
 """Convolutions of ResNet-18 and ResNet-50: channels in and out, image, kernel, stride."""
+BARS = {"3x3 128-128 28x28": 512, "3x3 256-256 14x14": 512, "1x1 1024-256 14x14": 1024}
+"""Of these, with the batch at which an H100 at the peak of its tensor cores takes more than 100 us, or its memory does:
+what densities save is judged where a launch is long."""
+STAIRS = {f"3x3 256-{channels} 14x14": (256, channels, 14, 3, 1) for channels in range(64, 1025, 64)}
+"""Layers whose time is a staircase of waves over output channels."""
 DENSITIES, BATCHES, GRANULARITY = (1.0, 0.5, 0.25), (32, 1), 16
 
 
@@ -53,9 +58,28 @@ def conv_cases(gpu: Gpu) -> list[dict]:
     return cases + [conv_case(name, 1, 1.0, one, gpu) for name in list(LAYERS)[:3] for one in more]
 
 
-def conv_case(name: str, batch: int, density: float, number_format: str, gpu: Gpu) -> dict:
-    """One layer as numbers and shapes, for `measure.py`."""
-    c_in, c_out, image, kernel, stride = LAYERS[name]
+def bar_cases(gpu: Gpu) -> list[dict]:
+    """The layers of `BARS` at every density."""
+    return [
+        chosen_only(conv_case(name, batch, density, "float16", gpu, "bars"))
+        for name, batch in BARS.items()
+        for density in DENSITIES
+    ]
+
+
+def stair_cases(gpu: Gpu) -> list[dict]:
+    """The layers of `STAIRS`."""
+    return [chosen_only(conv_case(name, BATCHES[0], 1.0, "float16", gpu, "staircase")) for name in STAIRS]
+
+
+def chosen_only(case: dict) -> dict:
+    """A case without the schedules that are not chosen."""
+    return {**case, "schedules": case["schedules"][:1]}
+
+
+def conv_case(name: str, batch: int, density: float, number_format: str, gpu: Gpu, part: str = "layers") -> dict:
+    """One layer as numbers and shapes, for `measure.py`. part: of the record, that it is for."""
+    c_in, c_out, image, kernel, stride = _layer(name)
     out = -(-image // stride)
     weight_shape, x_shape = (c_out, c_in, kernel, kernel), (batch, c_in, image, image)
     spec, arithmetic = _spec(name, density, number_format)
@@ -65,14 +89,17 @@ def conv_case(name: str, batch: int, density: float, number_format: str, gpu: Gp
     tiles = [tile for tile in tiles_of(gpu) if fits(tile, problem.numbers, gpu)]
     others = [one for one in schedules(problem, tiles) if one != chosen and one.splits in (1, 4, 8)]
     launch = launch_of(spec, problem, chosen, y_dtype, gpu)
+    x, y = (Layout(y_dtype).physical(shape) for shape in (x_shape, problem.out_shape))
+    weight, size = (whole_groups(c_out), kernel, kernel, x[3]), np.dtype(y_dtype).itemsize
     return {
         "name": name,
+        "part": part,
         "batch": batch,
         "density": density,
         "format": number_format,
-        "x": Layout(y_dtype).physical(x_shape),
-        "weight": (whole_groups(c_out), kernel, kernel, Layout(y_dtype).channels(c_in)),
-        "y": Layout(y_dtype).physical(problem.out_shape),
+        "x": x,
+        "weight": weight,
+        "y": y,
         "dtype": y_dtype,
         "stride": stride,
         "padding": kernel // 2,
@@ -81,6 +108,8 @@ def conv_case(name: str, batch: int, density: float, number_format: str, gpu: Gp
         "kept": [spec.active.count, spec.winners.count] if density < 1 else None,
         "macs": launch.macs,
         "bytes": launch.bytes,
+        "activation_bytes": (math.prod(x) + math.prod(y)) * size,
+        "weight_bytes": math.prod(weight) * size,
         "arithmetic": arithmetic,
         "schedules": [
             _schedule(spec, problem, one, y_dtype, gpu) for one in (chosen, *(others if density == 1 else []))
@@ -88,9 +117,13 @@ def conv_case(name: str, batch: int, density: float, number_format: str, gpu: Gp
     }
 
 
+def _layer(name: str) -> tuple[int, int, int, int, int]:
+    return LAYERS[name] if name in LAYERS else STAIRS[name]
+
+
 def _spec(name: str, density: float, number_format: str) -> tuple[Conv2dSpec, dict | None]:
     """The layer, and the integers that `measure.py` needs of it."""
-    c_in, c_out, _, kernel, stride = LAYERS[name]
+    c_in, c_out, _, kernel, stride = _layer(name)
     gated = density < 1
     active, winners = (ActiveList(int(density * one) // GRANULARITY, GRANULARITY) for one in (c_in, c_out))
     gate = {"gate": "output", "winners": winners, "active": active} if gated else {}
