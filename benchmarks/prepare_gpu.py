@@ -173,10 +173,9 @@ def read_network(name: str, batch: int) -> tvm.IRModule:
 
 
 def write_runtime(folder: Path, python: str) -> None:
-    """What `measure.py` imports, for that Python: TVM without its compiler, CUDA's runtime library, and two wheels."""
+    """What `measure.py` imports, for that Python: TVM without its compiler, CUDA's runtime library, and `WHEELS`."""
     site = folder / "site"
-    shutil.copytree(Path(tvm.__file__).parent, site / "tvm", ignore=shutil.ignore_patterns(*SLIM))
-    shutil.copy(cuda_runtime(), site / "tvm" / "lib")  # TVM's library looks for it there first
+    copy_tvm(site)
     platforms = [text for tag in GLIBC for text in ("--platform", f"manylinux_{tag}_x86_64")]
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile", "--only-binary=:all:"]
     command += [*platforms, "--python-version", python, "--implementation", "cp", "--target", str(site)]
@@ -184,6 +183,12 @@ def write_runtime(folder: Path, python: str) -> None:
     for tests in site.glob("numpy/**/tests"):
         shutil.rmtree(tests)
     (folder / "python").write_text(f"{python}\n")
+
+
+def copy_tvm(site: Path) -> None:
+    """TVM without its compiler, and CUDA's runtime library."""
+    shutil.copytree(Path(tvm.__file__).parent, site / "tvm", ignore=shutil.ignore_patterns(*SLIM))
+    shutil.copy(cuda_runtime(), site / "tvm" / "lib")  # TVM's library looks for it there first
 
 
 def cuda_runtime() -> Path:
