@@ -47,6 +47,15 @@ def test_kernels_agree_with_numpy(name, density, number_format):
     assert found["ok"], found
 
 
+@pytest.mark.parametrize("density", [1.0, 0.5])
+def test_bytes_rescaled_in_64_bits_agree_with_numpy(density, monkeypatch):
+    monkeypatch.setattr(gpu_cases, "WIDE", {"wide": LAYERS["3x3"]})
+    case = gpu_cases.conv_case("wide", 2, density, "int8", H100)
+    sample = operands.sample_of(case, np.random.default_rng(0))
+    assert sample.made["factor"].dtype == np.int32
+    assert operands.check(library(), case, case["schedules"][0], sample)["ok"]
+
+
 def test_a_wrong_kernel_is_seen():
     case = gpu_cases.conv_case("3x3", 1, 1.0, "float16", H100)
     schedule = next(one for one in case["schedules"] if one["splits"] == 1)

@@ -40,6 +40,8 @@ BARS = {"3x3 128-128 28x28": 512, "3x3 256-256 14x14": 512, "1x1 1024-256 14x14"
 what densities save is judged where a launch is long."""
 STAIRS = {f"3x3 256-{channels} 14x14": (256, channels, 14, 3, 1) for channels in range(64, 1025, 64)}
 """Layers whose time is a staircase of waves over output channels."""
+WIDE = {"3x3 64-64 28x28 rescaled in 64 bits": (64, 64, 28, 3, 1)}
+"""Layers of bytes whose sums are not rescaled in float32, as those are that may be too long for it."""
 DENSITIES, BATCHES, GRANULARITY = (1.0, 0.5, 0.25), (32, 1), 16
 
 
@@ -54,6 +56,7 @@ def conv_cases(gpu: Gpu) -> list[dict]:
         for name in LAYERS:
             for density in DENSITIES if LAYERS[name][0] >= 4 * GRANULARITY else DENSITIES[:1]:
                 cases += [conv_case(name, batch, density, one, gpu) for one in ("float16", "int8")]
+    cases += [conv_case(name, 1, density, "int8", gpu) for name in WIDE for density in DENSITIES[:2]]
     more = [one for one in ("tfloat32", "float32") if one in gpu.formats]
     return cases + [conv_case(name, 1, 1.0, one, gpu) for name in list(LAYERS)[:3] for one in more]
 
@@ -118,7 +121,7 @@ def conv_case(name: str, batch: int, density: float, number_format: str, gpu: Gp
 
 
 def _layer(name: str) -> tuple[int, int, int, int, int]:
-    return LAYERS[name] if name in LAYERS else STAIRS[name]
+    return {**LAYERS, **STAIRS, **WIDE}[name]
 
 
 def _spec(name: str, density: float, number_format: str) -> tuple[Conv2dSpec, dict | None]:
@@ -136,7 +139,14 @@ def _spec(name: str, density: float, number_format: str) -> tuple[Conv2dSpec, di
     x_zero, zero = (0, 0) if gated else (X_ZERO, ZERO)
     one = LayerArithmetic(x_zero, shift, zero, low=zero)
     spec = Conv2dSpec(name, ("x", "weight", "bias", "multiplier", *lists), integer=one, out_format="uint8", **common)
-    return spec, {"x_zero": x_zero, "shift": shift, "zero": zero, "low": zero, "multiplier": int(multiplier[0])}
+    return spec, {
+        "x_zero": x_zero,
+        "shift": shift,
+        "zero": zero,
+        "low": zero,
+        "multiplier": int(multiplier[0]),
+        "wide": name in WIDE,
+    }
 
 
 def _schedule(spec, problem: Problem, schedule: Schedule, y_dtype: str, gpu: Gpu) -> dict:
@@ -146,7 +156,9 @@ def _schedule(spec, problem: Problem, schedule: Schedule, y_dtype: str, gpu: Gpu
     if spec.integer is None:
         end = epilogue.real_end(spec, channels, y_dtype)
     else:
-        end = epilogue.byte_end(spec, channels, problem.out_shape[1], epilogue.FUSED)
+        end = epilogue.byte_end(
+            spec, channels, problem.out_shape[1], epilogue.WIDE if spec.name in WIDE else epilogue.FUSED
+        )
         given += ["outside"] if spec.integer.x_zero and any(spec.padding) else []
     return {
         "function": schedule.tile.variant(problem.number_format).name,

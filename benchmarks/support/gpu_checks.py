@@ -79,12 +79,20 @@ def check_module(name: str) -> tvm.IRModule:
     make, plan = CHECKS[name]
     shape = (3, SIZES[make], SIZES[make])
     mod = espalier.from_torch(with_statistics(make, shape), np.zeros((BATCH, *shape), np.float32))
+    calibration = gates_of(mod, plan)
     if plan.activations:
         images = np.random.default_rng(0).standard_normal((IMAGES, *shape), np.float32)
-        calibration = espalier.calibrate(mod, images, plan)
-    else:
-        calibration = random_gates(mod, plan)
+        calibration = espalier.calibrate(mod, images, plan, gates_from=calibration if plan.density < 1 else None)
     return with_lists(lowered(mod, plan, calibration))
+
+
+def gates_of(mod: tvm.IRModule, plan: Plan) -> espalier.Calibration:
+    """Random gates with saliencies of about one, which boost where they choose among groups of 8."""
+    mode = "boost" if plan.granularity == 8 else "select"
+    gates = random_gates(mod, plan).gates
+    return espalier.Calibration(
+        {name: espalier.Gate(one.phi / np.float32(len(one.phi) ** 0.5), one.rho, mode) for name, one in gates.items()}
+    )
 
 
 def with_statistics(make: Callable[[], nn.Module], shape: tuple[int, int, int]) -> nn.Module:
