@@ -368,3 +368,28 @@ def test_run_wants_the_python_of_the_bundle(bundle, tmp_path):
     broken.write_bytes(b"nothing")
     assert run(bundle, LD_LIBRARY_PATH=str(tmp_path)).startswith("the bundle is for Python 2.7: PYTHON=python2.7")
     assert run(broken, LD_LIBRARY_PATH=str(tmp_path)).endswith("broken.tar.xz cannot be unpacked")
+
+
+SUPERVISE = """
+import json, pathlib, sys
+record = {"facts": {"device": "some GPU", "date": "today"}, "kernels": [], "skipped": [{"step": "all", "error": "why"}]}
+pathlib.Path(sys.argv[2]).write_text(json.dumps(record))
+sys.exit(1)
+"""
+"""In the place of the module of that name, which comes from the bundle here."""
+
+
+def test_run_prints_the_table_last_and_keeps_the_status(tmp_path):
+    subprocess.run(["g++", "-shared", "-x", "c++", "/dev/null", "-o", tmp_path / "libcuda.so.1"], check=True)
+    (tmp_path / "python").write_text("{}.{}\n".format(*sys.version_info))
+    (tmp_path / "site" / "gpu").mkdir(parents=True)
+    (tmp_path / "site" / "gpu" / "supervise.py").write_text(SUPERVISE)
+    with tarfile.open(tmp_path / "bundle.tar.xz", "w:xz") as archive:
+        for name in ("python", "site"):
+            archive.add(tmp_path / name, name)
+    variables = {"PATH": "/usr/bin:/bin", "PYTHON": sys.executable, "LD_LIBRARY_PATH": str(tmp_path)}
+    command = ["bash", RUN, tmp_path / "bundle.tar.xz", tmp_path / "out"]
+    done = subprocess.run(command, capture_output=True, text=True, env=variables)
+    assert done.returncode == 1, done.stderr
+    assert done.stdout.splitlines()[0] == "some GPU, today, torch not there"
+    assert done.stdout.splitlines()[-2:] == ["1 steps skipped", "  all: why"]

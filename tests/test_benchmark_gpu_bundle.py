@@ -1,4 +1,4 @@
-"""The runtime that travels to a GPU machine: TVM without its compiler, in a process that sees nothing else of TVM."""
+"""What travels to a GPU machine: TVM without its compiler, in a process that sees no other TVM, and tolerances."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from importlib import metadata
 from pathlib import Path
 
 import numpy as np
+import prepare_gpu
 import pytest
 import tvm
 from gpu import measure
 from prepare_gpu import SLIM, WHEELS, copy_tvm
 from tvm import relax
+
+from espalier.core.plan import Plan
 
 SCRIPT = """
 import sys
@@ -60,3 +63,20 @@ def test_it_runs_a_library_where_nothing_else_is_installed(site, tmp_path):
     lines = done.stdout.splitlines()
     assert lines[:1] == [str(np.full((2, 3), 8.0).tolist())], done.stderr
     assert lines[1].startswith("cannot compile: ")
+
+
+@pytest.mark.parametrize(
+    ("plan", "reference", "tolerance"),
+    [
+        (Plan(weights="float16"), lambda x: x, prepare_gpu.LEAST_TOLERANCE),
+        (Plan(weights="float16"), lambda x: np.sin(100 * x), 4 * 100 / 2**11 / 3**0.5),
+        (Plan(weights="float16"), lambda x: np.sin(1e6 * x), prepare_gpu.MOST_TOLERANCE),
+        (Plan(weights="uniform<8>", activations="uniform<8>"), lambda x: x, 0),
+    ],
+)
+def test_a_network_may_be_as_far_off_as_rounding_moves_its_reference(plan, reference, tolerance, monkeypatch):
+    monkeypatch.setattr(prepare_gpu, "NETWORKS", {"net": ("net", 1, plan)})
+    monkeypatch.setattr(prepare_gpu, "reference_of", lambda name: (None, reference))
+    for cached in (prepare_gpu.answer_of, prepare_gpu.network_tolerance):
+        cached.cache_clear()
+    assert prepare_gpu.network_tolerance("net", 1) == pytest.approx(tolerance, rel=0.02)
