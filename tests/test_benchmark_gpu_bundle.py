@@ -69,14 +69,14 @@ def test_it_runs_a_library_where_nothing_else_is_installed(site, tmp_path):
     ("plan", "reference", "tolerance"),
     [
         (Plan(weights="float16"), lambda x: x, prepare_gpu.LEAST_TOLERANCE),
-        (Plan(weights="float16"), lambda x: np.sin(100 * x), 4 * 100 / 2**11 / 3**0.5),
+        (Plan(weights="float16"), lambda x: np.sin(25 * x), 2 * 25 * 4 / 2**11 / 3**0.5),
         (Plan(weights="float16"), lambda x: np.sin(1e6 * x), prepare_gpu.MOST_TOLERANCE),
         (Plan(weights="uniform<8>", activations="uniform<8>"), lambda x: x, 0),
     ],
 )
-def test_a_network_may_be_as_far_off_as_rounding_moves_its_reference(plan, reference, tolerance, monkeypatch):
+def test_a_network_may_be_as_far_off_as_noise_moves_its_reference(plan, reference, tolerance, monkeypatch):
     monkeypatch.setattr(prepare_gpu, "NETWORKS", {"net": ("net", 1, plan)})
     monkeypatch.setattr(prepare_gpu, "reference_of", lambda name: (None, reference))
     for cached in (prepare_gpu.answer_of, prepare_gpu.network_tolerance):
         cached.cache_clear()
-    assert prepare_gpu.network_tolerance("net", 1) == pytest.approx(tolerance, rel=0.02)
+    assert prepare_gpu.network_tolerance("net", 1) == pytest.approx(tolerance, rel=0.05)
