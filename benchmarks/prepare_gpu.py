@@ -22,7 +22,15 @@ from pathlib import Path
 import numpy as np
 import tvm
 from support import REPOSITORY
-from support.gpu_cases import GRANULARITY, codebook_case, conv_cases, gate_cases, variants
+from support.gpu_cases import (
+    GRANULARITY,
+    bar_cases,
+    codebook_case,
+    conv_cases,
+    gate_cases,
+    stair_cases,
+    variants,
+)
 
 import espalier
 from espalier.codegen.cuda.device import CUDA_VERSION
@@ -43,6 +51,11 @@ NETWORKS["resnet18 int8"] = ("resnet18", 1, Plan(weights="uniform<8>", activatio
 IMAGE, IMAGES = (3, 224, 224), 16
 """Of an input; and how many of them ranges of activations are observed on."""
 CUDA = (CUDA_VERSION // 1000, CUDA_VERSION % 1000 // 10)
+NOISE, DRAWS, MARGIN = 4 * 2**-11, 4, 2
+"""Relative, of an input: four roundings to float16, as much as those of sixteen layers one after the other; how often
+it is drawn; and how many times as far as the worst draw moves a network a GPU may be off."""
+LEAST_TOLERANCE, MOST_TOLERANCE = 1e-2, 0.5
+"""What is never too much for networks of float16; and what another result altogether would be beyond."""
 SEED = 1
 """Of the normal numbers that a network's input is: numpy travels with it, and makes the same ones there."""
 SLIM = ("include", "3rdparty", "src", "cmake", "web", "lib64", "__pycache__", "libtvm_compiler.so")
@@ -58,9 +71,17 @@ PRESET, WINDOW = 6, 104 << 20
 def write_kernels(folder: Path, gpu: Gpu) -> None:
     """One library with every variant that a case names."""
     link(str(folder / "kernels.so"), [str(object_of(one, gpu.arch)) for one in variants(gpu)])
-    cases = {"convolutions": conv_cases(gpu), "gates": gate_cases(gpu)}
+    cases = {"convolutions": conv_cases(gpu), "bars": bar_cases(gpu), "staircase": stair_cases(gpu)}
+    cases |= {"gates": gate_cases(gpu)}
     cases |= {"codebook": codebook_case(), "least": codebook_case(32)}
     (folder / "cases.json").write_text(json.dumps(cases))
+
+
+def write_checks(folder: Path, arch: str) -> list[dict]:
+    """The small networks that are checked on fresh data; their entries in bundle.json."""
+    from support.gpu_checks import CHECKS, write_check  # torch is imported only where networks are wanted
+
+    return [write_check(folder, name, number, arch) for number, name in enumerate(CHECKS)]
 
 
 def write_network(folder: Path, name: str, arch: str) -> dict:
@@ -76,16 +97,19 @@ def write_network(folder: Path, name: str, arch: str) -> dict:
     np.savez(folder / f"{file}.npz", y=y, samples=samples)
     launches = [launch.to_dict() for launch in artifact.program.launches]
     stored = {"name": name, "file": file, "network": network, "batch": batch, "launches": launches}
+    stored |= {"density": plan.density, "weights": plan.weights}
     stored |= {"seed": SEED, "shape": [batch, *IMAGE], "predictions": predictions(artifact, arch)}
+    stored["tolerance"] = max(network_tolerance(single, one) for one in samples)
     seconds = sum(one["predicted_s"] for one in stored["predictions"])
-    print(f"{name}: {len(launches)} launches, {seconds * 1e6:.0f} us by prediction, not measured", flush=True)
+    found = f"{len(launches)} launches, {seconds * 1e6:.0f} us by prediction, not measured"
+    print(f"{name}: {found}; may be {stored['tolerance']:.1e} off its reference", flush=True)
     return {**stored, "report": list(artifact.report)}
 
 
 @functools.cache
 def reference_of(name: str) -> tuple[espalier.Calibration, espalier.Artifact]:
     """The gates of a network of batch 1, and its reference body on this CPU."""
-    from support.gates import random_gates  # torch is imported only where networks are wanted
+    from support.gates import random_gates
 
     network, batch, plan = NETWORKS[name]
     mod = read_network(network, batch)
@@ -101,8 +125,27 @@ def reference_of(name: str) -> tuple[espalier.Calibration, espalier.Artifact]:
 @functools.cache
 def answer_of(name: str, sample: int) -> np.ndarray:
     """What the network of batch 1 gives for a sample, which is the same one in a batch of any size."""
-    x = np.random.default_rng(SEED).standard_normal((sample + 1, *IMAGE), np.float32)
-    return reference_of(name)[1](x[sample:])
+    return reference_of(name)[1](sample_of(sample))
+
+
+def sample_of(number: int) -> np.ndarray:
+    """A sample of a network's input, [1, *IMAGE]."""
+    return np.random.default_rng(SEED).standard_normal((number + 1, *IMAGE), np.float32)[number:]
+
+
+@functools.cache
+def network_tolerance(name: str, sample: int) -> float:
+    """How far a GPU may be off the reference, in norms; integers are exact.
+
+    A GPU rounds sums that lie near a tie to the other side, and gates whose saliencies are close then choose otherwise.
+    How much that moves a network is measured on its reference, by noise on its input.
+    """
+    if NETWORKS[name][2].activations:
+        return 0.0
+    x, y, random = sample_of(sample), answer_of(name, sample), np.random.default_rng(SEED)
+    noisy = (x * (1 + random.uniform(-NOISE, NOISE, x.shape).astype(np.float32)) for _ in range(DRAWS))
+    moved = max(float(np.linalg.norm(reference_of(name)[1](one) - y)) for one in noisy) / np.linalg.norm(y)
+    return float(min(MOST_TOLERANCE, max(LEAST_TOLERANCE, MARGIN * moved)))
 
 
 def coarse(values: np.ndarray) -> np.ndarray:
@@ -120,10 +163,11 @@ def predictions(artifact: espalier.Artifact, arch: str) -> list[dict]:
 def read_network(name: str, batch: int) -> tvm.IRModule:
     """A network of ImageNet's shapes whose weights have 16 levels."""
     import torch
+    from support.gpu_checks import with_statistics
     from support.imagenet import resnet50
     from support.networks import resnet18
 
-    module = resnet18() if name == "resnet18" else _with_statistics(resnet50)
+    module = resnet18() if name == "resnet18" else with_statistics(resnet50, (3, 128, 128))
     with torch.no_grad():
         for one in module.modules():
             if isinstance(one, torch.nn.Conv2d | torch.nn.Linear):
@@ -131,25 +175,10 @@ def read_network(name: str, batch: int) -> tvm.IRModule:
     return espalier.from_torch(module, np.zeros((batch, *IMAGE), np.float32))
 
 
-def _with_statistics(make):
-    """A module in evaluation mode whose batch norms have seen its activations, so that these stay near unit scale."""
-    import torch
-
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(0)
-        module = make().train()
-        for one in module.modules():
-            if isinstance(one, torch.nn.BatchNorm2d):
-                one.momentum = None
-        module(torch.randn(4, 3, 128, 128))
-    return module.eval()
-
-
 def write_runtime(folder: Path, python: str) -> None:
-    """What `measure.py` imports, for that Python: TVM without its compiler, CUDA's runtime library, and two wheels."""
+    """What `measure.py` imports, for that Python: TVM without its compiler, CUDA's runtime library, and `WHEELS`."""
     site = folder / "site"
-    shutil.copytree(Path(tvm.__file__).parent, site / "tvm", ignore=shutil.ignore_patterns(*SLIM))
-    shutil.copy(cuda_runtime(), site / "tvm" / "lib")  # TVM's library looks for it there first
+    copy_tvm(site)
     platforms = [text for tag in GLIBC for text in ("--platform", f"manylinux_{tag}_x86_64")]
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile", "--only-binary=:all:"]
     command += [*platforms, "--python-version", python, "--implementation", "cp", "--target", str(site)]
@@ -157,6 +186,12 @@ def write_runtime(folder: Path, python: str) -> None:
     for tests in site.glob("numpy/**/tests"):
         shutil.rmtree(tests)
     (folder / "python").write_text(f"{python}\n")
+
+
+def copy_tvm(site: Path) -> None:
+    """TVM without its compiler, and CUDA's runtime library."""
+    shutil.copytree(Path(tvm.__file__).parent, site / "tvm", ignore=shutil.ignore_patterns(*SLIM))
+    shutil.copy(cuda_runtime(), site / "tvm" / "lib")  # TVM's library looks for it there first
 
 
 def cuda_runtime() -> Path:
@@ -184,8 +219,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         write_kernels(folder, gpu)
+        checks = write_checks(folder, gpu.arch)
         networks = [write_network(folder, name, gpu.arch) for name in options.networks]
-        facts = {"arch": gpu.arch, "cuda": CUDA, "gpu": dataclasses.asdict(gpu), "networks": networks}
+        facts = {"arch": gpu.arch, "cuda": CUDA, "gpu": dataclasses.asdict(gpu), "checks": checks, "networks": networks}
         (folder / "bundle.json").write_text(json.dumps(facts))
         write_runtime(folder, options.python)
         options.output.parent.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tvm
-from gpu import driver, measure, supervise, timing
+from gpu import driver, kernel_steps, measure, network_kernels, network_steps, supervise, timing
 from oracles import emulated
 from support import gpu_cases
 from tvm import relax
@@ -43,74 +43,175 @@ def once(run, launches: int = 1) -> dict:
 def on_the_cpu(monkeypatch):
     """Tensors on this CPU; what a graph would replay runs once."""
     monkeypatch.setattr(timing, "DEVICE", "cpu")
-    changes = {"COPIED": 1 << 10, "LAUNCHES": 2, "MOST_SETS": 2, "KERNELS_LEFT_S": 0, "REPLAYS": 1}
-    for name, value in {**changes, "graph_of": lambda run: SimpleNamespace(replay=run), "median_s": once}.items():
-        monkeypatch.setattr(measure, name, value)
+    changes = {"COPIED": 1 << 10, "LAUNCHES": 2, "MOST_SETS": 2, "median_s": once}
+    for name, value in {**changes, "graph_of": lambda run: SimpleNamespace(replay=run)}.items():
+        monkeypatch.setattr(kernel_steps, name, value)
+    monkeypatch.setattr(network_steps, "REPLAYS", 1)
+    monkeypatch.setattr(network_steps, "median_s", once)
     monkeypatch.setattr(gpu_cases, "LAYERS", {"3x3": (64, 64, 4, 3, 1)})
 
 
 @pytest.fixture
-def bench(on_the_cpu, monkeypatch, tmp_path):
-    cases = [gpu_cases.conv_case("3x3", 1, 0.5, "int8", H100)]
+def kernels(on_the_cpu, monkeypatch, tmp_path):
+    """Steps on emulated kernels; torch is stood in for."""
+    gated = gpu_cases.conv_case("3x3", 1, 0.5, "int8", H100)
     dense = gpu_cases.conv_case("3x3", 1, 1.0, "float16", H100)
-    cases.append({**dense, "schedules": dense["schedules"][:2]})
-    gates, packed = [gpu_cases.gate_case(2, 64, 4, H100)], gpu_cases.codebook_case(64)
-    least = gpu_cases.codebook_case(32)
-    stored = {"convolutions": cases, "gates": gates, "codebook": packed, "least": least}
+    stored = {
+        "convolutions": [gated, {**dense, "schedules": dense["schedules"][:2]}],
+        "bars": [gpu_cases.conv_case("3x3", 2, 0.5, "float16", H100, "bars")],
+        "staircase": [gpu_cases.chosen_only({**dense, "part": "staircase"})],
+        "gates": [gpu_cases.gate_case(2, 64, 4, H100)],
+        "codebook": gpu_cases.codebook_case(64),
+        "least": gpu_cases.codebook_case(32),
+    }
     (tmp_path / "cases.json").write_text(json.dumps(stored))
     with monkeypatch.context() as patch:
-        patch.setattr(measure.tvm.runtime, "load_module", lambda _: None)
-        bench = measure.Bench(tmp_path, timing.Record(tmp_path / "gpu.json", 900, {}), None)
-    bench.library = Library()
-    return bench
+        patch.setattr(kernel_steps.tvm.runtime, "load_module", lambda _: None)
+        steps = kernel_steps.KernelSteps(tmp_path, timing.Record(tmp_path / "gpu.json", 900, {"sms": 132}), Peers)
+    steps.library = Library()
+    return steps
 
 
-def test_every_step_on_single_kernels(bench):
-    steps = measure.steps_of(bench, {"networks": []})
+class Peers:
+    """In the place of torch."""
+
+    @staticmethod
+    def facts() -> dict:
+        return {"float16_macs_s": 1e9}
+
+    @staticmethod
+    def convolution(case: dict, count: int):
+        assert count == 2
+        yield "cuDNN", {"median_s": 1.0}
+
+    @staticmethod
+    def linear(size: int, count: int) -> dict:
+        return {"median_s": 1.0}
+
+    @staticmethod
+    def network(name: str, batch: int, mode: str | None) -> dict:
+        return {mode or "graph": {"median_s": 1.0}}
+
+
+def test_every_step_on_single_kernels(kernels):
+    record = kernels.record
+    networks = network_steps.NetworkSteps(kernels.record.path.parent, record, None)
+    steps = measure.steps_of(kernels, networks, {"checks": [], "networks": []})
+    record.plan([one.group for one in steps])
     for number, step in enumerate(steps):
-        assert measure.attempt(bench.record, number, step)
-    results = json.loads(bench.record.path.read_text())
+        assert measure.attempt(record, number, step)
+    results = json.loads(record.path.read_text())
     assert results["facts"]["copy_bytes_s"] > 0
     assert results["facts"]["launch_s"] > 0
     assert results["begun"] == {"number": len(steps) - 1, "step": steps[-1].name, "group": "others", "limit_s": 60}
-    assert [one for one in results["checks"] if not one["ok"]] == []
-    assert len(results["checks"]) == 5
-    assert len(results["kernels"]) == 6  # a gate is two launches
     assert not results["skipped"]
+    assert [one for one in results["checks"] if not one["ok"]] == []
+    assert len(results["checks"]) == 7  # three cases chosen, one of them in the staircase, too, one other, gate, packed
+    parts = [one["part"] for one in results["kernels"]]
+    assert sorted(parts) == ["bars", "gates", "gates", "layers", "layers", "layers", "packed", "staircase"]
+    assert results["finished"] == results["planned"]
+    assert [one.get("name") for one in results["torch"]] == ["dense"]
 
 
-def test_a_wrong_gate_and_a_wrong_packed_layer_are_seen(bench, monkeypatch):
+def test_torch_is_timed_on_the_same_layers_and_networks(kernels):
+    first = {**kernels.cases["convolutions"][1], "batch": 32}
+    kernels.cases["convolutions"][1] = first
+    networks = network_steps.NetworkSteps(kernels.record.path.parent, kernels.record, Peers)
+    entries = [{"name": f"net{density}", "network": "net", "batch": 32, "density": density} for density in (1, 0.5)]
+    steps = measure.steps_of(kernels, networks, {"checks": [], "networks": entries})
+    groups = [step.group for step in steps]
+    assert groups.index("float16 layers") < groups.index("torch compiled") < groups.index("layers")
+    for step in steps:
+        if step.group.startswith("torch"):
+            assert measure.attempt(kernels.record, 0, step)
+    found = [(one.get("network") or one["name"], one["variant"]) for one in kernels.record.results["torch"]]
+    compiled = [("net", "default"), ("net", "max-autotune-no-cudagraphs")]
+    assert found == [("net", "graph"), ("3x3", "cuDNN"), *compiled]
+
+
+def test_a_step_that_would_take_the_time_of_more_important_ones_is_not_begun(record):
+    record.end = time.monotonic() + 50
+    step = measure.Step("one", "torch", out_of_memory, needs_s=60)
+    assert measure.attempt(record, 0, step)
+    (skipped,) = record.results["skipped"]
+    assert skipped["error"] == "50 s were left, it is begun with 60 or more"
+
+
+def test_a_wrong_gate_and_a_wrong_packed_layer_are_seen(kernels, monkeypatch):
     def wrong(function, *arguments):
         function(*arguments)
         pi = next(one for one in arguments if isinstance(one, tvm.runtime.Tensor) and one.shape == (2, 64))
         pi.copyfrom(pi.numpy() * np.float32(1.01))
 
-    name = bench.cases["gates"][0]["function"]
-    bench.library[name] = partial(wrong, bench.library[name])
-    monkeypatch.setattr(measure, "codebook_reference", lambda *data: np.zeros(64, np.float32))
-    bench.gate(bench.cases["gates"][0])
-    bench.packed_dense()
-    assert [one["ok"] for one in bench.record.results["checks"]] == [False, False]
+    name = kernels.cases["gates"][0]["function"]
+    kernels.library[name] = partial(wrong, kernels.library[name])
+    monkeypatch.setattr(kernel_steps, "codebook_reference", lambda *data: np.zeros(64, np.float32))
+    kernels.gate(kernels.cases["gates"][0])
+    kernels.packed_dense()
+    assert [one["ok"] for one in kernels.record.results["checks"]] == [False, False]
 
 
-def test_a_network_is_compared_and_timed(on_the_cpu, tmp_path):
+def test_buffers_rotate_over_more_than_twice_the_l2_cache():
+    assert kernel_steps.rotated(1 << 20) * (1 << 20) > 2 * H100.l2_bytes
+    assert kernel_steps.rotated(1 << 30) == 2
+    calls = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kernel_steps, "graph_of", lambda run: SimpleNamespace(replay=run))
+        patch.setattr(kernel_steps, "median_s", once)
+        found = kernel_steps.rotating([partial(calls.append, number) for number in range(3)])
+    assert (calls[:4], found["sets"]) == ([0, 1, 2, 0], 3)
+
+
+@pytest.fixture
+def networks(on_the_cpu, tmp_path):
+    """A network that doubles its input."""
     x = relax.Var("x", relax.TensorType((2, 3), "float32"))
     builder = relax.BlockBuilder()
     with builder.function("main", [x]):
         builder.emit_func_output(builder.emit(relax.op.add(x, x)))
     tvm.compile(builder.get(), "llvm").export_library(str(tmp_path / "net.so"))
-    expected = 2 * np.random.default_rng(1).standard_normal((2, 3), np.float32)
-    np.savez(tmp_path / "net.so.npz", y=expected[[1]], samples=[1])
-    launch = {"layer": "l", "variant": "v", "grid": (1, 1, 1), "registers": 9, "macs": 6, "bytes": 9}
-    entry = {"name": "net", "file": "net.so", "batch": 2, "seed": 1, "shape": [2, 3], "launches": [launch]}
-    record = timing.Record(tmp_path / "gpu.json", 900, {})
-    bench = SimpleNamespace(folder=tmp_path, record=record, peers=None)
-    bench._runner = partial(measure.Bench._runner, bench)
-    measure.Bench.network(bench, entry)
-    measure.Bench.launches(bench, {**entry, "predictions": [{"predicted_s": 1e-6}]})
-    (found,), (traced,) = record.results["networks"], record.results["launches"]
-    assert found["error"] == 0
-    assert (traced["kernels"][0]["predicted_s"], traced["kernels"][0]["measured_s"]) == (1e-6, None)
+    return network_steps.NetworkSteps(tmp_path, timing.Record(tmp_path / "gpu.json", 900, {"sms": 132}), None)
+
+
+LAUNCH = {"layer": "l", "variant": "v", "grid": (1, 1, 1), "registers": 9, "macs": 6, "bytes": 9}
+ENTRY = {
+    "name": "net",
+    "network": "net",
+    "file": "net.so",
+    "batch": 2,
+    "density": 1,
+    "weights": "float16",
+    "seed": 1,
+    "shape": [2, 3],
+    "tolerance": 1e-3,
+    "launches": [LAUNCH],
+    "predictions": [{"predicted_s": 1e-6, "resident": 2, "waves": 1, "tail": 0.5}],
+}
+
+
+@pytest.mark.parametrize(("factor", "ok"), [(2, True), (2.01, False), (np.nan, False)])
+def test_a_network_is_compared_and_timed(factor, ok, networks):
+    expected = np.float32(factor) * np.random.default_rng(1).standard_normal((2, 3), np.float32)
+    np.savez(networks.folder / "net.so.npz", y=expected[[1]], samples=[1])
+    networks.network(ENTRY)
+    (found,), (checked,) = networks.record.results["networks"], networks.record.results["checks"]
+    assert (checked["ok"], checked["tolerance"]) == (ok, 1e-3)
+    assert found["median_s"] > 0
+    assert (found["error"] == 0) == ok
+
+
+def test_a_network_stands_beside_its_predictions(networks, monkeypatch):
+    node = driver.KernelNode("kernel", (3, 1, 1), 128, 0, 2)
+    monkeypatch.setattr(network_kernels, "main_node", lambda library, launch: node)
+    monkeypatch.setattr(network_kernels, "trace", lambda run: network_kernels.Trace([[2e-6]], 3e-6))
+    networks.waves(ENTRY)
+    networks.launches(ENTRY)
+    (waves,), (traced,) = networks.record.results["waves"], networks.record.results["launches"]
+    (one,) = waves["kernels"]
+    assert (one["resident"], one["measured_resident"], one["measured_waves"]) == (2, 2, 1)
+    assert one["measured_tail"] == pytest.approx(1 - 3 / 264)
+    assert traced["kernels_s"] == 3e-6
+    assert (traced["kernels"][0]["predicted_s"], traced["kernels"][0]["measured_s"]) == (1e-6, 2e-6)
 
 
 @pytest.fixture
@@ -267,3 +368,28 @@ def test_run_wants_the_python_of_the_bundle(bundle, tmp_path):
     broken.write_bytes(b"nothing")
     assert run(bundle, LD_LIBRARY_PATH=str(tmp_path)).startswith("the bundle is for Python 2.7: PYTHON=python2.7")
     assert run(broken, LD_LIBRARY_PATH=str(tmp_path)).endswith("broken.tar.xz cannot be unpacked")
+
+
+SUPERVISE = """
+import json, pathlib, sys
+record = {"facts": {"device": "some GPU", "date": "today"}, "kernels": [], "skipped": [{"step": "all", "error": "why"}]}
+pathlib.Path(sys.argv[2]).write_text(json.dumps(record))
+sys.exit(1)
+"""
+"""In the place of the module of that name, which comes from the bundle here."""
+
+
+def test_run_prints_the_table_last_and_keeps_the_status(tmp_path):
+    subprocess.run(["g++", "-shared", "-x", "c++", "/dev/null", "-o", tmp_path / "libcuda.so.1"], check=True)
+    (tmp_path / "python").write_text("{}.{}\n".format(*sys.version_info))
+    (tmp_path / "site" / "gpu").mkdir(parents=True)
+    (tmp_path / "site" / "gpu" / "supervise.py").write_text(SUPERVISE)
+    with tarfile.open(tmp_path / "bundle.tar.xz", "w:xz") as archive:
+        for name in ("python", "site"):
+            archive.add(tmp_path / name, name)
+    variables = {"PATH": "/usr/bin:/bin", "PYTHON": sys.executable, "LD_LIBRARY_PATH": str(tmp_path)}
+    command = ["bash", RUN, tmp_path / "bundle.tar.xz", tmp_path / "out"]
+    done = subprocess.run(command, capture_output=True, text=True, env=variables)
+    assert done.returncode == 1, done.stderr
+    assert done.stdout.splitlines()[0] == "some GPU, today, torch not there"
+    assert done.stdout.splitlines()[-2:] == ["1 steps skipped", "  all: why"]

@@ -12,6 +12,8 @@ from . import timing
 TOLERANCE = {"float16": 5e-3, "tfloat32": 5e-3, "float32": 2e-5, "int8": 0.0}
 """Of the norm of the error over that of the reference; integers are exact."""
 CHUNK_BYTES = 16
+DRAWN = 32
+"""Samples that are drawn; in a larger batch they come again, each time with lists of their own."""
 NO_BYTE = 201
 """What a byte of the output holds before the kernel runs; numbers are NaN."""
 
@@ -58,11 +60,12 @@ def operands(case: dict, random: np.random.Generator) -> dict[str, np.ndarray]:
 
 def real_operands(case: dict, random: np.random.Generator) -> dict[str, np.ndarray]:
     """x, weight and bias."""
-    x = random.standard_normal(case["x"], np.float32)
+    batch, *pixels = case["x"]
+    x = random.standard_normal((min(batch, DRAWN), *pixels), np.float32).astype(case["dtype"])
     x[..., case["channels_in"] :] = 0
     weight = random.standard_normal(case["weight"], np.float32) / math.prod(case["weight"][1:]) ** 0.5
     bias = random.standard_normal(case["y"][3], np.float32)
-    return {"x": x.astype(case["dtype"]), "weight": weight.astype(case["dtype"]), "bias": bias}
+    return {"x": np.resize(x, case["x"]), "weight": weight.astype(case["dtype"]), "bias": bias}
 
 
 def byte_operands(case: dict, random: np.random.Generator) -> dict[str, np.ndarray]:
@@ -73,8 +76,9 @@ def byte_operands(case: dict, random: np.random.Generator) -> dict[str, np.ndarr
     weight[..., case["channels_in"] :] = 0
     bias = random.integers(-9999, 10000, channels, np.int32)
     bias -= one["x_zero"] * weight.sum((1, 2, 3), np.int32)
-    multiplier = random.integers(one["multiplier"] // 2, one["multiplier"] + 1, channels)
-    return {"x": x, "weight": weight, "bias": bias, "factor": np.ldexp(multiplier.astype(np.float32), -one["shift"])}
+    multiplier = random.integers(one["multiplier"] // 2, one["multiplier"] + 1, channels, np.int32)
+    factor = multiplier if one["wide"] else np.ldexp(multiplier.astype(np.float32), -one["shift"])
+    return {"x": x, "weight": weight, "bias": bias, "factor": factor}
 
 
 def sample_of(case: dict, random: np.random.Generator) -> Sample:
@@ -113,7 +117,7 @@ def byte_reference(case: dict, made: dict[str, np.ndarray], x: np.ndarray) -> np
     one = case["arithmetic"]
     operands = x.astype(np.float64), made["weight"].astype(np.float64)
     sums = convolved(*operands, case["stride"], case["padding"], one["x_zero"]).astype(np.int64) + made["bias"]
-    factor = np.ldexp(made["factor"].astype(np.float64), one["shift"]).astype(np.int64)
+    factor = np.ldexp(made["factor"].astype(np.float64), 0 if one["wide"] else one["shift"]).astype(np.int64)
     product = sums * (factor * made["pi"].astype(np.int64)[:, None, None] if "pi" in made else factor)
     raised = product + (1 << (one["shift"] - 1)) - 1 + ((product >> one["shift"]) & 1)
     return np.clip((raised >> one["shift"]) + one["zero"], one["low"], 255).astype(np.float64)

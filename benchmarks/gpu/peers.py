@@ -5,12 +5,17 @@ channels_last, float16 where networks are, cuDNN's own choice of algorithm, CUDA
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 
+from . import resnets
 from .timing import LAUNCHES, median_s
 
 FORMATS = {"float16": torch.float16, "tfloat32": torch.float32, "float32": torch.float32}
 """In which cuDNN is timed, too; torch has no convolution of bytes."""
+DRAWN = 1 << 24
+"""Random numbers of an operand; a larger one repeats them."""
 
 
 def facts() -> dict:
@@ -37,45 +42,55 @@ def graph_of(run) -> torch.cuda.CUDAGraph:
     return graph
 
 
-def convolution(case: dict, count: int) -> dict | None:
-    """The time of a dense layer of a case, with its bias and ReLU; None if torch has none such. count: of buffers."""
+def drawn(shape, dtype: torch.dtype) -> torch.Tensor:
+    """Random numbers of about unit size."""
+    size = torch.Size(shape).numel()
+    one = torch.randn(min(size, DRAWN), device="cuda").to(dtype)
+    return one.repeat(-(-size // DRAWN))[:size].reshape(shape)
+
+
+def convolution(case: dict, count: int) -> Iterator[tuple[str, dict]]:
+    """Variants of a dense layer with their times; none if torch has no such layer. count: of sets of buffers.
+
+    cuDNN's convolution with its bias, ReLU left out, and its convolution, bias and ReLU in one.
+    """
     if case["density"] < 1 or case["format"] not in FORMATS:
-        return None
-    dtype = FORMATS[case["format"]]
+        return
+    dtype, stride, padding = FORMATS[case["format"]], [case["stride"]] * 2, [case["padding"]] * 2
     torch.backends.cudnn.benchmark = True
     torch.backends.cudnn.allow_tf32 = case["format"] == "tfloat32"
     sets = []
     for _ in range(count):
-        x, weight = (torch.randn(case[role], device="cuda").to(dtype).permute(0, 3, 1, 2) for role in ("x", "weight"))
-        sets.append([x, weight, torch.randn(case["y"][3], device="cuda").to(dtype)])
-    run = torch.nn.functional.conv2d
+        x, weight = (drawn(case[role], dtype).permute(0, 3, 1, 2) for role in ("x", "weight"))
+        sets.append([x, weight, drawn(case["y"][3:], dtype)])
+    variants = {
+        "cuDNN without ReLU": lambda *one: torch.nn.functional.conv2d(*one, stride, padding),
+        "cuDNN": lambda *one: torch.cudnn_convolution_relu(*one, stride, padding, [1, 1], 1),
+    }
     launches = max(LAUNCHES, count)
-    graph = graph_of(
-        lambda: [run(*sets[number % count], case["stride"], case["padding"]).relu_() for number in range(launches)]
-    )
-    torch.backends.cudnn.allow_tf32 = False
-    return median_s(graph.replay, launches)
+    for name, run in variants.items():
+        graph = graph_of(lambda run=run: [run(*sets[number % count]) for number in range(launches)])
+        yield name, median_s(graph.replay, launches)
 
 
-def linear(size: int) -> dict:
-    """A square dense layer in float16 at batch 1, larger than the L2 cache."""
-    weight, x = torch.randn(size, size, device="cuda").half(), torch.randn(1, size, device="cuda").half()
-    graph = graph_of(lambda: [torch.nn.functional.linear(x, weight) for _ in range(LAUNCHES)])
-    return median_s(graph.replay, LAUNCHES)
+def linear(size: int, count: int) -> dict:
+    """A square dense layer in float16 at batch 1. count: of sets of buffers."""
+    sets = [(drawn((1, size), torch.float16), drawn((size, size), torch.float16)) for _ in range(count)]
+    with torch.inference_mode():
+        graph = graph_of(lambda: [torch.nn.functional.linear(*sets[number % count]) for number in range(LAUNCHES)])
+        return median_s(graph.replay, LAUNCHES)
 
 
-def network(name: str, batch: int, compiles: bool) -> dict[str, dict]:
-    """torchvision's network by variant: as it is and in a CUDA graph, or compiled and in a graph."""
-    import torchvision
-
-    model = getattr(torchvision.models, name)().cuda().eval().half().to(memory_format=torch.channels_last)
+def network(name: str, batch: int, mode: str | None) -> dict[str, dict]:
+    """Times of a network of `resnets` by variant: eager and in a CUDA graph, or compiled in a mode and in a graph."""
+    model = getattr(resnets, name)().cuda().eval().half().to(memory_format=torch.channels_last)
     x = torch.randn(batch, 3, 224, 224, device="cuda").half().to(memory_format=torch.channels_last)
     torch.backends.cudnn.benchmark = True
     with torch.inference_mode():
-        if compiles:
-            compiled = torch.compile(model, mode="max-autotune-no-cudagraphs", fullgraph=True)
-            compiled(x)
-            variants = {"compiled graph": graph_of(lambda: compiled(x)).replay}
-        else:
+        if mode is None:
             variants = {"eager": lambda: model(x), "graph": graph_of(lambda: model(x)).replay}
+        else:
+            compiled = torch.compile(model, mode=mode, fullgraph=True)
+            compiled(x)
+            variants = {f"compiled ({mode}), graph": graph_of(lambda: compiled(x)).replay}
         return {variant: median_s(run) for variant, run in variants.items()}

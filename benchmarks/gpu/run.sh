@@ -7,12 +7,15 @@
 #    compiler, CUDA's runtime library, and numpy and apache-tvm-ffi for the other machine's Python (--python 3.12).
 # 2. On the GPU machine, which needs that Python, NVIDIA's driver, this folder and the bundle, and no network:
 #        bash benchmarks/gpu/run.sh [BUNDLE [OUTPUT_FOLDER [SECONDS]]]
-#    It checks every kernel against numpy (integers exactly) on fresh random data, times it in replayed CUDA graphs, then
-#    the networks, each with the times of its single kernels beside their predictions. Where that Python has torch, the
-#    same layers and networks are timed in it too; where it has not, the rest is measured all the same. It ends by itself
-#    within SECONDS (default 400) and is ended 45 later, most wanted results first; the record is written anew after every
-#    step, so that what was measured is kept if it is stopped. A step that faults or hangs is named in the record, and the
-#    next one goes on in another process. The exit status is 1 if a check failed, 3 if steps were lost and no time is left.
+#    It checks every kernel on fresh random data, in small networks against the reference bodies of their operators and
+#    alone against numpy (integers exactly), and ResNet-18 and ResNet-50 against their references. It times kernels and
+#    networks in replayed CUDA graphs on rotating buffers, and each launch of a network with its waves beside its
+#    prediction. Where that Python has torch, the same layers and networks are timed in it too; where it has not, the
+#    rest is measured all the same. It ends by itself within SECONDS (default 400) and is ended 45 later, most wanted
+#    results first; the record is written anew after every step, so that what was measured is kept if it is stopped. A
+#    step that faults or hangs is named in the record, and the next one goes on in another process.
+#    Last it prints a table of what is claimed, met or missed, with figures; `python benchmarks/gpu/report.py gpu.json`
+#    prints it again anywhere. The exit status is 1 if a check failed, 3 if steps were lost and no time is left.
 # 3. Put gpu.json into benchmarks/records/.
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
@@ -40,4 +43,8 @@ mkdir -p "$output"
 ! command -v nvidia-smi >/dev/null ||
   timeout 20 nvidia-smi --query-gpu=name,driver_version,clocks.sm,clocks.mem,temperature.gpu,power.draw --format=csv || true
 export PYTHONPATH="$work/site:$(dirname "$here")" PYTHONUNBUFFERED=1 TVM_DEVICE_BACKEND_AUTOLOAD=0
-timeout --signal=INT --kill-after=10 "$((seconds + 45))" "$python" -m gpu.supervise "$work" "$output/gpu.json" --seconds "$seconds"
+status=0
+timeout --signal=INT --kill-after=10 "$((seconds + 45))" "$python" -m gpu.supervise "$work" "$output/gpu.json" --seconds "$seconds" ||
+  status=$?
+[[ ! -f "$output/gpu.json" ]] || "$python" "$here/report.py" "$output/gpu.json"
+exit "$status"

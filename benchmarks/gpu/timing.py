@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import collections
 import json
 import os
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import tvm
 import tvm_ffi
 
-from .driver import Event, Graph
+from . import driver
+from .driver import Event, Graph, KernelNode
 
 DEVICE = "cuda"
 """Where tensors lie; the tests check these programs themselves on a CPU, with emulated kernels."""
@@ -29,8 +32,8 @@ class Record:
 
     def __init__(self, path: Path, seconds: float, facts: dict | None):
         self.path, self.end = path, time.monotonic() + seconds
-        kinds = ("checks", "kernels", "networks", "torch", "launches", "clocks", "skipped", "lost")
-        new = {"facts": facts, **{kind: [] for kind in kinds}, "begun": None}
+        kinds = ("checks", "kernels", "networks", "torch", "waves", "launches", "clocks", "skipped", "lost")
+        new = {"facts": facts, **{kind: [] for kind in kinds}, "planned": {}, "finished": {}, "begun": None}
         self.results: dict = json.loads(path.read_text()) if facts is None else new
 
     def left_s(self) -> float:
@@ -38,6 +41,15 @@ class Record:
 
     def add(self, kind: str, value) -> None:
         self.results[kind].append(value)
+        self._write()
+
+    def plan(self, groups: list[str]) -> None:
+        """The group of each step that there is to do."""
+        self.results["planned"] = dict(collections.Counter(groups))
+
+    def finish(self, group: str) -> None:
+        """A step of the group came to its end."""
+        self.results["finished"][group] = self.results["finished"].get(group, 0) + 1
         self._write()
 
     def begin(self, number: int, name: str, group: str, limit_s: float) -> None:
@@ -61,13 +73,21 @@ def synchronize() -> None:
 
 def graph_of(run) -> Graph:
     """A graph of what `run` launches through functions of TVM's."""
+    synchronize()  # what is still being copied to the device would otherwise race with the graph's own stream
+    return Graph(_on_a_stream(run))
 
+
+def kernel_nodes(run) -> list[KernelNode]:
+    """The kernels that `run` would launch through functions of TVM's."""
+    return driver.kernel_nodes(_on_a_stream(run))
+
+
+def _on_a_stream(run) -> Callable[[int], None]:
     def run_on(stream: int) -> None:
         with tvm_ffi.use_raw_stream(tvm_ffi.device(DEVICE, 0), stream):
             run()
 
-    synchronize()  # what is still being copied to the device would otherwise race with the graph's own stream
-    return Graph(run_on)
+    return run_on
 
 
 def median_s(replay, launches: int = 1) -> dict:

@@ -35,6 +35,13 @@ LAYERS = {
     "7x7 3-64 224x224 stride 2": (3, 64, 224, 7, 2),
 }
 """Convolutions of ResNet-18 and ResNet-50: channels in and out, image, kernel, stride."""
+BARS = {"3x3 128-128 28x28": 512, "3x3 256-256 14x14": 512, "1x1 1024-256 14x14": 1024}
+"""Of these, with the batch at which an H100 at the peak of its tensor cores takes more than 100 us, or its memory does:
+what densities save is judged where a launch is long."""
+STAIRS = {f"3x3 256-{channels} 14x14": (256, channels, 14, 3, 1) for channels in range(64, 1025, 64)}
+"""Layers whose time is a staircase of waves over output channels."""
+WIDE = {"3x3 64-64 28x28 rescaled in 64 bits": (64, 64, 28, 3, 1)}
+"""Layers of bytes whose sums are not rescaled in float32, as those are that may be too long for it."""
 DENSITIES, BATCHES, GRANULARITY = (1.0, 0.5, 0.25), (32, 1), 16
 
 
@@ -49,13 +56,33 @@ def conv_cases(gpu: Gpu) -> list[dict]:
         for name in LAYERS:
             for density in DENSITIES if LAYERS[name][0] >= 4 * GRANULARITY else DENSITIES[:1]:
                 cases += [conv_case(name, batch, density, one, gpu) for one in ("float16", "int8")]
+    cases += [conv_case(name, 1, density, "int8", gpu) for name in WIDE for density in DENSITIES[:2]]
     more = [one for one in ("tfloat32", "float32") if one in gpu.formats]
     return cases + [conv_case(name, 1, 1.0, one, gpu) for name in list(LAYERS)[:3] for one in more]
 
 
-def conv_case(name: str, batch: int, density: float, number_format: str, gpu: Gpu) -> dict:
-    """One layer as numbers and shapes, for `measure.py`."""
-    c_in, c_out, image, kernel, stride = LAYERS[name]
+def bar_cases(gpu: Gpu) -> list[dict]:
+    """The layers of `BARS` at every density."""
+    return [
+        chosen_only(conv_case(name, batch, density, "float16", gpu, "bars"))
+        for name, batch in BARS.items()
+        for density in DENSITIES
+    ]
+
+
+def stair_cases(gpu: Gpu) -> list[dict]:
+    """The layers of `STAIRS`."""
+    return [chosen_only(conv_case(name, BATCHES[0], 1.0, "float16", gpu, "staircase")) for name in STAIRS]
+
+
+def chosen_only(case: dict) -> dict:
+    """A case without the schedules that are not chosen."""
+    return {**case, "schedules": case["schedules"][:1]}
+
+
+def conv_case(name: str, batch: int, density: float, number_format: str, gpu: Gpu, part: str = "layers") -> dict:
+    """One layer as numbers and shapes, for `measure.py`. part: of the record, that it is for."""
+    c_in, c_out, image, kernel, stride = _layer(name)
     out = -(-image // stride)
     weight_shape, x_shape = (c_out, c_in, kernel, kernel), (batch, c_in, image, image)
     spec, arithmetic = _spec(name, density, number_format)
@@ -65,14 +92,17 @@ def conv_case(name: str, batch: int, density: float, number_format: str, gpu: Gp
     tiles = [tile for tile in tiles_of(gpu) if fits(tile, problem.numbers, gpu)]
     others = [one for one in schedules(problem, tiles) if one != chosen and one.splits in (1, 4, 8)]
     launch = launch_of(spec, problem, chosen, y_dtype, gpu)
+    x, y = (Layout(y_dtype).physical(shape) for shape in (x_shape, problem.out_shape))
+    weight, size = (whole_groups(c_out), kernel, kernel, x[3]), np.dtype(y_dtype).itemsize
     return {
         "name": name,
+        "part": part,
         "batch": batch,
         "density": density,
         "format": number_format,
-        "x": Layout(y_dtype).physical(x_shape),
-        "weight": (whole_groups(c_out), kernel, kernel, Layout(y_dtype).channels(c_in)),
-        "y": Layout(y_dtype).physical(problem.out_shape),
+        "x": x,
+        "weight": weight,
+        "y": y,
         "dtype": y_dtype,
         "stride": stride,
         "padding": kernel // 2,
@@ -81,6 +111,8 @@ def conv_case(name: str, batch: int, density: float, number_format: str, gpu: Gp
         "kept": [spec.active.count, spec.winners.count] if density < 1 else None,
         "macs": launch.macs,
         "bytes": launch.bytes,
+        "activation_bytes": (math.prod(x) + math.prod(y)) * size,
+        "weight_bytes": math.prod(weight) * size,
         "arithmetic": arithmetic,
         "schedules": [
             _schedule(spec, problem, one, y_dtype, gpu) for one in (chosen, *(others if density == 1 else []))
@@ -88,9 +120,13 @@ def conv_case(name: str, batch: int, density: float, number_format: str, gpu: Gp
     }
 
 
+def _layer(name: str) -> tuple[int, int, int, int, int]:
+    return {**LAYERS, **STAIRS, **WIDE}[name]
+
+
 def _spec(name: str, density: float, number_format: str) -> tuple[Conv2dSpec, dict | None]:
     """The layer, and the integers that `measure.py` needs of it."""
-    c_in, c_out, _, kernel, stride = LAYERS[name]
+    c_in, c_out, _, kernel, stride = _layer(name)
     gated = density < 1
     active, winners = (ActiveList(int(density * one) // GRANULARITY, GRANULARITY) for one in (c_in, c_out))
     gate = {"gate": "output", "winners": winners, "active": active} if gated else {}
@@ -103,7 +139,14 @@ def _spec(name: str, density: float, number_format: str) -> tuple[Conv2dSpec, di
     x_zero, zero = (0, 0) if gated else (X_ZERO, ZERO)
     one = LayerArithmetic(x_zero, shift, zero, low=zero)
     spec = Conv2dSpec(name, ("x", "weight", "bias", "multiplier", *lists), integer=one, out_format="uint8", **common)
-    return spec, {"x_zero": x_zero, "shift": shift, "zero": zero, "low": zero, "multiplier": int(multiplier[0])}
+    return spec, {
+        "x_zero": x_zero,
+        "shift": shift,
+        "zero": zero,
+        "low": zero,
+        "multiplier": int(multiplier[0]),
+        "wide": name in WIDE,
+    }
 
 
 def _schedule(spec, problem: Problem, schedule: Schedule, y_dtype: str, gpu: Gpu) -> dict:
@@ -113,7 +156,9 @@ def _schedule(spec, problem: Problem, schedule: Schedule, y_dtype: str, gpu: Gpu
     if spec.integer is None:
         end = epilogue.real_end(spec, channels, y_dtype)
     else:
-        end = epilogue.byte_end(spec, channels, problem.out_shape[1], epilogue.FUSED)
+        end = epilogue.byte_end(
+            spec, channels, problem.out_shape[1], epilogue.WIDE if spec.name in WIDE else epilogue.FUSED
+        )
         given += ["outside"] if spec.integer.x_zero and any(spec.padding) else []
     return {
         "function": schedule.tile.variant(problem.number_format).name,

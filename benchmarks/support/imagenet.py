@@ -1,7 +1,6 @@
 """Networks of ImageNet's shapes with random weights, for latency only; torch modules, x float32 [N, 3, 224, 224].
 
 References
-    He et al., Deep Residual Learning for Image Recognition, CVPR 2016 (ResNet-50, stride in the 3x3 convolution).
     Howard et al., MobileNets, 2017. Sandler et al., MobileNetV2, CVPR 2018.
     Simonyan and Zisserman, Very Deep Convolutional Networks, ICLR 2015 (VGG-16).
 """
@@ -11,32 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from gpu.resnets import CLASSES, classifier, resnet50, unit
 from torch import nn
 
 from .networks import resnet18
-
-CLASSES = 1000
-
-
-def unit(c_in: int, c_out: int, size: int, stride: int = 1, groups: int = 1, activation=nn.ReLU) -> nn.Sequential:
-    """Convolution, batch norm, activation."""
-    convolution = nn.Conv2d(c_in, c_out, size, stride, size // 2, groups=groups, bias=False)
-    return nn.Sequential(convolution, nn.BatchNorm2d(c_out), activation())
-
-
-class Bottleneck(nn.Module):
-    """1x1, 3x3, 1x1 with four times as many channels, and a shortcut."""
-
-    def __init__(self, c_in: int, width: int, stride: int):
-        super().__init__()
-        c_out = 4 * width
-        self.reduce, self.conv = unit(c_in, width, 1), unit(width, width, 3, stride)
-        self.expand = unit(width, c_out, 1, activation=nn.Identity)
-        changes = stride > 1 or c_in != c_out
-        self.downsample = unit(c_in, c_out, 1, stride, activation=nn.Identity) if changes else nn.Identity()
-
-    def forward(self, x):
-        return torch.relu(self.expand(self.conv(self.reduce(x))) + self.downsample(x))
 
 
 class InvertedResidual(nn.Module):
@@ -52,16 +29,6 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x):
         return x + self.body(x) if self.adds else self.body(x)
-
-
-def resnet50() -> nn.Module:
-    """ResNet-50, 4.1 GMACs."""
-    layers, c_in = [unit(3, 64, 7, 2), nn.MaxPool2d(3, 2, 1)], 64
-    for stage, (width, count) in enumerate(((64, 3), (128, 4), (256, 6), (512, 3))):
-        for block in range(count):
-            layers.append(Bottleneck(c_in, width, 2 if stage and not block else 1))
-            c_in = 4 * width
-    return nn.Sequential(*layers, *classifier(c_in))
 
 
 def mobilenet_v1() -> nn.Module:
@@ -95,11 +62,6 @@ def vgg16() -> nn.Module:
         layers.append(nn.MaxPool2d(2))
     head = [nn.Flatten(), nn.Linear(512 * 7 * 7, 4096), nn.ReLU(), nn.Linear(4096, 4096), nn.ReLU()]
     return nn.Sequential(*layers, *head, nn.Linear(4096, CLASSES))
-
-
-def classifier(channels: int) -> list[nn.Module]:
-    """Global average, then one dense layer."""
-    return [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, CLASSES)]
 
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {

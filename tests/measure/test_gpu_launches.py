@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import tvm
 from oracles import emulated
-from oracles.graphs import planned
+from oracles.graphs import layers, planned
 from oracles.integer_networks import gated_network
 from oracles.networks import NETWORKS
 
@@ -32,6 +33,28 @@ def test_every_launch_gets_a_time(monkeypatch):
         seconds = gpu_launches.launch_seconds(library, launches, tvm.cpu())
         assert len(seconds) == len(launches) > 5
         assert all(1e-7 < one < 10 for one in seconds)
+
+
+def test_every_list_is_what_a_gate_gives():
+    """Of the listed groups, granularity and groups that the operators themselves say."""
+    real = planned(NETWORKS["mobile"](channels=32, size=6), Plan(weights="float16", density=0.5, granularity=8))
+    for mod in (real, gated_network(32, 8, "output", True)):
+        _, emitted = lowered_on(mod, gpu_of_arch("sm_90a"))
+        known = layers(mod)
+        listed = 0
+        for launch in emitted.launches:
+            spec = known[launch.layer.removesuffix(".sums") + ".gate" * launch.layer.endswith(".sums")][1]
+            arrays = gpu_launches.operands(np.random.default_rng(0), launch)
+            assert [(one.shape, str(one.dtype)) for one in arrays] == list(launch.tensors)
+            found = [one for one in arrays if one.dtype == np.int32 and one.any()]
+            wanted = [one for one in (getattr(spec, "winners", None), spec.active) if one and one.count > 1]
+            assert [one.shape[1] for one in found] == [one.count for one in wanted], launch.layer
+            for lists, one in zip(found, wanted, strict=True):
+                assert (np.diff(lists, axis=1) > 0).all()
+                assert lists.min() >= 0
+                assert lists.max() < 64 // one.granularity
+            listed += len(found)
+        assert listed > 3
 
 
 def test_records_of_gpu_kernels_are_of_another_environment(monkeypatch):
