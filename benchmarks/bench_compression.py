@@ -19,6 +19,7 @@ points; focused<5> of ResNet-20 within 0.6 points.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -69,13 +70,17 @@ BARS = (("ResNet-20", "uniform<8>", 0.2), ("M-CifarNet", "uniform<8>", 0.2), ("R
 
 @dataclass(frozen=True)
 class Contender:
-    """A network as it is compiled. calibration: None to observe ranges here, if the plan needs them."""
+    """A network as it is compiled.
+
+    calibration: None to observe ranges here, if the plan needs them. weights_sha256: of a finished training's file.
+    """
 
     network: str
     trained: str
     plan: espalier.Plan
     model: torch.nn.Module
     calibration: espalier.Calibration | None = None
+    weights_sha256: str | None = None
 
     def module(self, batch: int) -> tvm.IRModule:
         """The network for so many images at once."""
@@ -110,9 +115,9 @@ def main() -> None:
 
 
 def kept(one: Contender, test, folder: Path) -> None:
-    """Compute a row, unless it is there."""
+    """Compute a row, unless it is there, of the same weights."""
     path = folder / one.slug / ROW
-    if path.exists():
+    if path.exists() and json.loads(path.read_text())["weights_sha256"] == one.weights_sha256:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     row = measure(one, test, path.parent / PROGRAM)
@@ -157,12 +162,14 @@ def model_of(network: str) -> torch.nn.Module:
 
 def finished() -> Iterator[Contender]:
     """Networks of `NETWORKS` that were trained with gates or quantizers."""
-    for one in map(checkpoints.finished, sorted(checkpoints.FOLDER.glob("*.pt"))):
+    for path in sorted(checkpoints.FOLDER.glob("*.pt")):
+        one = checkpoints.finished(path)
         is_changed = one.recipe.is_gated or one.recipe.is_quantized
         if not (is_changed and any(is_of({"network": one.name}, network) for network in NETWORKS)):
             continue
         _, plan, calibration = export(one.model, torch.zeros(1, 3, 32, 32))
-        yield Contender(one.name, "yes", plan, one.model, calibration)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        yield Contender(one.name, "yes", plan, one.model, calibration, digest)
 
 
 def measure(one: Contender, test, program: Path) -> dict:
@@ -191,7 +198,8 @@ def measure(one: Contender, test, program: Path) -> dict:
 
 def named(one: Contender) -> dict:
     """What a row is about."""
-    return {"network": one.network, "trained": one.trained, "plan": one.plan.to_dict()}
+    about = {"network": one.network, "trained": one.trained, "plan": one.plan.to_dict()}
+    return about | {"weights_sha256": one.weights_sha256}
 
 
 def compiled(one: Contender, batch: int) -> espalier.Artifact:
