@@ -1,10 +1,10 @@
 """What clock do stages reach on an ECP5, placed and routed?
 
 Two small networks become SystemVerilog for an ECP5-85k (ULX3S): an int8 one of convolutions, a depthwise one, a
-residual, both poolings and a dense layer, and one with what that lacks: products in look-up tables, shifts, recentralised
-shifts, signs, a channel gate with its reader, a sum of two streams. Yosys and nextpnr place and route each stage alone,
-and the first network as a whole (`--whole`, some ten minutes more); the clock is nextpnr's after routing, by seed of the
-placement. The bar is 120 MHz for single stages.
+residual, both poolings and a dense layer, and one with what that lacks: products in look-up tables, shifts,
+recentralised shifts, signs, a channel gate with its reader, a sum of two streams. Yosys and nextpnr place and route
+each stage alone, and the first network as a whole (`--whole`, some ten minutes more); the clock is nextpnr's after
+routing, by seed of the placement. The bar is 120 MHz for single stages.
 
     python benchmarks/bench_fpga_routing.py [--seeds 1 2 3] [--whole] [--folder out/fpga_routing]
 

@@ -39,10 +39,10 @@ def test_a_frame_is_no_faster_than_its_pixels():
 
 
 def test_blocks_that_are_scarce_are_saved():
-    """Weights of 24 lanes fill blocks better than those of one; that takes look-up tables."""
-    stage, board = stream_graphs.one_conv(128, 192, (8, 8)).stages[0], BY_NAME["pynq-z2"]
+    """Weights of five lanes fill blocks better than those of one; that takes look-up tables."""
+    stage, board = stream_graphs.one_conv(96, 160, (8, 8)).stages[0], BY_NAME["pynq-z2"]
     rich = fold(alone(stage), board, frames_per_s=1).resources
-    small = dataclasses.replace(board, resources=dataclasses.replace(board.resources, bram_36k=rich.bram_36k - 2))
+    small = dataclasses.replace(board, resources=dataclasses.replace(board.resources, bram_36k=rich.bram_36k - 1))
     poor = fold(alone(stage), small, frames_per_s=1).resources
-    assert poor.bram_36k <= rich.bram_36k - 2
+    assert poor.bram_36k <= rich.bram_36k - 1
     assert poor.luts > rich.luts
