@@ -117,7 +117,7 @@ def main() -> None:
 def kept(one: Contender, test, folder: Path) -> None:
     """Compute a row, unless it is there, of the same weights."""
     path = folder / one.slug / ROW
-    if path.exists() and json.loads(path.read_text())["weights_sha256"] == one.weights_sha256:
+    if path.exists() and json.loads(path.read_text()).get("weights_sha256") == one.weights_sha256:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     row = measure(one, test, path.parent / PROGRAM)
