@@ -18,7 +18,7 @@ from espalier.targets.gpu import ARCHS, Gpu, gpu_of_arch
 from ..kernel_objects import KernelUsage, include_folders, usages_in
 from ..toolchain import run_tool
 from .conv2d import NUMBERS, Numbers, Tile, tiles_of
-from .legal_tiles import REGISTERS, has_memory
+from .legal_tiles import MOST_REGISTERS, REGISTERS, has_memory
 
 
 def source_of(numbers: Numbers, tiles: Iterable[Tile]) -> str:
@@ -36,8 +36,12 @@ def mangled(tile: Tile) -> str:
 
 
 def registers_with_spilled(usage: KernelUsage) -> int:
-    """Registers of a thread as if there were enough of them: what is spilled is 4 bytes each."""
-    return usage.registers + -(-usage.spill_bytes // 4)
+    """Registers of a thread; of one that has all there are, with what is spilled besides, 4 bytes each.
+
+    With fewer of them ptxas parks a register now and then of its own accord, so that an SM has room for a block more.
+    """
+    spilled = -(-usage.spill_bytes // 4) if usage.registers >= MOST_REGISTERS else 0
+    return usage.registers + spilled
 
 
 def compiled(source: str, arch: str, image: Path) -> Mapping[str, KernelUsage]:
