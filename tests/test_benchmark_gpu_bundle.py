@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 import prepare_gpu
 import pytest
-import tvm
 from gpu import measure
+from oracles.doubling import export_doubling
 from prepare_gpu import SLIM, WHEELS, copy_tvm
-from tvm import relax
 
 from espalier.core.plan import Plan
 
@@ -53,11 +52,7 @@ def test_it_has_no_compiler(site):
 
 
 def test_it_runs_a_library_where_nothing_else_is_installed(site, tmp_path):
-    x = relax.Var("x", relax.TensorType((2, 3), "float32"))
-    builder = relax.BlockBuilder()
-    with builder.function("main", [x]):
-        builder.emit_func_output(builder.emit(relax.op.add(x, x)))
-    tvm.compile(builder.get(), "llvm").export_library(str(tmp_path / "net.so"))
+    export_doubling(tmp_path / "net.so")
     command = [sys.executable, "-I", "-S", "-c", SCRIPT, site, tmp_path, Path(measure.__file__).parents[1]]
     done = subprocess.run(command, capture_output=True, text=True, env={"TVM_DEVICE_BACKEND_AUTOLOAD": "0"})
     lines = done.stdout.splitlines()

@@ -16,8 +16,8 @@ import pytest
 import tvm
 from gpu import driver, kernel_steps, measure, network_kernels, network_steps, supervise, timing
 from oracles import emulated
+from oracles.doubling import export_doubling
 from support import gpu_cases
-from tvm import relax
 
 from espalier.targets.gpu import gpu_of_arch
 
@@ -165,11 +165,7 @@ def test_buffers_rotate_over_more_than_twice_the_l2_cache():
 @pytest.fixture
 def networks(on_the_cpu, tmp_path):
     """A network that doubles its input."""
-    x = relax.Var("x", relax.TensorType((2, 3), "float32"))
-    builder = relax.BlockBuilder()
-    with builder.function("main", [x]):
-        builder.emit_func_output(builder.emit(relax.op.add(x, x)))
-    tvm.compile(builder.get(), "llvm").export_library(str(tmp_path / "net.so"))
+    export_doubling(tmp_path / "net.so")
     return network_steps.NetworkSteps(tmp_path, timing.Record(tmp_path / "gpu.json", 900, {"sms": 132}), None)
 
 

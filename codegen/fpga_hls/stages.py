@@ -143,6 +143,12 @@ class Convolution(Stage):
         return self.winners.channels if self.winners else self.out_shape[2]
 
     @property
+    def raw_bias(self) -> np.ndarray:
+        """int64 [C_out]: the bias of sums of x * weight, not (x - x_zero) * weight."""
+        weights = self.weights.reshape(len(self.weights), -1).astype(np.int64)
+        return self.bias.astype(np.int64) - self.arithmetic.x_zero * weights.sum(1)
+
+    @property
     def is_depthwise(self) -> bool:
         """Whether each output channel reads one input channel, its own."""
         return self.kind == "depthwise"

@@ -89,7 +89,8 @@ def _weights(stage: Convolution, packs: bool) -> Iterator[str]:
     yield f"namespace {stage.name} {{"
     yield from _array("int8_t", "weights", _codes(stage, packs))
     by_group = (stage.weight_words[0], stage.folding.pe)
-    yield from _array("int32_t", "bias", _bias(stage).reshape(by_group))
+    bias = stage.raw_bias.astype(np.int32)  # wraps like the sums, which end in their range
+    yield from _array("int32_t", "bias", bias.reshape(by_group))
     if stage.multiplier is not None:
         yield from _array("int32_t", "multiplier", stage.multiplier.reshape(by_group))
     yield "}"
@@ -100,12 +101,6 @@ def _codes(stage: Convolution, packs: bool) -> np.ndarray:
     if is_packed(stage, packs):  # the lower weight of a pair has its top bit inverted, see multiply.h
         table[:, :, : stage.folding.pe // 2 * 2 : 2] ^= np.int8(-128)
     return table
-
-
-def _bias(stage: Convolution) -> np.ndarray:
-    """int32 [C_out]: the stage multiplies x, not x - x_zero. It wraps like the sums, which end in their range."""
-    weights = stage.weights.reshape(len(stage.weights), -1).astype(np.int64)
-    return (stage.bias - stage.arithmetic.x_zero * weights.sum(1)).astype(np.int32)
 
 
 def _predictor(stage: Gate) -> Iterator[str]:

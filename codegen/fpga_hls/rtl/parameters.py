@@ -20,9 +20,6 @@ KINDS = {"dsp": 0, "lut": 1, "shift": 2, "focused": 1, "binary": 4}
 RECENTRED = 3
 """The kind of multiply_focused."""
 
-WHOLE = ("focused",)
-"""Stored as s8, whatever the code's bits."""
-
 WIDEST_T = 32
 
 
@@ -63,10 +60,10 @@ def is_packed(stage: Convolution, packs: bool = True) -> bool:
 
 
 def stored_bits(stage: Convolution) -> int:
-    """Of a weight in the memory."""
+    """Of a weight in the memory; of `focused<b>` as levels, which are not shifted, those of an s8."""
     if recentred.is_recentred(stage):
         return recentred.STORED_BITS
-    return 8 if stage.products.kind in WHOLE else code_bits(stage)
+    return 8 if stage.products.kind == "focused" else code_bits(stage)
 
 
 def product_bits(stage: Convolution) -> int:
@@ -276,7 +273,7 @@ def _stored(stage: Convolution) -> np.ndarray:
     """int8, shaped as the weights: what the memory holds of them."""
     if recentred.is_recentred(stage):
         return recentred.stored_codes(stage)
-    return stage.weights if stage.products.kind in WHOLE else codes(stage)
+    return stage.weights if stage.products.kind == "focused" else codes(stage)
 
 
 def _constant_table(stage: Convolution, packs: bool) -> str:
@@ -284,10 +281,9 @@ def _constant_table(stage: Convolution, packs: bool) -> str:
 
     The stage multiplies x, not x - x_zero, and products of the lower weights of pairs are half their range too small.
     """
-    weights = stage.weights.reshape(len(stage.weights), -1).astype(np.int64)
-    bias = stage.bias.astype(np.int64) - stage.arithmetic.x_zero * weights.sum(1)
+    bias = stage.raw_bias
     if is_packed(stage, packs):
-        place, products = np.arange(len(weights)) % stage.folding.pe, stage.in_shape[2] * math.prod(stage.kernel)
+        place, products = np.arange(len(bias)) % stage.folding.pe, stage.in_shape[2] * math.prod(stage.kernel)
         bias += np.where((place % 2 == 0) & (place + 1 < stage.folding.pe), products << product_bits(stage) - 1, 0)
     if recentred.is_recentred(stage):
         bias += recentred.missing(stage)

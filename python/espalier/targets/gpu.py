@@ -76,6 +76,24 @@ DP4A_MACS = 256
 
 KIB, MIB = 1 << 10, 1 << 20
 
+_H100 = Gpu(
+    "sm_90a",
+    "H100-SXM5-80GB",
+    "NVIDIA H100 Tensor Core GPU Architecture white paper, tables 1 and 4; H100 data sheet",
+    ("NVIDIA H100 80GB HBM3", "nvidia/nvidia-h100"),
+    sms=132,
+    shared_bytes=228 * KIB,
+    block_shared_bytes=227 * KIB,
+    registers=65536,
+    warps=64,
+    blocks=32,
+    clock_hz=1.83e9,
+    bandwidth_bytes_s=3350e9,
+    l2_bytes=50 * MIB,
+    tensor_macs={"float16": 2048, "bfloat16": 2048, "tfloat32": 1024, "int8": 4096},
+    float32_macs=128,
+)
+
 GPUS = (
     Gpu(
         "sm_75",
@@ -145,40 +163,15 @@ GPUS = (
         tensor_macs={"float16": 512, "bfloat16": 512, "tfloat32": 256, "int8": 1024},
         float32_macs=128,
     ),
-    Gpu(
-        "sm_90a",
-        "H100-SXM5-80GB",
-        "NVIDIA H100 Tensor Core GPU Architecture white paper, tables 1 and 4; H100 data sheet",
-        ("NVIDIA H100 80GB HBM3", "nvidia/nvidia-h100"),
-        sms=132,
-        shared_bytes=228 * KIB,
-        block_shared_bytes=227 * KIB,
-        registers=65536,
-        warps=64,
-        blocks=32,
-        clock_hz=1.83e9,
-        bandwidth_bytes_s=3350e9,
-        l2_bytes=50 * MIB,
-        tensor_macs={"float16": 2048, "bfloat16": 2048, "tfloat32": 1024, "int8": 4096},
-        float32_macs=128,
-    ),
-    Gpu(
-        "sm_90a",
-        "H200-SXM-141GB",
-        "H200 data sheet (141 GB of HBM3e at 4.8 TB/s); SMs as an H100's; the clock is the highest that its driver "
-        "reports, 1,980 MHz: the data sheet's peaks are those of an H100 at 1,830 MHz",
-        ("NVIDIA H200", "nvidia/nvidia-h200"),
-        sms=132,
-        shared_bytes=228 * KIB,
-        block_shared_bytes=227 * KIB,
-        registers=65536,
-        warps=64,
-        blocks=32,
+    _H100,
+    dataclasses.replace(
+        _H100,
+        device="H200-SXM-141GB",
+        source="H200 data sheet (141 GB of HBM3e at 4.8 TB/s); SMs as an H100's; the clock is the highest that its "
+        "driver reports, 1,980 MHz: the data sheet's peaks are those of an H100 at 1,830 MHz",
+        names=("NVIDIA H200", "nvidia/nvidia-h200"),
         clock_hz=1.98e9,
         bandwidth_bytes_s=4800e9,
-        l2_bytes=50 * MIB,
-        tensor_macs={"float16": 2048, "bfloat16": 2048, "tfloat32": 1024, "int8": 4096},
-        float32_macs=128,
     ),
 )
 """The first device of an architecture stands for those that are not known here."""
