@@ -135,9 +135,9 @@ class LatencyPredictor:
         return model
 
     def _kernel_variance(self, work: NetworkWork, row: np.ndarray) -> float:
-        """Of the logarithm of the sum, by its kernels, whose errors are taken to be independent."""
+        """Of the logarithm of the sum, by its kernels. A network's kernels are alike, and so are their errors."""
         seconds, deviations = self.kernels.predict(work.kernels).T
-        return float(np.sum((seconds * deviations) ** 2)) / math.exp(row[0]) ** 2
+        return float(seconds @ deviations / math.exp(row[0])) ** 2
 
     def _row(self, work: NetworkWork) -> np.ndarray:
         """What the correction sees: the logarithm of the sum, shares of its parts, and logarithms of amounts."""
