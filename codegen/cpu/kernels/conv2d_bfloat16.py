@@ -15,7 +15,7 @@ from espalier.targets.cpu import Isa
 from ..layout import Layout
 from ..packing import packing
 from .bfloat16 import PAIR, dot, pairs_of, with_dot
-from .conv2d_blocked import BlockedConvolution, Tile, pack_weight
+from .conv2d_blocked import BlockedConvolution, Tile, blocks_of, weight_block
 from .emit import lanes_from
 from .problem import ConvProblem
 
@@ -39,9 +39,9 @@ def conv2d_bfloat16(
 
 @packing
 def pack_pairs(weight: np.ndarray, lanes: int, x_block: int) -> np.ndarray:
-    """[C_out, C_in, R, S] to int32 [C_out/lanes, C_in/x_block, R, S, x_block/2, lanes], each a pair of bfloat16."""
-    packed = pack_weight(weight, lanes, x_block)  # [..., x_block, lanes]
-    paired = packed.reshape(*packed.shape[:-2], x_block // PAIR, PAIR, lanes)
+    """[C_out, C_in, R, S] to int32 [C_out/lanes, C_in/b, R, S, b/2, lanes], pairs of bfloat16; b by `weight_block`."""
+    packed = blocks_of(weight, lanes, weight_block(weight.shape[1], x_block, PAIR)).astype("float32")
+    paired = packed.reshape(*packed.shape[:-2], -1, PAIR, lanes)
     return pairs_of(np.moveaxis(paired, -2, -1))
 
 

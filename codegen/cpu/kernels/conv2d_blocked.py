@@ -31,6 +31,9 @@ SHORT_REDUCTION, SHORT_TILE = 64, 16
 """A sum over so few inputs takes a tile of at most so many vectors: then a processor that works out of order writes
 one tile while it sums the next, which a full register file of results does not let it (measured: 3 to 10 %)."""
 
+LEAST_INNERMOST = 8
+"""Fewer steps of input channels are not worth a loop inside of the kernel's rows and columns."""
+
 
 @dataclass(frozen=True)
 class Tile:
@@ -83,12 +86,22 @@ def predicted_cycles(problem: ConvProblem, isa: Isa, tile: Tile, together: int =
     return shared_cycles(work, batch * -(-blocks // tile.blocks) * -(-rows // tile.rows), isa.cores)
 
 
+def weight_block(channels_in: int, x_block: int, together: int = 1) -> int:
+    """Input channels that lie side by side in the packed weight: a block of x, or all if a step takes a whole block."""
+    return -(-channels_in // x_block) * x_block if x_block == together else x_block
+
+
 @packing
 def pack_weight(weight: np.ndarray, lanes: int, x_block: int) -> np.ndarray:
-    """[C_out, C_in, R, S] to [C_out/lanes, C_in/x_block, R, S, x_block, lanes], filled up with zeros."""
+    """[C_out, C_in, R, S] to [C_out/lanes, C_in/b, R, S, b, lanes] for b of `weight_block`, filled up with zeros."""
+    return blocks_of(weight, lanes, weight_block(weight.shape[1], x_block)).astype("float32")
+
+
+def blocks_of(weight: np.ndarray, lanes: int, block: int) -> np.ndarray:
+    """[C_out, C_in, R, S] to [C_out/lanes, C_in/block, R, S, block, lanes], filled up with zeros."""
     c_out, c_in, r, s = weight.shape
-    padded = np.pad(weight, ((0, -c_out % lanes), (0, -c_in % x_block), (0, 0), (0, 0))).astype("float32")
-    blocks = padded.reshape(-1, lanes, padded.shape[1] // x_block, x_block, r, s)
+    padded = np.pad(weight, ((0, -c_out % lanes), (0, -c_in % block), (0, 0), (0, 0)))
+    blocks = padded.reshape(-1, lanes, padded.shape[1] // block, block, r, s)
     return np.ascontiguousarray(blocks.transpose(0, 2, 4, 5, 3, 1))
 
 
@@ -122,8 +135,8 @@ class BlockedConvolution(DirectConvolution):
 
     def weight_shape(self) -> tuple[int, ...]:
         blocks_out = -(-self.problem.channels_out // self.lanes)
-        blocks_in = -(-self.problem.channels_in // self.x_layout.block)
-        return (blocks_out, blocks_in, *self.problem.kernel, self.x_layout.block, self.lanes)
+        block = weight_block(self.problem.channels_in, self.x_layout.block, self.together)
+        return (blocks_out, -(-self.problem.channels_in // block), *self.problem.kernel, block, self.lanes)
 
     def channel_tiles(self) -> int:
         return -(-self.blocks // self.tile.blocks)
@@ -148,22 +161,42 @@ class BlockedConvolution(DirectConvolution):
             self.clear_margins(n, block, first_row, height)
 
     def reduce(self, total, n, blocks: list, pixels: list) -> None:
-        """Serial loops over input channels and kernel positions around one straight-line step."""
+        """Serial loops over input channels and kernel positions around one straight-line step.
+
+        Channels are innermost where there are some: those of a block of x, or all of them. Were it the kernel's
+        columns, LLVM would unroll them and read each pixel once for all; the sums then lose their registers
+        (measured: up to 3.4 times as long).
+        """
         outer, inner = self._input_loops()
-        with T.serial(outer) as position:
-            x_block, first_lane = self._input_block(n, position)
-            ahead = self._prefetched(n, position, outer)
-            with T.grid(*self.problem.kernel, inner // self.together) as (r, s, step):
-                lane = first_lane // self.together + step
-                weights = [T.bind(self.weight(block, x_block, r, s, lane)) for block in blocks]
-                for block in blocks if ahead else []:
-                    prefetch(self.given["weight"], ahead(block, r, s, step))
-                for j, (row, column) in enumerate(pixels):
-                    h, w = self.problem.row(row, r), self.problem.column(column, s)
-                    value = T.bind(spread(self.value(n, x_block, h, w, lane), self.lanes))
-                    for i, weight in enumerate(weights):
-                        number = i * len(pixels) + j
-                        total[number] = self.with_product(total[number], value, weight)
+        if self.x_layout.block > self.together:
+            with T.serial(outer) as position:
+                x_block, first_lane = self._input_block(n, position)
+                ahead = self._prefetched(n, position, outer)
+                with T.grid(*self.problem.kernel, inner // self.together) as (r, s, step):
+                    for block in blocks if ahead else []:
+                        prefetch(self.given["weight"], ahead(block, r, s, step))
+                    lane = first_lane // self.together + step
+                    self._step(total, n, blocks, pixels, (r, s), (x_block, lane), (x_block, lane))
+        elif outer >= LEAST_INNERMOST:
+            with T.grid(*self.problem.kernel, outer) as (r, s, position):
+                x_block, _ = self._input_block(n, position)
+                self._step(total, n, blocks, pixels, (r, s), (0, x_block), (x_block, 0))
+        else:
+            with T.serial(outer) as position:
+                x_block, _ = self._input_block(n, position)
+                with T.grid(*self.problem.kernel) as (r, s):
+                    self._step(total, n, blocks, pixels, (r, s), (0, x_block), (x_block, 0))
+
+    def _step(self, total, n, blocks: list, pixels: list, place: tuple, of_weight: tuple, of_x: tuple) -> None:
+        """Add the products at a place (row, column) of the kernel. of_weight, of_x: (block, step in it) of inputs."""
+        r, s = place
+        weights = [T.bind(self.weight(block, of_weight[0], r, s, of_weight[1])) for block in blocks]
+        for j, (row, column) in enumerate(pixels):
+            h, w = self.problem.row(row, r), self.problem.column(column, s)
+            value = T.bind(spread(self.value(n, of_x[0], h, w, of_x[1]), self.lanes))
+            for i, weight in enumerate(weights):
+                number = i * len(pixels) + j
+                total[number] = self.with_product(total[number], value, weight)
 
     def weight(self, block, x_block, r, s, step):
         """The vector of weights that a step multiplies with."""

@@ -14,7 +14,7 @@ from espalier.targets.cpu import Isa
 
 from ..layout import Layout
 from ..packing import packing
-from .conv2d_blocked import BlockedConvolution, Tile
+from .conv2d_blocked import BlockedConvolution, Tile, blocks_of, weight_block
 from .conv2d_planar import PlanarConvolution, PlanarTile
 from .emit import lanes_from
 from .int8 import QUAD, dot_quads
@@ -42,15 +42,13 @@ def conv2d_int8(
 
 @packing
 def pack_quads(weight: np.ndarray, lanes: int, x_block: int) -> np.ndarray:
-    """int8 [C_out, C_in, R, S] to [C_out/lanes, C_in/x_block, R, S, x_block/4, 4 lanes], filled up with zeros.
+    """int8 [C_out, C_in, R, S] to [C_out/lanes, C_in/b, R, S, b/4, 4 lanes] for b of `weight_block`, filled with zeros.
 
     The four weights of a lane lie side by side.
     """
-    c_out, c_in, r, s = weight.shape
-    padded = np.pad(weight, ((0, -c_out % lanes), (0, -c_in % x_block), (0, 0), (0, 0)))
-    blocks = padded.reshape(-1, lanes, padded.shape[1] // x_block, x_block // QUAD, QUAD, r, s)
-    packed = blocks.transpose(0, 2, 5, 6, 3, 1, 4)
-    return np.ascontiguousarray(packed.reshape(*packed.shape[:-2], lanes * QUAD))
+    packed = blocks_of(weight, lanes, weight_block(weight.shape[1], x_block, QUAD))
+    quads = packed.reshape(*packed.shape[:-2], -1, QUAD, lanes)
+    return np.ascontiguousarray(np.moveaxis(quads, -2, -1).reshape(*quads.shape[:-2], lanes * QUAD))
 
 
 class _QuadsConvolution(Quantized, BlockedConvolution):

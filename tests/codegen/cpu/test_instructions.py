@@ -5,12 +5,17 @@ from __future__ import annotations
 import re
 
 import pytest
+import tvm
+from oracles.convolutions import problem_of
 from oracles.integer_networks import IntegerNetwork
 from oracles.networks import plain
 
 from espalier.build import build
 from espalier.codegen.cpu.generate import generate
-from espalier.targets.cpu import cpu_target
+from espalier.codegen.cpu.kernels.conv2d_blocked import Tile, conv2d_blocked
+from espalier.codegen.cpu.layout import Layout
+from espalier.core.layers import Conv2dSpec
+from espalier.targets.cpu import cpu_target, isa_of
 
 TARGETS = {
     "neon": ({"mtriple": "aarch64-linux-gnu", "mattr": ["+neon"]}, r"\bfmla\s+v\d+\.4s", r"\bz\d+\.s"),
@@ -29,6 +34,18 @@ def test_inner_loops(isa):
     assert not re.search(too_wide, text)
     counts = [len(re.findall(multiply_add, loop)) for loop in inner_loops(text, "conv1")]
     assert max(counts) >= 6, counts
+
+
+def test_sums_of_plain_inputs_stay_in_registers():
+    """Where x is plain NCHW too, no sum of the inner loops goes through memory."""
+    target = cpu_target({"kind": "llvm", "mtriple": "x86_64-linux-gnu", "mcpu": "skylake-avx512"})
+    problem = problem_of(Conv2dSpec("conv", ("x", "weight"), padding=(1, 1, 1, 1)), 1, 32, 32, (16, 28), (3, 3))
+    kernel = conv2d_blocked(problem, isa_of(target), Layout(1, 1), Layout(16, 1), tile=Tile(2, 2, 7))
+    library = tvm.compile(tvm.IRModule({"conv": kernel.with_attr("global_symbol", "conv")}), target)
+    text = library.mod.inspect_source("asm")
+    loops = [loop for loop in re.split(r"\n(?=\.LBB)", text) if loop.count("vfmadd") >= 28]
+    assert loops
+    assert not [line for loop in loops for line in loop.splitlines() if "zmm" in line and "(%rsp)" in line]
 
 
 BYTES = {
