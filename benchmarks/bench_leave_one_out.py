@@ -38,6 +38,7 @@ from espalier.tuning.cost_model.analytic import Analytic
 from espalier.tuning.cost_model.choose import PRETRAINED_FILE
 from espalier.tuning.cost_model.gaussian_process import ResidualProcess
 from espalier.tuning.cost_model.interface import CostModel, Sample
+from espalier.tuning.measure_kernels import DISTURBED
 from espalier.tuning.network_tasks import network_tasks
 from espalier.tuning.placeholder import placeholder_calibration
 from espalier.tuning.tuner import BATCH, record_of
@@ -100,7 +101,8 @@ def measure(work: Work, path: Path, end: float) -> None:
     """Measure what is missing: a few choices of every task, then a few more."""
     environment = record_environment()
     with RecordFile(path, write=True) as file, TrialRunner() as runner:
-        have = {(record.task, record.choice) for record in of_environment(file.read(), environment)}
+        records = of_environment(file.read(), environment)
+        have = {(record.task, record.choice) for record in records if record.state != DISTURBED}
         for first in range(0, CHOICES, BATCH):
             for task, options in (pair for tasks in work.values() for pair in tasks):
                 missing = [one.choice for one in options[first : first + BATCH] if (task, one.choice) not in have]
@@ -115,7 +117,8 @@ def measured(work: Work, path: Path) -> dict[str, list[Sample]]:
     """The samples of each network."""
     with RecordFile(path) as file:
         records = of_environment(file.read(), record_environment())
-    seconds = {(record.task, record.choice): record.seconds for record in records if record.seconds}
+    calm_last = sorted(records, key=lambda record: record.state != DISTURBED)
+    seconds = {(record.task, record.choice): record.seconds for record in calm_last if record.seconds}
     return {
         name: [
             Sample(task, one, seconds[task, one.choice])
@@ -169,8 +172,8 @@ def ranks(model: CostModel, samples: Sequence[Sample]) -> dict[str, float]:
         answers = model.predict(task, [one.option for one in found]).log_seconds
         predicted.append(answers)
         seconds.append([one.seconds for one in found])
-        if len(found) >= WITHIN:
-            within.append(float(spearmanr(answers, seconds[-1]).statistic))
+        if len(found) >= WITHIN:  # who says the same of all choices ranks none
+            within.append(float(spearmanr(answers, seconds[-1]).statistic) if np.ptp(answers) > 0 else 0.0)
     every = spearmanr(np.concatenate(predicted), np.concatenate(seconds)).statistic
     return {"spearman": float(every), "within_tasks": mean(within) if within else float("nan")}
 
