@@ -20,6 +20,8 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+from support import bars as told
+from support.bars import Bar
 from support.nas_tables import OPERATIONS, nasbench201, nasbench201_error
 from support.records import merged_rows, write_record
 
@@ -30,7 +32,7 @@ from espalier.tuning.nas.problem import OBJECTIVES, Problem, Value
 from espalier.tuning.nas.samplers import SAMPLERS
 from espalier.tuning.nas.study import Search
 
-STEPS, SEEDS, BAR, DEVICE = (25, 50, 100), 5, 0.959, "fpga"
+RECORD, STEPS, SEEDS, BAR, DEVICE = "nas_table", (25, 50, 100), 5, 0.959, "fpga"
 
 
 class Cells:
@@ -73,9 +75,9 @@ def main() -> None:
     cases = [(name, seed) for name in names for seed in range(SEEDS)]
     found = {case: shares(cells, *case) for case in track(cases, "searching")}
     rows = [row(name, [found[name, seed] for seed in range(SEEDS)], cells) for name in names]
-    rows = merged_rows("nas_table", rows, ["sampler"])
-    Console().print(shown(rows))
-    write_record("nas_table", rows)
+    rows = merged_rows(RECORD, rows, ["sampler"])
+    Console().print(shown(rows), told.shown(bars(rows)))
+    write_record(RECORD, rows)
 
 
 def shares(cells: Cells, name: str, seed: int) -> list[float]:
@@ -92,6 +94,12 @@ def row(name: str, runs: list[list[float]], cells: Cells) -> dict:
     shares = dict(zip(map(str, STEPS), map(mean, zip(*runs))))
     facts = {"reference": cells.reference.tolist(), "bar": BAR, "held": mean(last) >= BAR}
     return {"sampler": name, "seeds": len(runs), "shares": shares, "deviation": stdev(last), **facts}
+
+
+def bars(rows: list[dict] | None) -> list[Bar]:
+    """Of the best sampler; of no rows, not measured."""
+    best = max((row["shares"][str(STEPS[-1])] for row in rows or ()), default=None)
+    return [Bar.least(f"NAS-Bench-201, share of the best hypervolume after {STEPS[-1]}", best, BAR)]
 
 
 def shown(rows: list[dict]) -> Table:

@@ -9,8 +9,8 @@ FPGA accuracy over cycles. Each way has the same number of evaluations, for five
   the folding, a third of the evaluations each (half, where there is no folding).
 
 The measure is the hypervolume of the front over the reference point: no accuracy beyond a tenth of the images, and the
-worst latency or cycles that any run saw. Evaluations are kept in --folder and shared by all runs. Also told: how long
-one takes with the latency predictor, and where each network is compiled and measured.
+worst latency or cycles that any run saw. Evaluations are kept in --folder and shared by all runs. Also told: how many a
+minute there are with the latency predictor, and where each network is compiled and measured.
 
     python benchmarks/bench_search.py --supernet supernet-resnet-cifar/weights.pt
     python benchmarks/bench_search.py --supernet supernet-resnet-cifar/weights.pt --target fpga_hls/pynq-z2
@@ -27,6 +27,8 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from support import REPOSITORY
+from support import bars as told
+from support.bars import Bar
 from support.records import merged_rows, write_record
 from support.search import Kept, kept_problem, narrowed, networks_of
 
@@ -40,7 +42,8 @@ from espalier.tuning.nas.study import Evaluated, Search, front_of
 from espalier.tuning.nas.supernet_networks import SupernetNetworks
 
 RECORD, SEEDS, EVALUATIONS, STEPS = "search", 5, 60, (10, 20, 30, 40, 50, 60)
-WAYS = ("nsga2", "qlognehvi", "staged", "random")
+JOINT, CONTROLS = ("nsga2", "qlognehvi"), ("staged", "random")
+WAYS, TARGETS = (*JOINT, *CONTROLS), ("llvm", "fpga_hls/pynq-z2")
 CHANCE = 0.1
 """Accuracy of guessing."""
 
@@ -66,8 +69,33 @@ def main() -> None:
     rows = [row(way, options.target, problem, runs) for way in options.ways.split(",")]
     rows += [] if space.is_fpga else [cost(space, networks, problem, kept, options.target)]
     rows = merged_rows(RECORD, rows, ("target", "way"))
-    Console().print(shown([one for one in rows if one["target"] == options.target]))
+    Console().print(shown([one for one in rows if one["target"] == options.target]), told.shown(bars(rows)))
     write_record(RECORD, rows)
+
+
+def bars(rows: list[dict] | None) -> list[Bar]:
+    """Of both targets; of no rows, not measured."""
+    return [
+        bar for target in TARGETS for bar in _bars_of(target, [one for one in rows or () if one["target"] == target])
+    ]
+
+
+def _bars_of(target: str, rows: list[dict]) -> list[Bar]:
+    last = {one["way"]: one["shares"][str(STEPS[-1])] for one in rows if "shares" in one}
+    joint = max((last[way] for way in JOINT if way in last), default=None)
+    found = [
+        _more(f"{target}: searched together, hypervolume against {other}", joint, last.get(other)) for other in CONTROLS
+    ]
+    if target != TARGETS[0]:
+        return found
+    ratio = next((one["ratio"] for one in rows if one["way"] == "cost"), None)
+    return [*found, Bar(f"{target}: evaluations a minute, with predictors against without", "measured", ratio, True)]
+
+
+def _more(name: str, one: float | None, other: float | None) -> Bar:
+    if one is None or other is None:
+        return Bar(name, "more", None, False)
+    return Bar(name, "more", f"{one:.3f} against {other:.3f}", one > other)
 
 
 def run(problem: Problem, way: str, seed: int) -> list[Evaluated]:
@@ -142,13 +170,15 @@ def cost(space: JointSpace, networks: SupernetNetworks, problem: Problem, kept: 
         "way": "cost",
         "predicted_s": each,
         "compiled_s": compiled,
+        "predicted_per_minute": 60 / each,
+        "compiled_per_minute": 60 / compiled,
         "ratio": compiled / each,
         **facts,
     }
 
 
 def shown(rows: list[dict]) -> Table:
-    """A line for each way."""
+    """A line for each way, and what an evaluation costs."""
     table = Table(title="share of the best hypervolume of all runs")
     for heading in ("way", *(f"{step} evaluations" for step in STEPS)):
         table.add_column(heading)
@@ -156,6 +186,11 @@ def shown(rows: list[dict]) -> Table:
         if "shares" in one:
             cells = (f"{one['shares'][str(step)]:.3f} ± {one['deviations'][str(step)]:.3f}" for step in STEPS)
             table.add_row(one["way"], *cells)
+        else:
+            table.caption = (
+                f"evaluations a minute: {one['predicted_per_minute']:.1f} with predictors, "
+                f"{one['compiled_per_minute']:.1f} compiled and measured, {one['ratio']:.1f} times as many"
+            )
     return table
 
 

@@ -19,8 +19,10 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from support import bars as told
 from support import checkpoints, data_folder
 from support.accelerators import BOARD, Source, top1
+from support.bars import Bar
 from support.records import write_record
 
 import espalier
@@ -58,8 +60,17 @@ def main() -> None:
         "cycles_of_hand": fastest and fastest["cycles"] / hand["cycles"],
         "bars": {"points": BAR_POINTS, "top1": BAR_TOP1},
     }
-    Console(width=120).print(shown(rows, hand))
+    Console(width=120).print(shown(rows, hand), told.shown(bars(found)))
     write_record(RECORD, found)
+
+
+def bars(results: dict | None) -> list[Bar]:
+    """Of no results, not measured."""
+    points, cycles = (results["points_that_fit"], results["cycles_of_hand"]) if results else (None, None)
+    name = f"{BOARD}: cycles of the fastest at {BAR_TOP1:g} % or better, as a share of those by hand"
+    none = "none is that accurate" if results and cycles is None else None
+    fewer = Bar(name, "< 1", cycles if cycles is not None else none, cycles is not None and cycles < 1)
+    return [Bar.least(f"{BOARD}: points that fit", points, BAR_POINTS), fewer]
 
 
 def row(one: Built, program: FpgaProgram) -> dict:

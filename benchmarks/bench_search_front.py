@@ -24,7 +24,9 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from scipy.stats import spearmanr
+from support import bars as told
 from support import checkpoints, data_folder
+from support.bars import Bar
 from support.networks import cifar_resnet, mcifarnet
 from support.records import write_record
 
@@ -72,8 +74,27 @@ def main() -> None:
     for row in hand:
         row["dominated_by"] = [one["network"] for one in found if dominates(one, row)]
     facts = {"rows": rows, "images": len(split.final[1]), "spearman_latency": rank(found), "bar_spearman": BAR_SPEARMAN}
-    Console(width=140).print(shown(rows))
+    Console(width=140).print(shown(rows), told.shown(bars(facts)))
     write_record(RECORD, facts)
+
+
+def bars(results: dict | None) -> list[Bar]:
+    """Of each network made by hand, and of the predictions; of no results, not measured."""
+    rows = results["rows"] if results else []
+    dominated = [Bar(f"{name} dominated", *domination(rows, name)) for name in HAND_MADE]
+    rank_of = results and results["spearman_latency"]
+    return [*dominated, Bar.least("front, latency predicted and measured: Spearman", rank_of, BAR_SPEARMAN)]
+
+
+def domination(rows: list[dict], name: str) -> tuple[str, str | None, bool]:
+    """(wanted, found, whether it is met) of a network: of each of its plans that no other plan of it beats."""
+    wanted = "by a network of the front"
+    plans = [row for row in rows if row["network"].startswith(f"{name} ")]
+    best = [row for row in plans if not any(dominates(other, row) for other in plans)]
+    if not best:
+        return wanted, None, False
+    found = "; ".join(f"{row['network']}: {', '.join(row['dominated_by']) or 'by none'}" for row in best)
+    return wanted, found, all(row["dominated_by"] for row in best)
 
 
 def hand_made(network: torch.nn.Module, weights: str, split: Split) -> espalier.Artifact:

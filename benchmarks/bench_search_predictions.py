@@ -24,6 +24,8 @@ from rich.console import Console
 from rich.progress import track
 from scipy.stats import spearmanr
 from support import REPOSITORY, data_folder
+from support import bars as told
+from support.bars import Bar
 from support.records import write_record
 from support.search import Kept, kept_problem, networks_of
 
@@ -70,9 +72,24 @@ def main() -> None:
             np.mean([abs(np.log(one["believed_s"] / one["measured_s"])) <= np.log(1.1) for one in latencies])
         ),
     }
-    Console().print(found)
+    Console().print(found, told.shown(bars({"accuracy": accuracies, **found})))
     facts = {"training": table.training, "judged_by": table.images, "measured_first": LEAST_NETWORKS, "bars": BARS}
     write_record(RECORD, {"accuracy": accuracies, "latency": latencies, **found, **facts})
+
+
+def bars(results: dict | None) -> list[Bar]:
+    """Of no results, not measured."""
+    found = results or {}
+    count = len({one["architecture"] for one in results["accuracy"]}) if results else None
+    of = "predicted and measured"
+    return [
+        Bar.least("networks whose accuracy was predicted and measured", count, NETWORKS),
+        Bar.most(f"accuracy {of}: points apart", found.get("accuracy_points"), BARS["accuracy_points"]),
+        Bar.least(f"accuracy {of}: Spearman", found.get("accuracy_spearman"), BARS["accuracy_spearman"]),
+        Bar.least(
+            f"latency {of}, {NETWORKS} networks: Spearman", found.get("latency_spearman"), BARS["latency_spearman"]
+        ),
+    ]
 
 
 def accuracy_rows(table: TunedNetworks, networks: SupernetNetworks, tuned: FineTuning, kept: Kept) -> list[dict]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+from dataclasses import dataclass
+from pathlib import Path
 
 from espalier.core.choice_space import ChoiceSpace
 from espalier.core.errors import InfeasibleDesignError
@@ -39,6 +42,28 @@ def problem(*limits: str, delay_s: float = 0.0, space: ChoiceSpace = SPACE) -> P
         None,
         {"of": 1},
     )
+
+
+@dataclass(frozen=True)
+class Divided:
+    """The same, of which a worker may find the accuracy; the first one that is asked for a point of depth 3 dies.
+
+    folder: in which it leaves a file before. is_doomed: all die, whatever they are asked.
+    """
+
+    folder: Path
+    is_doomed: bool = False
+
+    def away(self, point) -> dict[str, Value]:
+        if self.is_doomed or (point["depth"] == 3 and not (self.folder / "died").exists()):
+            (self.folder / "died").touch()
+            os._exit(1)
+        if point["width"] == 7:
+            raise InfeasibleDesignError("width 7: accepted are 0 to 6")
+        return {"accuracy": Value(values_of(point)["accuracy"].number, f"process {os.getpid()}")}
+
+    def here(self, point) -> dict[str, Value]:
+        return {"latency": Value(values_of(point)["latency"].number, f"process {os.getpid()}")}
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
-from .core.errors import EspalierError
+from .core.errors import EspalierError, InvalidInputError
 
 
 class _Commands(TyperGroup):
@@ -230,7 +230,8 @@ def search(
     ] = "resnet-cifar",
     target: Annotated[list[str] | None, typer.Option(help="What to search for; several make a front each.")] = None,
     objectives: Annotated[
-        str, typer.Option(help="Any of accuracy,latency,size; on FPGAs also cycles,luts,dsps,bram_36k.")
+        str,
+        typer.Option(help="Any of accuracy,latency,throughput,energy,size; on FPGAs also cycles,luts,dsps,bram_36k."),
     ] = "accuracy,latency",
     budget: Annotated[str, typer.Option(metavar="TIME", help="How long: 60s, 10m, 1h or 200trials.")] = "5m",
     limit: Annotated[
@@ -241,6 +242,7 @@ def search(
     minimize: Annotated[
         str | None, typer.Option(metavar="NAME", help="Only pick from a finished study what has least of it.")
     ] = None,
+    maximize: Annotated[str | None, typer.Option(metavar="NAME", help="The same, what has most of it.")] = None,
     sampler: Annotated[str, typer.Option(help="nsga2, gp, qlognehvi or random.")] = "nsga2",
     supernet: Annotated[Path | None, typer.Option(metavar="FILE", help="Weights of a supernet, see training.")] = None,
     data: Annotated[
@@ -263,6 +265,12 @@ def search(
         Path | None,
         typer.Option(metavar="FILE", help="What sample-networks wrote (default: the supernet's name with .json)."),
     ] = None,
+    workers: Annotated[
+        str | None, typer.Option(metavar="ray://HOST:PORT", help="A Ray cluster that evaluates; times are taken here.")
+    ] = None,
+    simulate: Annotated[
+        bool, typer.Option("--simulate", help="Take cycles of built accelerators from their SystemVerilog.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Search networks, number formats and the target's settings together for the best trade-offs."""
@@ -270,12 +278,14 @@ def search(
 
     limits = list(limit or ())
     limits += [f"{name}{text}" for name, text in (("accuracy", accuracy), ("latency", latency)) if text]
-    if minimize:
-        return _finish(command.ask(output, tuple(limits), minimize), as_json)
+    if minimize and maximize:
+        raise InvalidInputError("--minimize: got --maximize too, accepted is either")
+    if asked := minimize or maximize:
+        return _finish(command.ask(output, tuple(limits), asked, bool(maximize), storage), as_json)
     targets = tuple(target or ("llvm",))
     how = command.SearchOptions(
         space, targets, objectives, budget, tuple(limits), sampler, supernet, data, storage, measure, build, seed,
-        fine_tune, teacher, tuned,
+        fine_tune, teacher, tuned, workers, simulate,
     )  # fmt: skip
     return _finish(command.run(output, how), as_json)
 
@@ -308,12 +318,13 @@ def report(
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE.html", help="The page.")] = Path(
         "report.html"
     ),
+    storage: Annotated[str | None, typer.Option(metavar="URL", help="As the search was given, if any.")] = None,
     as_json: Json = False,
 ) -> None:
     """Show a study as one page that needs nothing else."""
     from .commands import report as command
 
-    _finish(command.run(study, output), as_json)
+    _finish(command.run(study, output, storage), as_json)
 
 
 @app.command()

@@ -1,18 +1,15 @@
 from __future__ import annotations
 
+import html
 import re
 from html.parser import HTMLParser
-from types import SimpleNamespace
 
 import pytest
+from shown_studies import study
 
 from espalier.report.chart import Dot, bars, scatter
 from espalier.report.page import page
-from espalier.tuning.nas.problem import OBJECTIVES, Value
-from espalier.tuning.nas.search import Built
-from espalier.tuning.nas.study import Evaluated
 
-OBJECTIVES_SHOWN = (OBJECTIVES["accuracy"], OBJECTIVES["latency"])
 ALONE = {"meta", "br"}
 
 
@@ -34,23 +31,6 @@ class Structure(HTMLParser):
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
-
-
-def evaluated(number: int, accuracy: float, latency: float) -> Evaluated:
-    values = {"accuracy": Value(accuracy, "supernet"), "latency": Value(latency, "predicted")}
-    return Evaluated(number, {"stage1.width": 8 + number, "stage1.weights": "uniform<8>"}, values, 0.0)
-
-
-def study(is_built: bool):
-    points = [evaluated(0, 0.9, 2e-3), evaluated(1, 0.8, 1e-3), evaluated(2, 0.7, 3e-3)]
-    layers = ({"name": "stem", "macs": 100, "weights": "uniform<8>", "channels": 8},)
-    built = [
-        Built(one, "resnet(1x8k3e1s1)", {"accuracy": Value(0.85, "compiled")}, layers, f"{n:02d}", "no <latency> here")
-        for n, one in enumerate(points[:2])
-    ]
-    facts = {"space": "resnet-cifar", "target": {"kind": "llvm"}}
-    noted = {"facts": facts, "objectives": ["accuracy", "latency"], "limits": ["accuracy>=50%"]}
-    return SimpleNamespace(facts=noted, objectives=OBJECTIVES_SHOWN, points=points, front=built if is_built else [])
 
 
 def read(text: str) -> Structure:
@@ -77,8 +57,12 @@ def test_built_networks_are_compared_and_can_be_rebuilt():
     text = page(study(True), "my study")
     assert "Predicted and measured: top-1 accuracy" in text
     assert "no &lt;latency&gt; here" in text
-    assert "espalier run 'my study/front/00' --input images.npz" in text
-    assert "--limit 'accuracy&gt;=50%'" in text or "--limit &#x27;accuracy&gt;=50%&#x27;" in text
+    assert "espalier run 'my study/front/00' --input images.npz" in html.unescape(text)
+    for number in (0, 1):
+        assert (
+            f"espalier search --space 'my study/front/0{number}/space.txt' --target llvm --objectives accuracy,latency "
+            f"--data 'my data' --fine-tune 3 --budget 1trials -o again-0{number}"
+        ) in html.unescape(text)
 
 
 def test_an_empty_study_has_a_page():

@@ -3,42 +3,47 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from espalier.build import build, planned
+from espalier.build import build, lowered, planned
+from espalier.codegen.cuda.generate import lowered_on
 from espalier.codegen.fpga_hls.folding import fold
 from espalier.codegen.fpga_hls.from_relax import streamed
 from espalier.codegen.fpga_hls.timing import latency_cycles
 from espalier.core.formats import parse_format
 from espalier.core.plan import Plan
 from espalier.frontend import bundled
+from espalier.measure.fpga.power import power
 from espalier.measure.threads import set_threads
+from espalier.passes.analysis.layer_table import layer_table
 from espalier.passes.quantize.fitting.fit import fit
 from espalier.targets.fpga import board_of, frames_per_s
+from espalier.targets.fpga_energy import TYPICAL_TOGGLES
+from espalier.targets.gpu import gpu_of
+from espalier.targets.operation_energy import MEMORY_J_PER_BYTE, SOURCE, mac_energy_j
 from espalier.targets.resolve import resolve_target
 
 from ..latency_predictor import LEAST_NETWORKS, LatencyPredictor, NetworkSample
 from ..network_work import network_work
 from ..placeholder import placeholder_calibration
 from .accuracy_model import AccuracyModel
-from .joint_space import Candidate
+from .joint_space import CPU, Candidate, on_cpu
 from .latency_samples import LatencySamples
 from .problem import Value
-from .supernet_networks import VALIDATION, SupernetNetworks
+from .supernet_networks import VALIDATION, SupernetNetworks, top1
 from .tuned_networks import TunedNetworks
 
 RESOURCES = ("luts", "dsps", "bram_36k")
 
 
 class Evaluator(ABC):
-    """names: of the values that it finds."""
+    """names: of the values that it finds. is_clocked: whether it runs networks against this machine's clock."""
 
     names: tuple[str, ...]
+    is_clocked = False
 
     @abstractmethod
     def evaluate(self, candidate: Candidate) -> dict[str, Value]:
@@ -48,7 +53,8 @@ class Evaluator(ABC):
 class SupernetAccuracy(Evaluator):
     """With the supernet's weights, in the levels that the compiler gives them, and statistics of its own, untrained.
 
-    Activations are not rounded: what that changes is seen when the front is built.
+    Activations of eight and more bits are not rounded: what that changes is seen when the front is built. Where there
+    are gates, or activations of fewer bits, the compiled program is what is judged.
     """
 
     names = ("accuracy",)
@@ -57,14 +63,23 @@ class SupernetAccuracy(Evaluator):
         self.networks = networks
 
     def evaluate(self, candidate: Candidate) -> dict[str, Value]:
+        images, labels = (one[:VALIDATION] for one in self.networks.split.search)
+        how = f"{len(images)} {self.networks.split.origin}, not trained further"
+        if candidate.has_plain_activations:
+            return {"accuracy": Value(self._in_torch(candidate, images, labels), f"supernet, {how}")}
+        plan = on_cpu(candidate.plan)
+        mod, calibration = self.networks.calibrated(candidate.architecture, plan)
+        found = top1(build(mod, CPU, plan, calibration), images, labels)
+        return {"accuracy": Value(found, f"supernet, compiled, {how}")}
+
+    def _in_torch(self, candidate: Candidate, images: np.ndarray, labels: np.ndarray) -> float:
+        """0 to 1."""
         from espalier.training.data import Images
         from espalier.training.loop import top1_percent
 
         network = in_levels(self.networks.network(candidate.architecture), candidate.plan)
-        search = (one[:VALIDATION] for one in self.networks.split.search)
-        images = Images(*search, self.networks.calibration_images.images.device)
-        how = f"supernet, {len(images)} {self.networks.split.origin}, not trained further"
-        return {"accuracy": Value(top1_percent(network, images) / 100, how)}
+        device = self.networks.calibration_images.images.device
+        return top1_percent(network, Images(images, labels, device)) / 100
 
 
 def in_levels(network, plan: Plan):
@@ -118,9 +133,10 @@ class WeightSize(Evaluator):
 
 
 class FpgaModel(Evaluator):
-    """Cycles between images, exact for the emitted design, and its resources by the models of synthesized stages."""
+    """Cycles between images, exact for the emitted design, its resources by the models of synthesized stages, and from
+    these the energy that its fabric takes for an image."""
 
-    names = ("cycles", "latency", "luts", "dsps", "bram_36k")
+    names = ("cycles", "latency", "throughput", "energy", *RESOURCES)
 
     def __init__(self, networks: SupernetNetworks):
         self.networks = networks
@@ -131,28 +147,72 @@ class FpgaModel(Evaluator):
         cut = streamed(planned(mod, plan, placeholder_calibration(mod, plan)))
         design = fold(cut.network, board_of(target), frames_per_s(target))
         how, clock_hz = "model of the emitted design, exact in simulation", board_of(target).clock_hz
+        at_clock, seconds = f"{how}, at {clock_hz / 1e6:g} MHz", design.interval_cycles / clock_hz
+        drawn = power(board_of(target), design.resources, TYPICAL_TOGGLES)
         return {
             "cycles": Value(float(design.interval_cycles), how),
-            "latency": Value(latency_cycles(design.graph) / clock_hz, f"{how}, at {clock_hz / 1e6:g} MHz"),
+            "latency": Value(latency_cycles(design.graph) / clock_hz, at_clock),
+            "throughput": Value(1 / seconds, at_clock),
+            "energy": Value(
+                seconds * drawn.total_w, "estimate: dynamic power of the design's resources, as they toggle"
+            ),
             **{name: Value(getattr(design.resources, name), "model, before synthesis") for name in RESOURCES},
         }
 
 
-class MeasuredLatency(Evaluator):
-    """Compiled and run on this machine, one image at a time, on one thread."""
+class GpuModel(Evaluator):
+    """A batch's kernels by the analytic rule that chooses them, without launching them and TVM's own small kernels."""
 
-    names = ("latency",)
+    names = ("latency", "throughput")
+
+    def __init__(self, networks: SupernetNetworks):
+        self.networks = networks
+
+    def evaluate(self, candidate: Candidate) -> dict[str, Value]:
+        mod, plan = self.networks.module(candidate.architecture, candidate.batch), candidate.plan
+        ready = lowered(mod, plan, placeholder_calibration(mod, plan))
+        gpu = gpu_of(resolve_target(candidate.target))
+        _, emitted = lowered_on(ready, gpu)
+        seconds = sum(one.predicted_s for one in emitted.launches)
+        how = f"predicted by the analytic rule of the kernels for {gpu.device}, batches of {candidate.batch}"
+        return {"latency": Value(seconds, how), "throughput": Value(candidate.batch / seconds, how)}
+
+
+class OperationEnergy(Evaluator):
+    """Published energies of arithmetic and caches, times what a network computes and reads for an image."""
+
+    names = ("energy",)
+
+    def __init__(self, networks: SupernetNetworks):
+        self.networks = networks
+
+    def evaluate(self, candidate: Candidate) -> dict[str, Value]:
+        mod, plan = self.networks.module(candidate.architecture), candidate.plan
+        joules = 0.0
+        for one in layer_table(planned(mod, plan, placeholder_calibration(mod, plan))):
+            fmt = parse_format(one.weights)
+            weights = self.networks.network(candidate.architecture).get_submodule(one.name).weight.numel()
+            joules += one.macs * mac_energy_j(one.weights, fmt.is_quantized)
+            joules += weights * fmt.bits / 8 * MEMORY_J_PER_BYTE
+        return {"energy": Value(joules, f"estimate: {SOURCE}, weights read once")}
+
+
+class MeasuredLatency(Evaluator):
+    """Compiled and run on this machine, one image at a time, on as many threads as the candidate asks for."""
+
+    names = ("latency", "throughput")
+    is_clocked = True
 
     def __init__(self, networks: SupernetNetworks, blocks: int = 6):
         self.networks, self.blocks = networks, blocks
         self.image = bundled.normalise(networks.split.calibration[:1])
 
     def evaluate(self, candidate: Candidate) -> dict[str, Value]:
-        return {"latency": self.value(self.sample(candidate))}
+        return self.values(self.sample(candidate), candidate.threads)
 
-    def value(self, sample: NetworkSample) -> Value:
+    def values(self, sample: NetworkSample, threads: int) -> dict[str, Value]:
         """Of a measured network."""
-        return Value(sample.seconds, f"measured, lower quartile of {self.blocks} blocks of runs, 1 thread")
+        return _times(sample.seconds, f"measured, lower quartile of {self.blocks} blocks of runs, {in_words(threads)}")
 
     def sample(self, candidate: Candidate) -> NetworkSample:
         """With the times of its kernels."""
@@ -160,58 +220,63 @@ class MeasuredLatency(Evaluator):
         calibration = placeholder_calibration(mod, plan)
         artifact = build(mod, candidate.target, plan, calibration)
         work = network_work(mod, candidate.target, plan, calibration)
-        set_threads(1)
+        set_threads(candidate.threads)
         return NetworkSample.measured(work, artifact, self.image, blocks=self.blocks)
+
+
+def in_words(threads: int) -> str:
+    """For a value's `how`."""
+    return "1 thread" if threads == 1 else f"{threads} threads"
+
+
+def _times(seconds: float, how: str) -> dict[str, Value]:
+    """Of a network that computes one image at a time."""
+    return {"latency": Value(seconds, how), "throughput": Value(1 / seconds, how)}
 
 
 class PredictedLatency(Evaluator):
     """By the tuner's network predictor, which learns from the first networks: these are compiled and measured.
 
-    folder: where these are kept, so that a search that goes on, and other workers, need not measure as many again.
+    There is a predictor for each number of threads. folder: where measured networks are kept, so that a search that
+    goes on, and other workers, need not measure as many again.
     Raises InvalidInputError for files there that are none.
     """
 
-    names = ("latency",)
+    names = ("latency", "throughput")
+    is_clocked = True
 
     def __init__(self, networks: SupernetNetworks, folder: Path | None = None):
-        self.networks, self.measured, self.samples = networks, MeasuredLatency(networks), LatencySamples(folder)
-        self.predictor: LatencyPredictor | None = None
-        self.learned_from = len(self.samples.all())
+        self.networks, self.measured, self.folder = networks, MeasuredLatency(networks), folder
+        self.learners: dict[int, _Learner] = {}
 
     def evaluate(self, candidate: Candidate) -> dict[str, Value]:
-        if self.predictor is None and not self._learn():
+        threads = candidate.threads
+        if threads not in self.learners:
+            folder = self.folder if threads == 1 or self.folder is None else self.folder / f"{threads}-threads"
+            self.learners[threads] = _Learner(LatencySamples(folder))
+        learner = self.learners[threads]
+        predictor = learner.predictor()
+        if predictor is None:
             sample = self.measured.sample(candidate)
-            self.samples.add(sample)
-            return {"latency": self.measured.value(sample)}
+            learner.samples.add(sample)
+            return self.measured.values(sample, threads)
         mod, plan = self.networks.module(candidate.architecture), candidate.plan
         work = network_work(mod, candidate.target, plan, placeholder_calibration(mod, plan))
-        found = self.predictor.predict(work)
-        how = f"predicted from {self.learned_from} measured networks, {100 * np.expm1(found.deviation):.0f} % deviation"
-        return {"latency": Value(found.seconds, how)}
-
-    def _learn(self) -> bool:
-        """Whether enough networks are measured."""
-        samples = self.samples.all()
-        self.learned_from = len(samples)
-        if self.learned_from < LEAST_NETWORKS:
-            return False
-        self.predictor = LatencyPredictor()
-        self.predictor.fit(samples)
-        return True
+        found = predictor.predict(work)
+        how = f"predicted from {learner.count} measured networks, {100 * np.expm1(found.deviation):.0f} % deviation"
+        return _times(found.seconds, f"{how}, {in_words(threads)}")
 
 
-@dataclasses.dataclass(frozen=True)
-class AllOf(Evaluator):
-    """Several evaluators' values together."""
+class _Learner:
+    """The networks that were measured with as many threads, and what was learned from them."""
 
-    parts: tuple[Evaluator, ...]
+    def __init__(self, samples: LatencySamples):
+        self.samples, self.count = samples, 0
+        self.learned: LatencyPredictor | None = None
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(name for part in self.parts for name in part.names)
-
-    def evaluate(self, candidate: Candidate) -> Mapping[str, Value]:
-        found: dict[str, Value] = {}
-        for part in self.parts:
-            found |= part.evaluate(candidate)
-        return found
+    def predictor(self) -> LatencyPredictor | None:
+        """None until enough networks are measured."""
+        if self.learned is None and len(found := self.samples.all()) >= LEAST_NETWORKS:
+            self.learned, self.count = LatencyPredictor(), len(found)
+            self.learned.fit(found)
+        return self.learned

@@ -14,10 +14,12 @@ from espalier.core.errors import InvalidInputError
 from espalier.core.formats import parse_format
 from espalier.core.plan import Plan
 
+from .joint_space import is_plain
 from .supernet_networks import VALIDATION, Split
 
 FITTED_BITS = 8
-"""Weights in formats of fewer bits are also trained in them, for a share QUANTIZED of the epochs, one at least."""
+"""Weights in formats of fewer bits are also trained in them, for a share QUANTIZED of the epochs, one at least; and so
+are gates, and activations of few bits."""
 
 QUANTIZED = 0.25
 SETTINGS = {"distillation": 0.7, "weight_decay": 1e-4}
@@ -66,13 +68,16 @@ class FineTuning:
         return f"{self.epochs} epochs of fine-tuning, taught by {by}"
 
     def trained(self, architecture: Architecture, plan: Plan, tell: Callable[[str], None]):
-        """(network, is_quantized): in inference mode; with the plan's number formats where these were trained.
+        """(network, has_plan): in inference mode; with the plan's gates and number formats where these were trained.
 
         tell: is told where a training is. Raises TrainingStoppedError where the loss is no longer finite.
         """
         first = self._recipe(str(architecture), self.supernet)
         network, weights = self._train(first, tell)
-        if all(parse_format(plan.layer(name).weights).bits >= FITTED_BITS for name in plan.layers):
+        layers = list(map(plan.layer, plan.layers))
+        if all(is_plain(one.density, one.activations) for one in layers) and all(
+            parse_format(one.weights).bits >= FITTED_BITS for one in layers
+        ):
             return network, False
         return self._train(self._recipe(str(architecture), weights, plan), tell)[0], True
 

@@ -35,7 +35,9 @@ OBJECTIVES = {
     one.name: one
     for one in (
         Objective("accuracy", True, "top-1 accuracy", "%", 100.0),
-        Objective("latency", False, "latency of one image", "ms", 1e3),
+        Objective("latency", False, "latency of one run", "ms", 1e3),
+        Objective("throughput", True, "images a second"),
+        Objective("energy", False, "energy of one image, estimated", "uJ", 1e6),
         Objective("cycles", False, "cycles between images"),
         Objective("luts", False, "look-up tables"),
         Objective("dsps", False, "DSP blocks"),
@@ -43,7 +45,7 @@ OBJECTIVES = {
         Objective("size", False, "weights", "kB", 1e-3),
     )
 }
-"""By name. Values: accuracy 0 to 1, latency in seconds, size in bytes."""
+"""By name. Values: accuracy 0 to 1, latency in seconds, energy in joules, size in bytes."""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,32 +11,35 @@ from pathlib import Path
 import numpy as np
 
 from espalier import api
-from espalier.core.choice_space import ChoiceSpace
+from espalier.core.artifact import Artifact
+from espalier.core.choice_space import ChoiceSpace, Point
 from espalier.core.errors import EspalierError, InvalidInputError
 from espalier.core.files import read_text, sha256_of, write_atomically
 from espalier.frontend import bundled
 from espalier.measure.threads import set_threads
 
 from .evaluators import (
-    AllOf,
     Evaluator,
     FittedAccuracy,
     FpgaModel,
+    GpuModel,
     MeasuredLatency,
+    OperationEnergy,
     PredictedLatency,
     SupernetAccuracy,
     WeightSize,
+    in_words,
 )
 from .fine_tuning import FineTuning
-from .joint_space import Candidate, JointSpace
+from .joint_space import CPU, GPU, Candidate, JointSpace, on_cpu
 from .problem import OBJECTIVES, Limit, Objective, Problem, Value
 from .samplers import require_optuna
 from .study import FILE, NAME, Evaluated, Search, description, evaluated, front_of, opened
 from .study import VERSION as STUDY_VERSION
 from .supernet_networks import SupernetNetworks, top1
 
-RESULT, LATENCIES, FRONT = "front.json", "latency", "front"
-VERSION = 1
+RESULT, LATENCIES, FRONT, SPACE = "front.json", "latency", "front", "space.txt"
+VERSION = 2
 MEASURED_RUNS = 50
 LAYER = ("name", "macs", "weights", "channels")
 """What is kept of each layer of a built network."""
@@ -66,34 +70,79 @@ def problem_of(
     is_measured: latency is measured for every candidate, not predicted.
     Raises InvalidInputError for objectives that are not known of the target, and for limits on other values.
     """
-    latency = MeasuredLatency(networks) if is_measured else PredictedLatency(networks, folder and folder / LATENCIES)
-    device: Evaluator = FpgaModel(networks) if space.is_fpga else latency
-    accuracy: Evaluator = FittedAccuracy(networks, networks.tuned) if networks.tuned else SupernetAccuracy(networks)
-    parts = (accuracy, WeightSize(networks), device)
+    if networks.tuned and space.has_plain_activations:
+        accuracy: Evaluator = FittedAccuracy(networks, networks.tuned)
+    else:
+        accuracy = SupernetAccuracy(networks)
+    parts = (accuracy, WeightSize(networks), *_device_parts(space, networks, folder, is_measured))
     known = [name for part in parts for name in part.names]
     needed = [*objectives, *(limit.objective for limit in limits)]
     for one in needed:
         if one.name not in known:
             raise InvalidInputError(f"objective {one.name}: not known of this target, accepted are {', '.join(known)}")
-    used = AllOf(tuple(part for part in parts if any(one.name in part.names for one in needed)))
+    used = tuple(part for part in parts if any(one.name in part.names for one in needed))
     facts = {
         "space": space.architectures.name,
         "target": dict(space.target),
         "images": networks.split.origin,
         "supernet": sha256_of(networks.weights),
-        "tuned": networks.tuned and networks.tuned.digest,
+        "tuned": networks.tuned and networks.tuned.digest if space.has_plain_activations else None,
     }
-    return Problem(space.choices, objectives, lambda point: used.evaluate(space.candidate(point)), limits, facts=facts)
+    return Problem(space.choices, objectives, Evaluation(space, used), limits, facts=facts)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The values of a point, by several evaluators; for `Problem.evaluate`, and divided for `workers`."""
+
+    space: JointSpace
+    parts: tuple[Evaluator, ...]
+
+    def __call__(self, point: Point) -> dict[str, Value]:
+        """All of them."""
+        return {**self.away(point), **self.here(point)}
+
+    def away(self, point: Point) -> dict[str, Value]:
+        """Those that any machine finds."""
+        return self._of(point, is_clocked=False)
+
+    def here(self, point: Point) -> dict[str, Value]:
+        """Those that this machine's clock tells."""
+        return self._of(point, is_clocked=True)
+
+    def __getstate__(self) -> dict:
+        """For `away`: what has seen this machine's clock stays here."""
+        return {"space": self.space, "parts": tuple(one for one in self.parts if not one.is_clocked)}
+
+    def _of(self, point: Point, is_clocked: bool) -> dict[str, Value]:
+        candidate, found = self.space.candidate(point), {}
+        for part in self.parts:
+            found |= part.evaluate(candidate) if part.is_clocked == is_clocked else {}
+        return found
+
+
+def _device_parts(
+    space: JointSpace, networks: SupernetNetworks, folder: Path | None, is_measured: bool
+) -> tuple[Evaluator, ...]:
+    """What says how fast a candidate is on the target, and what energy it takes."""
+    if space.is_fpga:
+        return (FpgaModel(networks),)
+    if space.is_gpu:
+        return GpuModel(networks), OperationEnergy(networks)
+    latency = MeasuredLatency(networks) if is_measured else PredictedLatency(networks, folder and folder / LATENCIES)
+    return latency, OperationEnergy(networks)
 
 
 def build_front(
     search: Search, space: JointSpace, networks: SupernetNetworks, folder: Path, tell: Callable[[int, int, str], None],
-    tuned: FineTuning | None = None,
+    tuned: FineTuning | None = None, simulate: str | None = None, options: Sequence[str] = (),
 ) -> list[Built]:  # fmt: skip
     """Build every point of the front, measure it on the target if that is this machine, judge it by images that the
-    search has not seen, and save artifacts, plans and `front.json`.
+    search has not seen, and save artifacts, plans, spaces of one point each, and `front.json`.
 
     tell: is told how many of how many are done, and what is done now. tuned: how the networks are trained further.
+    simulate: "rtl" takes an accelerator's cycles from a simulation of its SystemVerilog, None from its exact model.
+    options: of the command line that builds the same again from a space, for the report.
     """
     chosen, built = front_of(search.problem, search.evaluated), []
     for number, point in enumerate(chosen):
@@ -102,29 +151,26 @@ def build_front(
             tell(number, len(chosen), words)
 
         begin("networks")
-        built.append(_built(point, space, networks, folder / FRONT / f"{number:02d}", tuned, begin))
-    content = {"version": VERSION, **description(search.problem), "front": [_as_data(one) for one in built]}
+        built.append(_built(point, space, networks, folder / FRONT / f"{number:02d}", tuned, simulate, begin))
+    facts = {**description(search.problem), "options": list(options)}
+    content = {"version": VERSION, **facts, "front": [_as_data(one) for one in built]}
     write_atomically(folder / RESULT, (json.dumps(content, indent=2) + "\n").encode())
     return built
 
 
 def _built(
     point: Evaluated, space: JointSpace, networks: SupernetNetworks, folder: Path, tuned: FineTuning | None,
-    tell: Callable[[str], None],
+    simulate: str | None, tell: Callable[[str], None],
 ) -> Built:  # fmt: skip
     candidate = space.candidate(point.point)
     mod, calibration = module_of(candidate, networks, tuned, tell)
     artifact = api.build(mod, candidate.target, candidate.plan, calibration)
     artifact.save(folder)
     candidate.plan.save(folder / "plan.json")
-    measured, remark = {}, ""
-    images, labels = networks.split.final
-    set_threads(1)
-    trained = tuned.words if tuned else "no fine-tuning"
-    how = f"compiled, {len(labels)} {networks.split.origin} that the search has not seen, {trained}"
-    measured["accuracy"] = Value(top1(artifact, images, labels), how)
+    write_atomically(folder / SPACE, space.text(point.point).encode())
+    measured, remark = {"accuracy": _judged(candidate, artifact, networks, tuned)}, ""
     try:
-        measured |= _measured(artifact, space.is_fpga)
+        measured |= _measured(artifact, candidate, space, simulate)
     except EspalierError as error:
         remark = f"not measured here: {error}"
     layers = tuple({name: getattr(one, name) for name in LAYER} for one in artifact.layers)
@@ -132,70 +178,123 @@ def _built(
 
 
 def module_of(candidate: Candidate, networks: SupernetNetworks, tuned: FineTuning | None, tell: Callable[[str], None]):
-    """(mod, calibration) with the supernet's weights, or with those that they became."""
+    """(mod, calibration) with the supernet's weights, or with those that they became; mod computes a batch."""
     if tuned is None:
-        return networks.calibrated(candidate.architecture, candidate.plan)
-    network, is_quantized = tuned.trained(candidate.architecture, candidate.plan, tell)
-    if not is_quantized:
-        return networks.fitted(network, candidate.plan)
+        return networks.calibrated(candidate.architecture, candidate.plan, candidate.batch)
+    network, has_plan = tuned.trained(candidate.architecture, candidate.plan, tell)
+    if not has_plan:
+        return networks.fitted(network, candidate.plan, candidate.batch)
     from espalier.training import export
 
-    mod, _, calibration = export(network, networks.example)
+    mod, _, calibration = export(network, networks.examples(candidate.batch))
     return mod, calibration
 
 
-def _measured(artifact, is_fpga: bool) -> dict[str, Value]:
-    image = bundled.normalise(np.full((1, 32, 32, 3), 127, np.uint8))
-    found = artifact.profile(image) if is_fpga else artifact.profile(image, repeats=MEASURED_RUNS)
-    if is_fpga:
-        how = f"model of the emitted design, exact in simulation; {found.board} at {found.clock_hz / 1e6:g} MHz"
-        latency = Value(found.predicted_latency_cycles / found.clock_hz, how)
-        return {"cycles": Value(float(found.predicted_interval_cycles), how), "latency": latency}
-    return {"latency": Value(found.latency_s, f"measured, median of {MEASURED_RUNS} runs, 1 thread")}
+def _judged(candidate: Candidate, artifact: Artifact, networks: SupernetNetworks, tuned: FineTuning | None) -> Value:
+    """Accuracy on images that the search has not seen: of the artifact, or of what this machine's CPU makes of the same
+    network where the artifact does not run here or takes batches."""
+    images, labels = networks.split.final
+    trained = tuned.words if tuned else "no fine-tuning"
+    seen = f"{len(labels)} {networks.split.origin} that the search has not seen, {trained}"
+    set_threads(1)
+    if candidate.batch == 1 and candidate.target["kind"] != GPU:
+        try:
+            return Value(top1(artifact, images, labels), f"compiled, {seen}")
+        except EspalierError:
+            pass  # a processor that this one is not
+    plan = on_cpu(candidate.plan)
+    here = dataclasses.replace(candidate, plan=plan, target={"kind": CPU}, batch=1)
+    mod, calibration = module_of(here, networks, tuned, lambda words: None)
+    return Value(top1(api.build(mod, CPU, plan, calibration), images, labels), f"compiled for this CPU, {seen}")
+
+
+def _measured(artifact: Artifact, candidate: Candidate, space: JointSpace, simulate: str | None) -> dict[str, Value]:
+    image = bundled.normalise(np.full((candidate.batch, 32, 32, 3), 127, np.uint8))
+    if space.is_fpga:
+        return _of_accelerator(artifact.profile(image, simulate=simulate))
+    set_threads(candidate.threads)
+    seconds = artifact.profile(image, repeats=MEASURED_RUNS).latency_s
+    device = f"batches of {candidate.batch}" if space.is_gpu else in_words(candidate.threads)
+    how = f"measured, median of {MEASURED_RUNS} runs, {device}"
+    return {"latency": Value(seconds, how), "throughput": Value(candidate.batch / seconds, how)}
+
+
+def _of_accelerator(found) -> dict[str, Value]:
+    """Cycles and times of a profile."""
+    at_clock = f"{found.board} at {found.clock_hz / 1e6:g} MHz"
+    if found.interval_cycles is None:
+        how = f"model of the emitted design, exact in simulation; {at_clock}"
+        interval, latency = found.predicted_interval_cycles, found.predicted_latency_cycles
+    else:
+        how = f"simulated SystemVerilog; {at_clock}"
+        interval, latency = found.interval_cycles, found.latency_cycles
+    return {
+        "cycles": Value(float(interval), how),
+        "latency": Value(latency / found.clock_hz, how),
+        "throughput": Value(found.clock_hz / interval, how),
+    }
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A study on disk. front: what `build_front` wrote, empty before it did."""
+    """A study on disk. front: what `build_front` wrote, empty before it did; options: of its command line."""
 
     facts: dict
     objectives: tuple[Objective, ...]
     points: list[Evaluated]
     front: list[Built]
+    options: tuple[str, ...] = ()
 
 
-def read_study(folder: Path) -> Finished:
-    """A study without running anything; InvalidInputError for a folder that holds none, or one of another version."""
+def study_name(folder: Path, is_of_several: bool = False) -> str:
+    """What a study is called in a database: as its folder is; as both folders are, where it is one of several."""
+    here = folder.resolve()
+    return f"{NAME} {here.parent.name}/{here.name}" if is_of_several else f"{NAME} {here.name}"
+
+
+def read_study(folder: Path, storage: str | None = None) -> Finished:
+    """A study without running anything. storage: the URL that the search was given, if any.
+
+    Raises InvalidInputError for a folder that holds none, or one of another version.
+    """
     optuna = require_optuna()
-    if not (folder / FILE).is_file():
-        raise InvalidInputError(f"study {folder}: it has no {FILE}, accepted is a folder that `espalier search` wrote")
-    try:
-        study = optuna.load_study(study_name=NAME, storage=opened(folder))
-    except KeyError:
-        raise InvalidInputError(f"study {folder}: its {FILE} holds another study") from None
+    if not storage and not (folder / FILE).is_file():
+        raise InvalidInputError(
+            f"study {folder}: it has no {FILE}, accepted is a folder that `espalier search` wrote, or its --storage"
+        )
+    place = opened(storage or folder)
+    names = {one.study_name for one in optuna.get_all_study_summaries(place, include_best_trial=False)}
+    accepted = (study_name(folder), study_name(folder, is_of_several=True)) if storage else (NAME,)
+    name = next((one for one in accepted if one in names), None)
+    if name is None:
+        raise InvalidInputError(f"study {folder}: {'the storage' if storage else f'its {FILE}'} holds others only")
+    study = optuna.load_study(study_name=name, storage=place)
     noted = study.user_attrs.get("espalier", {})
     if noted.get("version") != STUDY_VERSION:
         raise InvalidInputError(f"study {folder}: of another version, accepted is {STUDY_VERSION}; search again")
     objectives = tuple(OBJECTIVES[name] for name in noted["objectives"])
     limits = tuple(map(Limit.parse, noted["limits"]))
     problem = Problem(ChoiceSpace.parse(noted["space"]), objectives, lambda point: {}, limits)
-    return Finished(noted, objectives, evaluated(study, problem), _read_front(folder / RESULT))
+    return Finished(noted, objectives, evaluated(study, problem), *_read_front(folder / RESULT))
 
 
-def _read_front(path: Path) -> list[Built]:
+def _read_front(path: Path) -> tuple[list[Built], tuple[str, ...]]:
     if not path.is_file():
-        return []
+        return [], ()
     try:
         content = json.loads(read_text(path, "front"))
         if content["version"] != VERSION:
             raise InvalidInputError(f"front {path}: of version {content['version']!r}, accepted is {VERSION}")
-        return [_from_data(one) for one in content["front"]]
+        return [_from_data(one) for one in content["front"]], tuple(content["options"])
     except (ValueError, KeyError, TypeError):
         raise InvalidInputError(f"front {path}: accepted is what `espalier search` wrote") from None
 
 
-def query(finished: Finished, limits: Sequence[Limit], minimized: Objective) -> Evaluated | Built:
-    """Of a finished study's front, or of all points where it was not built, what is best within the limits.
+def query(
+    finished: Finished, limits: Sequence[Limit], objective: Objective, is_maximized: bool = False
+) -> Evaluated | Built:
+    """Of a finished study's front, or of all points where it was not built, what has least of the objective (or most)
+    within the limits.
 
     Measured values count where there are any. Raises InvalidInputError, with the nearest point, if none is within.
     """
@@ -203,7 +302,7 @@ def query(finished: Finished, limits: Sequence[Limit], minimized: Objective) -> 
     rows = rows or [(one, one.values) for one in finished.points]
     if not rows:
         raise InvalidInputError("study: nothing was evaluated yet, accepted is one with results; search first")
-    for name in (minimized.name, *(limit.objective.name for limit in limits)):
+    for name in (objective.name, *(limit.objective.name for limit in limits)):
         if name not in rows[0][1]:
             raise InvalidInputError(f"study: {name} was not evaluated, accepted are {', '.join(rows[0][1])}")
 
@@ -217,7 +316,8 @@ def query(finished: Finished, limits: Sequence[Limit], minimized: Objective) -> 
         text = (nearest.point if isinstance(nearest, Built) else nearest).text
         asked = ", ".join(map(str, limits))
         raise InvalidInputError(f"study: no point is within {asked}; the nearest has {shown}: {text}")
-    return min(within, key=lambda row: minimized.loss(row[1][minimized.name].number))[0]
+    sign = -1 if is_maximized else 1
+    return min(within, key=lambda row: sign * row[1][objective.name].number)[0]
 
 
 def _as_data(one: Built) -> dict:

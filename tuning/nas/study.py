@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Set
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -16,12 +17,13 @@ from typing import Protocol
 import numpy as np
 
 from espalier.core.choice_space import Point, point_text
-from espalier.core.errors import EspalierError, InvalidInputError
+from espalier.core.errors import EspalierError, InvalidInputError, ToolNotFoundError
 
 from ..budget import Budget
 from .front import front
 from .problem import Limit, Objective, Problem, Value
 from .samplers import make_sampler, require_optuna
+from .workers import ThisProcess, WorkerDiedError, Workers
 
 VERSION = 1
 """Of what a study keeps beside Optuna's own; another one is refused."""
@@ -60,6 +62,19 @@ class Progress:
     refused: str = ""
 
 
+@dataclass(frozen=True)
+class _Running:
+    """An evaluation that was begun. start: in seconds of the monotonic clock."""
+
+    trial: object
+    point: Point
+    start: float
+
+    @property
+    def text(self) -> str:
+        return point_text(self.point)
+
+
 class HasObjectives(Protocol):
     """A problem, or what is left of one on disk."""
 
@@ -70,45 +85,67 @@ class Search:
     """A problem at work.
 
     storage: a folder, an Optuna storage URL such as "postgresql://...", or None to keep all in memory.
+    name: of the study, for a storage that holds several.
     An existing study of the same problem is continued. Raises InvalidInputError for a study of another problem or
-    version, or a file that is none.
+    version, a file that is none, or a storage that cannot be reached.
     """
 
-    def __init__(self, problem: Problem, storage: Path | str | None, sampler: str = "nsga2", seed: int = 0):
+    def __init__(
+        self, problem: Problem, storage: Path | str | None, sampler: str = "nsga2", seed: int = 0, name: str = NAME
+    ):
         optuna = require_optuna()
         self.problem, made = problem, make_sampler(sampler, problem, seed)
         self.random = np.random.default_rng(seed)
         self.study = optuna.create_study(
             storage=opened(storage),
             sampler=made,
-            study_name=NAME,
+            study_name=name,
             directions=["maximize" if one.is_maximized else "minimize" for one in problem.objectives],
             load_if_exists=True,
         )
         _check_or_note(self.study, description(problem), storage)
 
-    def run(self, budget: Budget, tell: Callable[[Progress], None] | None = None) -> str:
-        """Evaluate until the budget is spent, counting what other workers and earlier calls evaluated as trials.
+    def run(
+        self, budget: Budget, tell: Callable[[Progress], None] | None = None, workers: Workers | None = None
+    ) -> str:
+        """Evaluate until the budget is spent, counting what other processes and earlier calls evaluated as trials.
 
-        Returns why it ended, in words.
+        workers: who evaluates, by default this process. Returns why it ended, in words.
+        Raises WorkerDiedError where one of `workers` after the other does.
         """
         budget.start()
+        workers = workers or ThisProcess(self.problem.evaluate)
+        running: dict[Future, _Running] = {}
         repeats = 0
         while True:
-            start, known, refused = time.monotonic(), {one.text: one for one in self.evaluated}, self.refused
-            budget.spent_trials = len(known) + len(refused)
-            if not budget.batch_of(1):
-                return "the budget is spent"
-            if len({*known, *refused}) == self.problem.space.size:
-                return "every point of the space is evaluated"
-            progress, is_repeated = self._evaluate_next(known, refused)
-            repeats = repeats + 1 if is_repeated else 0
-            if repeats == REPEATS:
-                return f"the sampler proposed {REPEATS} known points in a row"
-            if not is_repeated:
-                budget.spend(1, time.monotonic() - start)
-                count = len(known) + (progress[0] is not None)
-                (tell or (lambda _: None))(Progress(count, budget.share_spent(), *progress))
+            known, refused = {one.text: one for one in self.evaluated}, self.refused
+            settled = {*known, *refused, *(one.text for one in running.values())}
+            budget.spent_trials = len(settled)
+            end = self._end(budget, len({*known, *refused}), repeats)
+            if not end and len(running) < workers.count and len(settled) < self.problem.space.size:
+                trial, point = self._ask(settled)
+                if point_text(point) in settled:
+                    self._tell_again(trial, known.get(point_text(point)))
+                    repeats += 1
+                else:
+                    running[workers.submit(point)] = _Running(trial, point, time.monotonic())
+                    repeats = 0
+                continue
+            if not running:
+                return end
+            future = next(iter(wait(running, return_when=FIRST_COMPLETED).done))
+            one, repeats = running.pop(future), 0
+            found, refusal = self._evaluate(one, lambda point, future=future: workers.values(point, future))
+            budget.spend(0, time.monotonic() - one.start)
+            (tell or (lambda _: None))(Progress(len(known) + (found is not None), budget.share_spent(), found, refusal))
+
+    def _end(self, budget: Budget, settled: int, repeats: int) -> str:
+        """Why nothing more is to be begun, empty where something is."""
+        if not budget.batch_of(1):
+            return "the budget is spent"
+        if settled == self.problem.space.size:
+            return "every point of the space is evaluated"
+        return f"the sampler proposed {REPEATS} known points in a row" if repeats >= REPEATS else ""
 
     @property
     def evaluated(self) -> list[Evaluated]:
@@ -154,28 +191,35 @@ class Search:
             point = self.problem.space.mutate(point, self.random)
         return None
 
-    def _evaluate_next(
-        self, known: Mapping[str, Evaluated], refused: Mapping[str, str]
-    ) -> tuple[tuple[Evaluated | None, str], bool]:
-        state = require_optuna().trial.TrialState
-        trial, point = self._ask({*known, *refused})
-        text = point_text(point)
-        if text in refused:
-            self.study.tell(trial, state=state.FAIL)
-            return (None, refused[text]), True
-        repeated = known.get(text)
+    def _tell_again(self, trial, known: Evaluated | None) -> None:
+        """End the trial of a point that was evaluated, was refused, or is under way."""
+        if known:
+            self._tell(trial, known.values)
+        else:
+            self.study.tell(trial, state=require_optuna().trial.TrialState.FAIL)
+
+    def _evaluate(self, one: _Running, values_of: Callable[[Point], Mapping[str, Value]]) -> tuple:
+        """(Evaluated or None, why not)."""
+        failed = require_optuna().trial.TrialState.FAIL
         try:
-            values = repeated.values if repeated else self.problem.evaluate(point)
+            values = values_of(one.point)
+        except WorkerDiedError as error:  # which says nothing of the point
+            self.study.tell(one.trial, state=failed)
+            if error.is_last:
+                raise
+            return None, str(error)
         except EspalierError as error:
-            trial.set_user_attr("refused", str(error))
-            self.study.tell(trial, state=state.FAIL)
-            return (None, str(error)), False
+            one.trial.set_user_attr("refused", str(error))
+            self.study.tell(one.trial, state=failed)
+            return None, str(error)
+        self._tell(one.trial, values)
+        return Evaluated(one.trial.number, one.point, values, violation_of(values, self.problem.limits)), ""
+
+    def _tell(self, trial, values: Mapping[str, Value]) -> None:
         trial.set_user_attr("values", {name: [one.number, one.how] for name, one in values.items()})
         for number, limit in enumerate(self.problem.limits):
             trial.set_constraint(f"limit{number}", limit.violation(values[limit.objective.name].number))
         self.study.tell(trial, [values[one.name].number for one in self.problem.objectives])
-        found = Evaluated(trial.number, point, values, violation_of(values, self.problem.limits))
-        return (found, ""), repeated is not None
 
 
 def opened(storage: Path | str | None):
@@ -183,8 +227,8 @@ def opened(storage: Path | str | None):
     optuna = require_optuna()
     if storage is None:
         return None
-    if isinstance(storage, str) and "://" in storage:
-        return storage
+    if is_url(storage):
+        return _reached(storage)
     folder = Path(storage)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -193,8 +237,29 @@ def opened(storage: Path | str | None):
     except OSError as error:
         raise InvalidInputError(f"study {folder}: cannot be written ({error.strerror})") from None
     except Exception as error:  # SQLAlchemy's and Optuna's, of a file that is no study or of another Optuna
-        reason = str(error).splitlines()[0][:120]
-        raise InvalidInputError(f"study {folder}: its {FILE} is no study of this version ({reason})") from None
+        raise InvalidInputError(f"study {folder}: its {FILE} is no study of this version ({_reason(error)})") from None
+
+
+def is_url(storage: Path | str) -> bool:
+    """Whether a storage is a database elsewhere, not a folder."""
+    return isinstance(storage, str) and "://" in storage
+
+
+def _reached(url: str):
+    """Optuna's storage behind a URL; the errors name it without what may be a password."""
+    optuna, place = require_optuna(), url.rpartition("@")[2].removeprefix("postgresql://")
+    try:
+        return optuna.storages.RDBStorage(url)
+    except ImportError as error:
+        raise ToolNotFoundError(
+            f'storage {place}: {_reason(error)}; for PostgreSQL install: pip install "espalier[postgresql]"'
+        ) from None
+    except Exception as error:  # SQLAlchemy's and Optuna's
+        raise InvalidInputError(f"storage {place}: cannot be opened ({_reason(error)})") from None
+
+
+def _reason(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:200]
 
 
 def description(problem: Problem) -> dict:

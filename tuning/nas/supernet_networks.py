@@ -7,6 +7,7 @@ be held out.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -99,29 +100,48 @@ class SupernetNetworks:
         self.network = lru_cache(KEPT)(self._network)
         self.module = lru_cache(KEPT)(self._module)
 
-    def calibrated(self, architecture: Architecture, plan: Plan):
-        """(mod, calibration) for a plan, fitted on the images to calibrate with."""
-        return self.fitted(self.network(architecture), plan)
+    def __reduce__(self):
+        """A copy for another machine takes the weights along."""
+        return _restored, (self.space, self.weights.read_bytes(), self.split, self.tuned)
 
-    def fitted(self, network, plan: Plan):
+    def calibrated(self, architecture: Architecture, plan: Plan, batch: int = 1):
+        """(mod, calibration) for a plan, fitted on the images to calibrate with; mod computes `batch` images."""
+        return self.fitted(self.network(architecture), plan, batch)
+
+    def fitted(self, network, plan: Plan, batch: int = 1):
         """The same of a torch network that was trained further."""
         from espalier import api
 
-        mod = from_torch(network, self.example)
+        mod = from_torch(network, self.examples(batch))
         if all(plan.layer(name).weights == "float32" and plan.layer(name).density == 1 for name in plan.layers):
             return mod, Calibration()
-        return mod, api.calibrate(mod, bundled.normalise(self.split.calibration[:RANGE_IMAGES]), plan)
+        images = bundled.normalise(self.split.calibration[:RANGE_IMAGES])
+        return mod, api.calibrate(from_torch(network, self.example) if batch > 1 else mod, images, plan)
+
+    def examples(self, batch: int):
+        """An input of so many images."""
+        return self.example.expand(batch, -1, -1, -1).contiguous()
 
     def _network(self, architecture: Architecture):
         from espalier.training.supernet import extract, recalibrate
 
         return recalibrate(extract(self.largest, architecture), self.calibration_images)
 
-    def _module(self, architecture: Architecture):
-        return traced(self.network(architecture))
+    def _module(self, architecture: Architecture, batch: int = 1):
+        return traced(self.network(architecture), batch)
 
 
-def traced(network) -> tvm.IRModule:
+def _restored(space: ArchitectureSpace, weights: bytes, split: Split, tuned: TunedNetworks | None) -> SupernetNetworks:
+    """What `SupernetNetworks.__reduce__` took apart."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "supernet.pt"
+        path.write_bytes(weights)
+        found = SupernetNetworks(space, path, split)
+    found.tuned = tuned
+    return found
+
+
+def traced(network, batch: int = 1) -> tvm.IRModule:
     """What `from_torch` makes of a network of a family, at a fraction of its time: the modules are known to be plain
     ones, so that their calls are written down without any tensors."""
     from torch import fx, nn
@@ -133,7 +153,7 @@ def traced(network) -> tvm.IRModule:
     calls = [node.target for node in graph_module.graph.nodes if node.op == "call_module"]
     kinds = {nn.Conv2d: CONVOLUTION, nn.Linear: MATMUL}
     layers = [(kinds.get(type(network.get_submodule(name))), name) for name in calls]
-    mod = from_fx(graph_module, [(tuple(EXAMPLE.shape), "float32")], unwrap_unit_return_tuple=True)
+    mod = from_fx(graph_module, [((batch, *EXAMPLE.shape[1:]), "float32")], unwrap_unit_return_tuple=True)
     return name_layers(mod, [one for one in layers if one[0]])
 
 

@@ -1,6 +1,6 @@
 """`espalier search`: architecture, plan and target together, until the budget is spent; then the front is built.
 
-With --minimize it answers a question about a finished study instead, and runs nothing.
+With --minimize or --maximize it answers a question about a finished study instead, and runs nothing.
 """
 
 from __future__ import annotations
@@ -37,6 +37,21 @@ class SearchOptions:
     fine_tune: int | None = None
     teacher: str | None = None
     tuned: Path | None = None
+    workers: str | None = None
+    simulate: bool = False
+
+    def options(self, target: str) -> tuple[str, ...]:
+        """Of the command line that builds and measures a network of a search again, given its space."""
+        words = ["--target", target, "--objectives", self.objectives]
+        for name, value in (
+            ("--supernet", self.supernet),
+            ("--data", self.data),
+            ("--fine-tune", self.fine_tune),
+            ("--teacher", self.teacher),
+            ("--tuned", self.tuned),
+        ):
+            words += [name, str(value)] if value is not None else []
+        return (*words, *(["--simulate"] if self.simulate else []))
 
 
 def run(folder: Path, how: SearchOptions) -> Outcome:
@@ -47,17 +62,23 @@ def run(folder: Path, how: SearchOptions) -> Outcome:
     return Outcome(data, shown, max(one.exit_code for one in found))
 
 
-def ask(folder: Path, limits: tuple[str, ...], minimize: str) -> Outcome:
-    """What of a finished study is best within limits."""
+def ask(
+    folder: Path, limits: tuple[str, ...], objective: str, is_maximized: bool, storage: str | None = None
+) -> Outcome:
+    """What of a finished study has least of an objective, or most, within limits."""
     from espalier.tuning.nas.problem import Limit, objectives_of
     from espalier.tuning.nas.search import Built, query, read_study
 
-    found = query(read_study(folder), tuple(map(Limit.parse, limits)), objectives_of([minimize])[0])
+    study = read_study(folder, storage)
+    found = query(study, tuple(map(Limit.parse, limits)), objectives_of([objective])[0], is_maximized)
     if isinstance(found, Built):
-        lines = (_built_table([found]), f"Artifact: {folder / 'front' / found.folder}; it has plan.json beside it")
+        lines = (
+            _built_table([found], list(found.point.values)),
+            f"Artifact: {folder / 'front' / found.folder}; it has plan.json beside it",
+        )
         return Outcome(_built_row(found), lines)
     values = {name: one.number for name, one in found.values.items()}
-    return Outcome({"point": found.text, "values": values}, (_points_table([found]), found.text))
+    return Outcome({"point": found.text, "values": values}, (_points_table([found], list(values)), found.text))
 
 
 def _places(folder: Path, targets: tuple[str, ...]) -> list[tuple[Path, str]]:
@@ -73,32 +94,46 @@ def _search(folder: Path, target: str, how: SearchOptions) -> Outcome:
     from espalier.tuning.budget import Budget
     from espalier.tuning.nas.joint_space import JointSpace
     from espalier.tuning.nas.problem import Limit, objectives_of
-    from espalier.tuning.nas.search import build_front, problem_of
-    from espalier.tuning.nas.study import Search
+    from espalier.tuning.nas.search import build_front, problem_of, study_name
+    from espalier.tuning.nas.study import NAME, Search
     from espalier.tuning.nas.supernet_networks import Split, SupernetNetworks
+    from espalier.tuning.nas.workers import RayWorkers
 
     budget, objectives = Budget.parse(how.budget), objectives_of(_names(how.objectives))
     space = JointSpace.read(how.space, target)
     split = Split.of(how.data) if how.data else Split.bundled()
+    if how.simulate and not space.is_fpga:
+        raise InvalidInputError(f"--simulate: got the target {target}, accepted are fpga_hls/<board>")
     networks = SupernetNetworks(space.architectures, how.supernet, split, how.tuned)
+    if how.tuned and not space.has_plain_activations:
+        raise InvalidInputError(
+            f"--tuned: got a space with densities or activations of few bits, which {how.tuned} says nothing of; "
+            "accepted is either"
+        )
     limits = tuple(map(Limit.parse, how.limits))
     tuned = _fine_tuning(how, networks.weights, folder)
     problem = problem_of(space, networks, objectives, limits, folder, how.measures)
-    search = Search(problem, how.storage or folder, how.sampler, how.seed)
+    name = study_name(folder, len(how.targets) > 1) if how.storage else NAME
+    search = Search(problem, how.storage or folder, how.sampler, how.seed, name)
+    workers = RayWorkers(how.workers, problem.evaluate) if how.workers else None
     try:
-        end = _evaluate(search, budget)
+        end = _evaluate(search, budget, workers)
         if not search.evaluated:
             raise InvalidInputError(f"search: not a single network could be built ({search.last_refusal})")
         if not how.builds:
             return _outcome(search, end, folder, [])
         with steps(1) as bar:
             bar.begin("building the front")
-            built = build_front(search, space, networks, folder, bar.part, tuned)
+            simulate = "rtl" if how.simulate else None
+            built = build_front(search, space, networks, folder, bar.part, tuned, simulate, how.options(target))
         return _outcome(search, end, folder, built)
     except KeyboardInterrupt:
         count = len(search.evaluated)
         text = f"interrupted after {count} networks, which are in {folder}; the same command goes on from there"
         return Outcome({"interrupted": True, "evaluated": count, "study": str(folder)}, (text,), INTERRUPTED)
+    finally:
+        if workers:
+            workers.close()
 
 
 def _fine_tuning(how: SearchOptions, supernet: Path, folder: Path):
@@ -117,7 +152,7 @@ def _fine_tuning(how: SearchOptions, supernet: Path, folder: Path):
     return FineTuning(how.fine_tune, how.data, supernet, folder / "trained", teacher)
 
 
-def _evaluate(search, budget) -> str:
+def _evaluate(search, budget, workers) -> str:
     """Run it under a bar that tells the current front."""
     from espalier.tuning.nas.study import front_of
 
@@ -128,7 +163,7 @@ def _evaluate(search, budget) -> str:
             first, last = (_short(search.problem, one) for one in (best[0], best[-1])) if best else ("", "")
             show(progress.share, f"{progress.evaluated} networks, {len(best)} on the front: {first} to {last}")
 
-        return search.run(budget, tell)
+        return search.run(budget, tell, workers)
 
 
 def _outcome(search, end: str, folder: Path, built: list) -> Outcome:
@@ -144,7 +179,9 @@ def _outcome(search, end: str, folder: Path, built: list) -> Outcome:
         lines.append(f"Artifacts and plans are in {folder / 'front'}: {command}")
     rows = [*map(_built_row, built)] or [*map(_row, front)]
     data = {"study": str(folder), "evaluated": len(points), "end": end, "front": rows}
-    return Outcome(data, (_built_table(built) if built else _points_table(front), *lines))
+    needed = (*search.problem.objectives, *(limit.objective for limit in search.problem.limits))
+    names = list(dict.fromkeys(one.name for one in needed))
+    return Outcome(data, (_built_table(built, names) if built else _points_table(front, names), *lines))
 
 
 def _row(point) -> dict:
@@ -160,24 +197,26 @@ def _values(values) -> dict:
     return {name: dataclasses.asdict(value) for name, value in values.items()}
 
 
-def _built_table(built):
-    """A line for each built network: what the search said of it, and what was measured."""
-    names = list(built[0].point.values)
-    headings = ("", "architecture", *(f">{name}" for name in names), *(f">{name}, built" for name in built[0].measured))
-    rows = [(one.folder, one.architecture, *map(str, _shown(one.point.values)), *_shown(one.measured)) for one in built]
+def _built_table(built, names: list[str]):
+    """A line for each built network: what the search said of it, and below "built" what was measured."""
+    measured = [name for name in names if name in built[0].measured]
+    headings = ("", "architecture", *(f">{name}" for name in names), *(f">{name}, built" for name in measured))
+    rows = [
+        (one.folder, one.architecture, *_shown(one.point.values, names), *_shown(one.measured, measured))
+        for one in built
+    ]
     return tables.plain_table(headings, rows)
 
 
-def _points_table(points):
-    names = list(points[0].values) if points else []
-    rows = [(str(one.number), *_shown(one.values)) for one in points]
+def _points_table(points, names: list[str]):
+    rows = [(str(one.number), *_shown(one.values, names)) for one in points]
     return tables.plain_table(("", *(f">{name}" for name in names)), rows)
 
 
-def _shown(values) -> list[str]:
+def _shown(values, names: list[str]) -> list[str]:
     from espalier.tuning.nas.problem import OBJECTIVES
 
-    return [OBJECTIVES[name].shown(one.number) for name, one in values.items()]
+    return [OBJECTIVES[name].shown(values[name].number) for name in names]
 
 
 def _short(problem, point) -> str:

@@ -23,6 +23,7 @@ class Shown(Protocol):
     objectives: tuple
     points: list
     front: list
+    options: tuple
 
 
 def page(study: Shown, name: str) -> str:
@@ -80,21 +81,22 @@ def _built_sections(study: Shown, name: str) -> Iterator[str]:
     yield "<h2>Layer by layer</h2>"
     yield from (_layers(one) for one in study.front)
     yield "<h2>Rebuild a network</h2>"
-    yield "<p>Each folder has the artifact and plan.json. Run it, or search on from where this study ended:</p>"
-    folder = shlex.quote(f"{name}/front/{study.front[0].folder}")
-    yield f"<pre>espalier run {folder} --input images.npz\n{_text(_again(study, name))}</pre>"
+    yield "<p>Each folder has the artifact, plan.json and the space of this one network. Run an artifact:</p>"
+    yield f"<pre>{_text(shlex.join(['espalier', 'run', _place(study.front[0], name), '--input', 'images.npz']))}</pre>"
+    yield "<p>Build, train and measure a network again as it was:</p>"
+    yield from (f"<pre>{_text(_again(study, one, name))}</pre>" for one in study.front)
 
 
-def _again(study: Shown, name: str) -> str:
-    """The command that goes on with the study and builds its front."""
-    facts, noted = study.facts["facts"], study.facts
-    target = facts.get("target", {})
-    text = f"fpga_hls/{target['device']}" if target.get("kind") == "ext_dev" else target.get("kind", "llvm")
-    words = ["espalier", "search", "--space", facts.get("space", ""), "--target", text]
-    words += ["--objectives", ",".join(noted["objectives"])]
-    for limit in noted["limits"]:
-        words += ["--limit", limit]
-    return shlex.join([*words, "--budget", "10m", "-o", name])
+def _place(one, name: str) -> str:
+    """The folder of a built network."""
+    return f"{name.rstrip('/')}/front/{one.folder}"
+
+
+def _again(study: Shown, one, name: str) -> str:
+    """The command that makes a built network again, in a study of its own."""
+    space = f"{_place(one, name)}/space.txt"
+    words = ["espalier", "search", "--space", space, *study.options, "--budget", "1trials", "-o", f"again-{one.folder}"]
+    return shlex.join(words)
 
 
 def _table(study: Shown) -> str:

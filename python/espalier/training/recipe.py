@@ -352,6 +352,13 @@ RECIPES = {
             **SUPERNET,
         ),
         Recipe(
+            "supernet-mobilenet-cifar",
+            teacher=RESNET32,
+            epochs=40,
+            drawn=2,
+            **{**SUPERNET, "network": "mobilenet-cifar-largest", "space": "mobilenet-cifar"},
+        ),
+        Recipe(
             "supernet-resnet-cifar-longer",
             start="supernet-resnet-cifar/weights.pt",
             teacher=RESNET32,

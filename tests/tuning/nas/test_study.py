@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import postgresql
 import pytest
 
 pytest.importorskip("optuna")
@@ -17,7 +18,7 @@ pytest.importorskip("optuna")
 from search_problems import SPACE, problem, values_of
 
 from espalier.core.choice_space import ChoiceSpace, point_text
-from espalier.core.errors import InvalidInputError
+from espalier.core.errors import EspalierError, InvalidInputError
 from espalier.tuning.budget import Budget
 from espalier.tuning.nas.problem import OBJECTIVES, Limit, objectives_of
 from espalier.tuning.nas.samplers import SAMPLERS
@@ -89,20 +90,48 @@ def test_the_same_call_goes_on(tmp_path):
     assert [one.text for one in again.evaluated][: len(first.evaluated)] == [one.text for one in first.evaluated]
 
 
-def test_workers_share_a_study_and_one_may_die(tmp_path):
-    Search(problem(), tmp_path, "random", 0)  # which makes the file
+@pytest.fixture(params=["sqlite", "postgresql"])
+def storage(request, tmp_path):
+    """A folder, or the URL of a database."""
+    if request.param == "sqlite":
+        yield tmp_path
+        return
+    pytest.importorskip("psycopg")
+    if not (postgresql.INITDB and postgresql.POSTGRES):
+        pytest.skip("there is no PostgreSQL server to start")
+    with postgresql.server() as url:
+        yield url
+
+
+def test_workers_share_a_study_and_one_may_die(storage):
+    Search(problem(), storage, "random", 0)  # which makes the file
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     workers = [
-        subprocess.Popen([sys.executable, str(PROBLEMS), str(tmp_path), str(seed), "14"], env=environment)
+        subprocess.Popen([sys.executable, str(PROBLEMS), str(storage), str(seed), "14"], env=environment)
         for seed in (1, 2)
     ]
-    watched, deadline = Search(problem(), tmp_path, "random", 3), time.monotonic() + 120
+    watched, deadline = Search(problem(), storage, "random", 3), time.monotonic() + 120
     while not watched.evaluated and time.monotonic() < deadline:
         time.sleep(0.05)
     workers[0].send_signal(signal.SIGKILL)
     assert workers[1].wait(120) == 0
     workers[0].wait(10)
     assert len(watched.evaluated) + len(watched.refused) >= 14
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("postgresql://me:secret@127.0.0.1:1/none", "storage 127.0.0.1:1/none: cannot be opened"),
+        ("nothing://127.0.0.1/none", "cannot be opened"),
+        ("postgresql+pg8000://127.0.0.1/none", "for PostgreSQL install"),
+    ],
+)
+def test_a_database_that_cannot_be_opened_is_one_line(url, words):
+    with pytest.raises(EspalierError, match=words) as caught:
+        Search(problem(), url, "random", 0)
+    assert "secret" not in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,167 @@
+"""Evaluations by several workers: threads of this process, and those of a Ray cluster on this machine alone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("optuna")
+
+from postgresql import free_port
+from search_problems import SPACE, Divided, problem, values_of
+
+from espalier.core.choice_space import ChoiceSpace, point_text
+from espalier.core.errors import EspalierError, InvalidInputError
+from espalier.tuning.budget import Budget
+from espalier.tuning.nas.study import Search
+from espalier.tuning.nas.workers import DEATHS, RayWorkers, WorkerDiedError, Workers
+
+STARTED_S = 90.0
+
+
+class Threads(Workers):
+    """Three at a time. dying: how many of the first evaluations end in a worker's death."""
+
+    count = 3
+
+    def __init__(self, evaluate, dying: int = 0):
+        self.pool, self.one, self.dying = ThreadPoolExecutor(self.count), evaluate, dying
+        self.begun, self.most, self.running = [], 0, 0
+
+    def submit(self, point):
+        self.running += 1
+        self.most = max(self.most, self.running)
+        self.begun.append(point_text(point))
+        return self.pool.submit(self._evaluate, point)
+
+    def values(self, point, future):
+        self.running -= 1
+        if self.dying:
+            self.dying -= 1
+            raise WorkerDiedError("worker: died (a test)", is_last=self.dying == 0 and len(self.begun) >= DEATHS)
+        found = future.result()
+        if isinstance(found, EspalierError):
+            raise found
+        return found
+
+    def _evaluate(self, point):
+        time.sleep(0.01)
+        try:
+            return self.one(point)
+        except EspalierError as error:
+            return error
+
+
+@pytest.mark.parametrize("sampler", ["random", "nsga2", "qlognehvi"])
+def test_no_point_is_evaluated_twice_and_the_budget_is_kept(sampler):
+    search, workers = Search(problem(), None, sampler, 0), Threads(problem().evaluate)
+    assert search.run(Budget(trials=25), None, workers) == "the budget is spent"
+    assert len(workers.begun) == len(set(workers.begun)) == 25
+    assert len(search.evaluated) + len(search.refused) == 25
+    assert workers.most == 3
+
+
+def test_a_small_space_is_searched_to_its_end():
+    space = ChoiceSpace({"width": (0, 7), "depth": (0, 1), "format": ("small",)})
+    search, workers = Search(problem(space=space), None, "random", 0), Threads(problem().evaluate)
+    assert search.run(Budget(trials=100), None, workers) == "every point of the space is evaluated"
+    assert (len(search.evaluated), len(search.refused), len(workers.begun)) == (2, 2, 4)
+
+
+def test_a_point_whose_worker_died_may_be_evaluated_again():
+    space = ChoiceSpace({"width": (0, 1), "depth": (0, 1), "format": ("small",)})
+    search, workers, told = Search(problem(space=space), None, "random", 0), Threads(problem().evaluate, 2), []
+    search.run(Budget(trials=100), told.append, workers)
+    assert len(search.evaluated) == 4
+    assert search.refused == {}
+    assert [one.refused for one in told if one.last is None] == ["worker: died (a test)"] * 2
+
+
+def test_workers_that_all_die_end_a_search():
+    search = Search(problem(), None, "random", 0)
+    with pytest.raises(WorkerDiedError):
+        search.run(Budget(trials=100), None, Threads(problem().evaluate, DEATHS))
+    assert search.evaluated == []
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:10001", "http://127.0.0.1:10001", "ray://"])
+def test_what_is_no_address_is_refused(address, tmp_path):
+    with pytest.raises(InvalidInputError, match="accepted is such as ray://"):
+        RayWorkers(address, Divided(tmp_path))
+
+
+def test_a_cluster_that_does_not_answer_is_refused(tmp_path):
+    pytest.importorskip("ray")
+    with pytest.raises(InvalidInputError, match="no Ray cluster answers"):
+        RayWorkers(f"ray://127.0.0.1:{free_port()}", Divided(tmp_path))
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """The address of a cluster of two processors."""
+    pytest.importorskip("ray")
+    pytest.importorskip("grpc")
+    port, tests = free_port(), str(Path(__file__).parents[2])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([tests, *sys.path]), "RAY_USAGE_STATS_ENABLED": "0"}
+    words = ("--head", "--node-ip-address=127.0.0.1", f"--port={free_port()}", f"--ray-client-server-port={port}")
+    more = ("--num-cpus=2", "--include-dashboard=false", "--disable-usage-stats", "--block")
+    ray = Path(sys.executable).with_name("ray")
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen([ray, "start", *words, *more], env=environment, start_new_session=True, **quiet)
+    try:
+        _wait(process, port)
+        yield f"ray://127.0.0.1:{port}"
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(30)
+
+
+def _wait(process: subprocess.Popen, port: int) -> None:
+    deadline = time.monotonic() + STARTED_S
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return
+        except OSError:
+            assert process.poll() is None, "the cluster ended"
+            assert time.monotonic() < deadline, "the cluster does not answer"
+            time.sleep(0.2)
+
+
+def test_a_cluster_evaluates_and_one_of_its_workers_dies(cluster, tmp_path):
+    workers = RayWorkers(cluster, Divided(tmp_path))
+    try:
+        search = Search(problem(), tmp_path, "random", 0)
+        assert search.run(Budget(trials=30), None, workers) == "the budget is spent"
+    finally:
+        workers.close()
+    assert (tmp_path / "died").exists()
+    assert len(search.evaluated) + len(search.refused) == 30
+    assert all("width=7" in text for text in search.refused)
+    processes = set()
+    for one in search.evaluated:
+        SPACE.check(one.point)
+        assert {name: value.number for name, value in one.values.items()} == {
+            name: value.number for name, value in values_of(one.point).items()
+        }
+        assert one.values["latency"].how == f"process {os.getpid()}"
+        processes.add(one.values["accuracy"].how)
+    assert len(processes) >= 3
+    assert f"process {os.getpid()}" not in processes
+
+
+def test_a_cluster_whose_workers_all_die_ends_a_search(cluster, tmp_path):
+    workers = RayWorkers(cluster, Divided(tmp_path, is_doomed=True))
+    try:
+        with pytest.raises(WorkerDiedError, match=f"workers: {DEATHS} died one after the other"):
+            Search(problem(), None, "random", 0).run(Budget(trials=30), None, workers)
+    finally:
+        workers.close()

@@ -1,0 +1,163 @@
+"""Who evaluates the points of a search: this process, or workers of a Ray cluster.
+
+What is timed is timed here, by one process on one machine: clocks of several machines make no common front, and two
+networks on one processor slow each other down. Workers find the rest, above all accuracy, which takes longest.
+"""
+
+from __future__ import annotations
+
+import socket
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from typing import Protocol
+from urllib.parse import urlparse
+
+from espalier.core.choice_space import Point
+from espalier.core.errors import EspalierError, InvalidInputError, ToolNotFoundError
+
+from .problem import Value
+
+Values = Mapping[str, Value]
+
+SCHEME, PORT = "ray", 10001
+REACHED_S = 5.0
+"""In which a cluster has to answer."""
+
+DEATHS = 5
+"""So many workers that die one after the other, none having evaluated a point meanwhile, end a search."""
+
+
+class WorkerDiedError(EspalierError):
+    """A worker was lost with the point that it evaluated. is_last: so many were that there is no use in going on."""
+
+    def __init__(self, text: str, is_last: bool = False):
+        super().__init__(text)
+        self.is_last = is_last
+
+
+class Workers(ABC):
+    """count: points that can be evaluated at a time."""
+
+    count: int
+
+    @abstractmethod
+    def submit(self, point: Point) -> Future:
+        """Begin; the future is done when `values` will not have to wait."""
+
+    @abstractmethod
+    def values(self, point: Point, future: Future) -> Values:
+        """Of a point whose future is done; EspalierError if it cannot be built, WorkerDiedError if a worker died."""
+
+
+class ThisProcess(Workers):
+    """One point at a time."""
+
+    count = 1
+
+    def __init__(self, evaluate: Callable[[Point], Values]):
+        self.evaluate = evaluate
+
+    def submit(self, point: Point) -> Future:
+        """Done at once: `values` does the work."""
+        future: Future = Future()
+        future.set_result(None)
+        return future
+
+    def values(self, point: Point, future: Future) -> Values:
+        """Evaluated now."""
+        return self.evaluate(point)
+
+
+class Divided(Protocol):
+    """An evaluation of which a part may be done elsewhere: by pickled copies, which other processes call."""
+
+    def away(self, point: Point) -> Values:
+        """What any machine finds."""
+
+    def here(self, point: Point) -> Values:
+        """What this machine's clock says."""
+
+
+class RayWorkers(Workers):
+    """An actor for each processor of a cluster; one that dies is replaced.
+
+    address: such as ray://127.0.0.1:10001, of machines with this package, its versions and Python's the same as here.
+    Raises ToolNotFoundError without Ray, InvalidInputError if nothing answers there, or nothing that has processors.
+    """
+
+    def __init__(self, address: str, evaluation: Divided):
+        ray = _connected(address)
+        self.ray, self.evaluation, self.deaths = ray, evaluation, 0
+        self.count = int(ray.cluster_resources().get("CPU", 0))
+        if self.count < 1:
+            raise InvalidInputError(f"workers {address}: the cluster has no processors, accepted is one with some")
+        self.shared = ray.put(evaluation)
+        self.kind = ray.remote(num_cpus=1)(_Actor)
+        self.idle = [self._new() for _ in range(self.count)]
+        self.busy: dict[Future, object] = {}
+
+    def submit(self, point: Point) -> Future:
+        """By the next worker that is free, of which there must be one."""
+        actor = self.idle.pop()
+        future = actor.evaluate.remote(dict(point)).future()
+        self.busy[future] = actor
+        return future
+
+    def values(self, point: Point, future: Future) -> Values:
+        """The worker's, and this machine's."""
+        actor = self.busy.pop(future)
+        try:
+            found, refusal = future.result()
+        except self.ray.exceptions.RayActorError as error:
+            self.idle.append(self._new())
+            self.deaths += 1
+            why, is_last = str(error).strip().splitlines()[0], self.deaths == DEATHS
+            many = f"workers: {DEATHS} died one after the other" if is_last else "worker: died"
+            raise WorkerDiedError(f"{many} ({why})", is_last) from None
+        self.idle.append(actor)
+        self.deaths = 0
+        if refusal:
+            raise InvalidInputError(refusal)
+        return {**found, **self.evaluation.here(point)}
+
+    def close(self) -> None:
+        """Let the workers go, and the cluster."""
+        self.ray.shutdown()
+
+    def _new(self):
+        return self.kind.remote(self.shared)
+
+
+class _Actor:
+    """On a machine of the cluster."""
+
+    def __init__(self, evaluation: Divided):
+        import torch
+
+        torch.set_num_threads(1)
+        self.evaluation = evaluation
+
+    def evaluate(self, point: Point) -> tuple[Values, str]:
+        """(values, why the point cannot be built or nothing)."""
+        try:
+            return self.evaluation.away(point), ""
+        except EspalierError as error:
+            return {}, str(error)
+
+
+def _connected(address: str):
+    """The ray package, connected; it is silent."""
+    place = urlparse(address)
+    if place.scheme != SCHEME or not place.hostname:
+        raise InvalidInputError(f"workers: got {address!r}, accepted is such as {SCHEME}://127.0.0.1:{PORT}")
+    try:
+        import ray
+    except ImportError:
+        raise ToolNotFoundError('Ray is not installed; install it with: pip install "espalier[ray]"') from None
+    try:
+        socket.create_connection((place.hostname, place.port or PORT), REACHED_S).close()
+        ray.init(address, log_to_driver=False, logging_level="error")
+    except (OSError, RuntimeError, ValueError) as error:
+        raise InvalidInputError(f"workers {address}: no Ray cluster answers ({error})") from None
+    return ray
