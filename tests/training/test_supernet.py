@@ -161,6 +161,13 @@ def test_training_continues_as_if_it_was_never_stopped(tmp_path):
     assert not torch.equal(network.stem.weight, drawn_network(RECIPE).stem.weight)
 
 
+def test_mobilenets_have_a_recipe_of_their_own(tmp_path):
+    one = dataclasses.replace(recipe("supernet-mobilenet-cifar"), teacher=(), epochs=1, batch=16)
+    (epoch,) = SupernetTraining(one, IMAGES, IMAGES, tmp_path, tmp_path / "out").run()
+    assert 0 < epoch.loss < 10
+    assert load_finished(tmp_path / "out" / WEIGHTS).architecture == SPACES["mobilenet-cifar"].largest
+
+
 @pytest.mark.parametrize(("every", "times"), [(1, 2), (2, 1)])
 def test_the_largest_network_learns_in_one_of_so_many_steps(tmp_path, every, times):
     training = SupernetTraining(

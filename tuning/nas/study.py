@@ -103,7 +103,7 @@ class Search:
             directions=["maximize" if one.is_maximized else "minimize" for one in problem.objectives],
             load_if_exists=True,
         )
-        _check_or_note(self.study, description(problem), storage)
+        _check_or_note(self.study, description(problem), _shown(storage))
 
     def run(
         self, budget: Budget, tell: Callable[[Progress], None] | None = None, workers: Workers | None = None
@@ -240,14 +240,19 @@ def opened(storage: Path | str | None):
         raise InvalidInputError(f"study {folder}: its {FILE} is no study of this version ({_reason(error)})") from None
 
 
-def is_url(storage: Path | str) -> bool:
+def is_url(storage: Path | str | None) -> bool:
     """Whether a storage is a database elsewhere, not a folder."""
     return isinstance(storage, str) and "://" in storage
 
 
+def _shown(storage: Path | str | None) -> str:
+    """For errors: a URL without what may be a password."""
+    return storage.rpartition("@")[2].removeprefix("postgresql://") if is_url(storage) else str(storage)
+
+
 def _reached(url: str):
-    """Optuna's storage behind a URL; the errors name it without what may be a password."""
-    optuna, place = require_optuna(), url.rpartition("@")[2].removeprefix("postgresql://")
+    """Optuna's storage behind a URL."""
+    optuna, place = require_optuna(), _shown(url)
     try:
         return optuna.storages.RDBStorage(url)
     except ImportError as error:
@@ -304,7 +309,7 @@ def front_of(problem: HasObjectives, points: list[Evaluated]) -> list[Evaluated]
     return [feasible[number] for number in sorted(front(losses), key=lambda number: losses[number, 0])]
 
 
-def _check_or_note(study, expected: dict, storage) -> None:
+def _check_or_note(study, expected: dict, storage: str) -> None:
     """Note what the study is about, or compare it with what is noted."""
     noted = study.user_attrs.get("espalier")
     if noted is None and not study.get_trials(deepcopy=False):

@@ -20,6 +20,7 @@ from supernets import untrained_supernet  # noqa: E402
 
 import espalier  # noqa: E402
 from espalier.core.architecture import architecture_space  # noqa: E402
+from espalier.core.choice_space import ChoiceSpace  # noqa: E402
 from espalier.tuning.nas.joint_space import JointSpace  # noqa: E402
 
 SMALL = """architectures = resnet-cifar
@@ -158,6 +159,21 @@ def test_gates_and_activations_are_searched_where_a_space_has_them(here, tmp_pat
     assert gated
     assert all(name.startswith("stage3") and one.granularity == 8 for name, one in gated.items())
     assert {layer.activation_bits for layer in artifact.layers if layer.name.startswith("stage2")} >= {4}
+
+
+@pytest.mark.parametrize(("target", "objectives"), [("llvm", "accuracy,size"), (BOARD, "accuracy,cycles")])
+def test_mobilenets_are_searched_too(tmp_path, target, objectives):
+    space = architecture_space("mobilenet-cifar")
+    untrained_supernet(tmp_path / "supernet.pt", "mobilenet-cifar-largest")
+    narrow = {name: values[:1] for name, values in space.choices.dimensions.items()}
+    narrow |= {"stage1.kernel": (5,)} | {f"stage{number}.weights": ("uniform<8>",) for number in (1, 2, 3)}
+    (tmp_path / "space.txt").write_text(f"architectures = mobilenet-cifar\n{ChoiceSpace(narrow)}")
+    words = ("--space", tmp_path / "space.txt", "--supernet", tmp_path / "supernet.pt", "--target", target)
+    more = ("--objectives", objectives, "--budget", "1trials", "-o", tmp_path / "st")
+    (one,) = json_of("search", *words, *more)["studies"][0]["front"]
+    assert one["architecture"].startswith("mobilenet(1x16k5e1s1;")
+    artifact = espalier.load(tmp_path / "st" / "front" / one["artifact"])
+    assert artifact(np.zeros((1, 3, 32, 32), np.float32)).shape == (1, 10)
 
 
 def test_a_budget_too_small_for_anything_is_one_line(here, tmp_path):
