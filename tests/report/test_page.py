@@ -10,7 +10,7 @@ from shown_studies import study
 from espalier.report.chart import Dot, bars, scatter
 from espalier.report.page import page
 
-ALONE = {"meta", "br"}
+ALONE = {"meta", "br", "wbr"}
 
 
 class Structure(HTMLParser):

@@ -7,7 +7,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 640, 360, 64, 48, 16, 16
+WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 640, 360, 96, 56, 16, 16
+"""The margins have room for texts as large as a phone needs them."""
+
 TICKS = 5
 
 
@@ -37,7 +39,7 @@ def scatter(dots: Sequence[Dot], x_label: str, y_label: str, diagonal: bool = Fa
     for value in _ticks(*spans[0]):
         x, _ = place(value, spans[1][0])
         parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>')
-        parts.append(f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{value:g}</text>')
+        parts.append(f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 22}" text-anchor="middle">{value:g}</text>')
     for value in _ticks(*spans[1]):
         _, y = place(spans[0][0], value)
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')

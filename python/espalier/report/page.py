@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
+from ..tuning.nas.problem import OBJECTIVES
 from ..tuning.nas.study import front_of
 from .chart import Dot, bars, scatter
 
@@ -101,19 +102,18 @@ def _again(study: Shown, one, name: str) -> str:
 
 def _table(study: Shown) -> str:
     names = list(study.front[0].measured)
-    labels = {one.name: one for one in study.objectives}
     head = "".join(f"<th>{_text(one)}</th>" for one in ("", "network", *names))
     rows = []
     for one in study.front:
-        cells = [one.folder, f"{one.architecture} {one.remark}".strip()]
-        values = [_value(labels.get(key), value) for key, value in one.measured.items()]
-        rows.append("<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in cells) + "".join(values) + "</tr>")
+        network = _text(one.architecture).replace(";", ";<wbr>")
+        cells = [_text(one.folder), network + (f"<small>{_text(one.remark)}</small>" if one.remark else "")]
+        values = [_value(OBJECTIVES[key], value) for key, value in one.measured.items()]
+        rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "".join(values) + "</tr>")
     return f'<div class="scroll"><table><tr>{head}</tr>{"".join(rows)}</table></div>'
 
 
 def _value(objective, value) -> str:
-    number = objective.shown(value.number) if objective else f"{value.number:.4g}"
-    return f"<td>{_text(number)}<small>{_text(value.how)}</small></td>"
+    return f"<td>{_text(objective.shown(value.number))}<small>{_text(value.how)}</small></td>"
 
 
 def _compared(pairs: list, objective) -> str:

@@ -121,7 +121,11 @@ def cluster():
         yield f"ray://127.0.0.1:{port}"
     finally:
         os.killpg(process.pid, signal.SIGTERM)
-        process.wait(30)
+        try:
+            process.wait(STARTED_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def _wait(process: subprocess.Popen, port: int) -> None:
@@ -154,7 +158,7 @@ def test_a_cluster_evaluates_and_one_of_its_workers_dies(cluster, tmp_path):
         }
         assert one.values["latency"].how == f"process {os.getpid()}"
         processes.add(one.values["accuracy"].how)
-    assert len(processes) >= 3
+    assert len(processes) >= 2
     assert f"process {os.getpid()}" not in processes
 
 
