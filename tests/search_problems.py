@@ -48,14 +48,13 @@ def problem(*limits: str, delay_s: float = 0.0, space: ChoiceSpace = SPACE) -> P
 class Divided:
     """The same, of which a worker may find the accuracy; the first one that is asked for a point of depth 3 dies.
 
-    folder: in which it leaves a file before. is_doomed: all die, whatever they are asked.
+    folder: in which it leaves a file before; where there is a file "doomed", all die, whatever they are asked.
     """
 
     folder: Path
-    is_doomed: bool = False
 
     def away(self, point) -> dict[str, Value]:
-        if self.is_doomed or (point["depth"] == 3 and not (self.folder / "died").exists()):
+        if (self.folder / "doomed").exists() or (point["depth"] == 3 and not (self.folder / "died").exists()):
             (self.folder / "died").touch()
             os._exit(1)
         if point["width"] == 7:

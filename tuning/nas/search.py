@@ -152,8 +152,8 @@ def build_front(
 
         begin("networks")
         built.append(_built(point, space, networks, folder / FRONT / f"{number:02d}", tuned, simulate, begin))
-    facts = {**description(search.problem), "options": list(options)}
-    content = {"version": VERSION, **facts, "front": [_as_data(one) for one in built]}
+    facts = {**description(search.problem), "version": VERSION, "options": list(options)}
+    content = {**facts, "front": [_as_data(one) for one in built]}
     write_atomically(folder / RESULT, (json.dumps(content, indent=2) + "\n").encode())
     return built
 

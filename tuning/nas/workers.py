@@ -161,5 +161,6 @@ def _connected(address: str):
         socket.create_connection((place.hostname, place.port or PORT), REACHED_S).close()
         ray.init(address, log_to_driver=False, logging_level="error")
     except (OSError, RuntimeError, ValueError) as error:
-        raise InvalidInputError(f"workers {address}: no Ray cluster answers ({error})") from None
+        reason = str(error).strip().splitlines()[-1:]
+        raise InvalidInputError(f"workers {address}: no Ray cluster answers ({''.join(reason)})") from None
     return ray

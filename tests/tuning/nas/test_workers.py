@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -140,13 +141,13 @@ def _wait(process: subprocess.Popen, port: int) -> None:
             time.sleep(0.2)
 
 
-def test_a_cluster_evaluates_and_one_of_its_workers_dies(cluster, tmp_path):
-    workers = RayWorkers(cluster, Divided(tmp_path))
-    try:
+def test_a_cluster_evaluates_while_one_of_its_workers_dies_and_stops_when_all_do(cluster, tmp_path):
+    with contextlib.closing(RayWorkers(cluster, Divided(tmp_path))) as workers:
         search = Search(problem(), tmp_path, "random", 0)
         assert search.run(Budget(trials=30), None, workers) == "the budget is spent"
-    finally:
-        workers.close()
+        (tmp_path / "doomed").touch()
+        with pytest.raises(WorkerDiedError, match=f"workers: {DEATHS} died one after the other"):
+            Search(problem(), None, "random", 0).run(Budget(trials=30), None, workers)
     assert (tmp_path / "died").exists()
     assert len(search.evaluated) + len(search.refused) == 30
     assert all("width=7" in text for text in search.refused)
@@ -160,12 +161,3 @@ def test_a_cluster_evaluates_and_one_of_its_workers_dies(cluster, tmp_path):
         processes.add(one.values["accuracy"].how)
     assert len(processes) >= 2
     assert f"process {os.getpid()}" not in processes
-
-
-def test_a_cluster_whose_workers_all_die_ends_a_search(cluster, tmp_path):
-    workers = RayWorkers(cluster, Divided(tmp_path, is_doomed=True))
-    try:
-        with pytest.raises(WorkerDiedError, match=f"workers: {DEATHS} died one after the other"):
-            Search(problem(), None, "random", 0).run(Budget(trials=30), None, workers)
-    finally:
-        workers.close()
