@@ -21,7 +21,7 @@ from espalier.tuning.nas.sampling import spread
 from espalier.tuning.nas.tuned_networks import TunedNetwork, TunedNetworks
 from espalier.tuning.network_work import AMOUNTS, NetworkWork
 
-CANDIDATE = SimpleNamespace(architecture=None, plan=Plan(), target="llvm")
+CANDIDATE = SimpleNamespace(architecture=None, plan=Plan(), target="llvm", threads=1)
 NETWORKS = SimpleNamespace(
     module=lambda architecture: None, split=SimpleNamespace(calibration=np.zeros((1, 32, 32, 3), np.uint8))
 )
@@ -43,6 +43,11 @@ def test_a_search_that_goes_on_measures_no_more_networks_than_one_that_was_never
     assert all(one.how.startswith("measured") for one in found[:-1])
     assert found[-1].how.startswith(f"predicted from {LEAST_NETWORKS} measured networks")
     assert sorted(one.seconds for one in learned) == [one.number for one in found[:-1]]
+    on_two = SimpleNamespace(**{**vars(CANDIDATE), "threads": 2})
+    value = evaluators.PredictedLatency(NETWORKS, tmp_path / "latency").evaluate(on_two)
+    assert value["latency"].how.startswith("measured")
+    assert value["latency"].how.endswith("2 threads")
+    assert value["throughput"].number == 1 / value["latency"].number
 
 
 def test_weights_get_the_levels_of_the_compiler():
