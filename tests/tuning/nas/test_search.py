@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import pickle
 import re
 import shlex
 from pathlib import Path
@@ -22,6 +23,9 @@ import espalier  # noqa: E402
 from espalier.core.architecture import architecture_space  # noqa: E402
 from espalier.core.choice_space import ChoiceSpace  # noqa: E402
 from espalier.tuning.nas.joint_space import JointSpace  # noqa: E402
+from espalier.tuning.nas.problem import objectives_of  # noqa: E402
+from espalier.tuning.nas.search import problem_of  # noqa: E402
+from espalier.tuning.nas.supernet_networks import Split, SupernetNetworks  # noqa: E402
 
 SMALL = """architectures = resnet-cifar
 stage1.depth = 1
@@ -231,6 +235,17 @@ def test_another_supernet_is_refused(here, tmp_path):
 def test_a_folder_without_a_study_is_refused(tmp_path):
     assert_refused(("report", tmp_path, "-o", tmp_path / "r.html"), "study.db", kept=tmp_path)
     assert_refused(("search", "-o", tmp_path, "--minimize", "latency"), "study.db", kept=tmp_path)
+
+
+def test_an_evaluation_goes_elsewhere_without_what_this_machines_clock_tells(here):
+    space = JointSpace.of("resnet-cifar", "llvm")
+    networks = SupernetNetworks(space.architectures, here / "supernet.pt", Split.bundled())
+    one = problem_of(space, networks, objectives_of(["accuracy", "latency", "energy"]), ()).evaluate
+    copy, point = pickle.loads(pickle.dumps(one)), space.choices.sample(np.random.default_rng(0))
+    assert copy.away(point) == one.away(point)
+    assert set(copy.away(point)) == {"accuracy", "energy"}
+    assert copy.here(point) == {}
+    assert {"latency", "throughput"} == set(one.here(point))
 
 
 def test_points_become_plans_and_targets():
