@@ -70,16 +70,15 @@ def ask(
     from espalier.tuning.nas.problem import Limit, objectives_of
     from espalier.tuning.nas.search import Built, query, read_study
 
-    study = read_study(folder, storage)
-    found = query(study, tuple(map(Limit.parse, limits)), objectives_of([objective])[0], is_maximized)
+    study, held = read_study(folder, storage), tuple(map(Limit.parse, limits))
+    found = query(study, held, objectives_of([objective])[0], is_maximized)
+    names = [one.name for one in (*study.objectives, *(limit.objective for limit in held))]
     if isinstance(found, Built):
-        lines = (
-            _built_table([found], list(found.point.values)),
-            f"Artifact: {folder / 'front' / found.folder}; it has plan.json beside it",
-        )
-        return Outcome(_built_row(found), lines)
+        line = f"Artifact: {folder / 'front' / found.folder}; it has plan.json beside it"
+        return Outcome(_built_row(found), (_built_table([found], list(dict.fromkeys(names))), line))
     values = {name: one.number for name, one in found.values.items()}
-    return Outcome({"point": found.text, "values": values}, (_points_table([found], list(values)), found.text))
+    table = _points_table([found], list(dict.fromkeys([*names, objective])))
+    return Outcome({"point": found.text, "values": values}, (table, found.text))
 
 
 def _places(folder: Path, targets: tuple[str, ...]) -> list[tuple[Path, str]]:
@@ -209,10 +208,11 @@ def _values(values) -> dict:
 
 def _built_table(built, names: list[str]):
     """A line for each built network: what the search said of it, and below "built" what was measured."""
-    measured = [name for name in names if name in built[0].measured]
-    headings = ("", "architecture", *(f">{name}" for name in names), *(f">{name}, built" for name in measured))
+    searched = [name for name in names if name in built[0].point.values]
+    measured = [name for name in names if any(name in one.measured for one in built)]
+    headings = ("", "architecture", *(f">{name}" for name in searched), *(f">{name}, built" for name in measured))
     rows = [
-        (one.folder, one.architecture, *_shown(one.point.values, names), *_shown(one.measured, measured))
+        (one.folder, one.architecture, *_shown(one.point.values, searched), *_shown(one.measured, measured))
         for one in built
     ]
     return tables.plain_table(headings, rows)
@@ -226,7 +226,7 @@ def _points_table(points, names: list[str]):
 def _shown(values, names: list[str]) -> list[str]:
     from espalier.tuning.nas.problem import OBJECTIVES
 
-    return [OBJECTIVES[name].shown(values[name].number) for name in names]
+    return [OBJECTIVES[name].shown(values[name].number) if name in values else tables.NONE for name in names]
 
 
 def _short(problem, point) -> str:
