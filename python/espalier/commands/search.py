@@ -72,13 +72,13 @@ def ask(
 
     study, held = read_study(folder, storage), tuple(map(Limit.parse, limits))
     found = query(study, held, objectives_of([objective])[0], is_maximized)
-    names = [one.name for one in (*study.objectives, *(limit.objective for limit in held))]
+    shown = [*(one.name for one in (*study.objectives, *(limit.objective for limit in held))), objective]
+    names = list(dict.fromkeys(shown))
     if isinstance(found, Built):
         line = f"Artifact: {folder / 'front' / found.folder}; it has plan.json beside it"
-        return Outcome(_built_row(found), (_built_table([found], list(dict.fromkeys(names))), line))
+        return Outcome(_built_row(found), (_built_table([found], names), line))
     values = {name: one.number for name, one in found.values.items()}
-    table = _points_table([found], list(dict.fromkeys([*names, objective])))
-    return Outcome({"point": found.text, "values": values}, (table, found.text))
+    return Outcome({"point": found.text, "values": values}, (_points_table([found], names), found.text))
 
 
 def _places(folder: Path, targets: tuple[str, ...]) -> list[tuple[Path, str]]:
