@@ -58,6 +58,11 @@ module listed_index #(
   assign done = count && last_word && last_step && last_group && 32'(pixel) == PIXELS - 1;
   assign here = active_here && winners_here && pi_here;
 
+  // A sum of shifts: a multiplier of an ECP5 with an addition behind it is too slow.
+  function automatic logic [IndexBits-1:0] times(input logic [IndexBits-1:0] number, input int factor);
+    times = '0;
+    for (int place = 0; place < IndexBits; place++) if (factor[place]) times = times + (number << place);
+  endfunction
   always_ff @(posedge clk) begin
     if (rst) begin
       word  <= '0;
@@ -73,8 +78,8 @@ module listed_index #(
     {word_3, word_2, word_1} <= {word_2, word_1, word_number};
     group_1 <= group_number;
     step_1 <= step;
-    row <= IndexBits'(32'(group_1) * STEPS) + IndexBits'(step_1);
-    first <= IndexBits'(32'(row) * ALL_WORDS);
+    row <= times(IndexBits'(group_1), STEPS) + IndexBits'(step_1);
+    first <= times(row, ALL_WORDS);
     index <= first + IndexBits'(word_3);
   end
 
