@@ -58,7 +58,7 @@ def test_two_products_share_a_dsp_block(tmp_path):
 
 @needs_yosys
 def test_lists_of_channels_take_no_dsp_block(tmp_path):
-    """Their addresses are sums of shifts."""
+    """Their addresses are sums of shifts, of kernels of 3x3."""
     one = GraphBuilder(3, 3, 4)
     data, watched = one.fork(one.conv(HOST, 4))
     graph = one.graph(one.conv(data, 32, gate=one.gate(watched, 32, 2, 4, has_pi=False), folding=Folding(1, 1)))
