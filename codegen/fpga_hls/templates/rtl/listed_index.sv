@@ -53,7 +53,7 @@ module listed_index #(
   logic count, last_word, last_step, last_group, done, active_here, winners_here, pi_here;
   logic [WordBits-1:0] word_number, word_1, word_2, word_3;
   logic [GroupBits-1:0] group_1;
-  logic [IndexBits-1:0] steps, steps_1, steps_2, most, left, first;  // the first: step * ALL_WORDS
+  logic [IndexBits-1:0] steps, steps_1, steps_2, most, left, first;  // steps: step * ALL_WORDS
 
   assign count = start || word != '0 || step != '0;
   assign last_word = 32'(word) == WORDS - 1;
