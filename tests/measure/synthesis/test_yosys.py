@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from espalier.codegen.fpga_hls.rtl.emit import emit
+from espalier.codegen.fpga_hls.cost.resources import dsps
+from espalier.codegen.fpga_hls.graph import HOST
+from espalier.codegen.fpga_hls.rtl.emit import emit, stage_module
 from espalier.codegen.fpga_hls.stages import Folding
 from espalier.core.errors import InvalidInputError, ToolNotFoundError
 from espalier.measure.fpga.tools import ToolFailedError
@@ -20,7 +22,7 @@ from espalier.measure.synthesis.yosys import (
     synthesize_stages,
     total,
 )
-from tests.oracles.stream_graphs import one_conv
+from tests.oracles.stream_graphs import GraphBuilder, one_conv
 
 SAMPLE = (Path(__file__).parent / "samples" / "yosys_stat.json").read_text()
 REQUANTIZER_DSPS = 2
@@ -38,24 +40,36 @@ def test_stages_are_added_up():
     assert total([one, CellCounts({"LUT2": 2, "FDRE": 5})]).summary() == {"luts": 5, "ffs": 5, "dsps": 1, "bram_36k": 0}
 
 
+def written(graph, folder):
+    for path, text in emit(graph).items():
+        (folder / path).parent.mkdir(exist_ok=True)
+        (folder / path).write_text(text)
+    return folder
+
+
 @needs_yosys
 def test_two_products_share_a_dsp_block(tmp_path):
     graph = one_conv(2, 4, (2, 2), kernel=(1, 1), folding=Folding(2, 4))
-    for path, text in emit(graph).items():
-        (tmp_path / path).parent.mkdir(exist_ok=True)
-        (tmp_path / path).write_text(text)
-    counts = synthesize(tmp_path, "stage_conv0")
+    counts = synthesize(written(graph, tmp_path), "stage_conv0")
     products = graph.stages[0].products_per_cycle
     assert counts.dsps == products // 2 + REQUANTIZER_DSPS * graph.stages[0].out_lanes
     assert counts.luts > 0 < counts.ffs
 
 
 @needs_yosys
+def test_lists_of_channels_take_no_dsp_block(tmp_path):
+    """Their addresses are sums of shifts, of kernels of 3x3."""
+    one = GraphBuilder(3, 3, 4)
+    data, watched = one.fork(one.conv(HOST, 4))
+    graph = one.graph(one.conv(data, 32, gate=one.gate(watched, 32, 2, 4, has_pi=False), folding=Folding(1, 1)))
+    gated = graph.stages[-1]
+    assert synthesize(written(graph, tmp_path), stage_module(gated)).dsps == dsps(gated)
+
+
+@needs_yosys
 def test_the_digest_of_a_netlist_is_of_its_logic(tmp_path):
     """Not of comments and of names that nobody sees, but of constants."""
-    for path, text in emit(one_conv(2, 4, (2, 2), kernel=(1, 1), folding=Folding(2, 4))).items():
-        (tmp_path / path).parent.mkdir(exist_ok=True)
-        (tmp_path / path).write_text(text)
+    written(one_conv(2, 4, (2, 2), kernel=(1, 1), folding=Folding(2, 4)), tmp_path)
     first, saturate = netlist_digest(tmp_path, "stage_conv0"), tmp_path / "rtl" / "saturate.sv"
     saturate.write_text("// A remark.\n" + saturate.read_text())
     assert netlist_digest(tmp_path, "stage_conv0") == first

@@ -193,7 +193,7 @@ module channel_gate #(
     product <= $signed(phi) * $signed({1'b0, mean_4});
     rho_1 <= rho;
     if (valid[ProductDelay-2]) sum <= (first[ProductDelay-2] ? rho_1 : sum) + 32'(product);
-    saliency <= sum < 0 ? '0 : sum;
+    saliency <= sum[31] ? '0 : sum;
     if (saliency_valid) score <= next_score;
     if (part_ends) scores[score_place] <= next_score;
   end

@@ -41,15 +41,19 @@ module listed_index #(
     output logic [IndexBits-1:0] index
 );
   localparam int PixelBits = PIXELS > 1 ? $clog2(PIXELS) : 1;
+  // Cycles of a group: its highest bit, and what is left, mostly a power of two, so that shifts multiply by both. With an
+  // addition behind it in the same cycle, a multiplier of an ECP5 would be slow.
+  localparam int Cycles = STEPS * ALL_WORDS;
+  localparam int Highest = 1 << ($clog2(Cycles + 1) - 1);
 
   logic [(WORDS > 1 ? $clog2(WORDS) : 1)-1:0] word;
-  logic [(STEPS > 1 ? $clog2(STEPS) : 1)-1:0] step, step_1;
+  logic [(STEPS > 1 ? $clog2(STEPS) : 1)-1:0] step;
   logic [(GROUPS > 1 ? $clog2(GROUPS) : 1)-1:0] group;
   logic [PixelBits-1:0] pixel;
   logic count, last_word, last_step, last_group, done, active_here, winners_here, pi_here;
   logic [WordBits-1:0] word_number, word_1, word_2, word_3;
   logic [GroupBits-1:0] group_1;
-  logic [IndexBits-1:0] row, first;
+  logic [IndexBits-1:0] steps, steps_1, steps_2, most, left, first;  // steps: step * ALL_WORDS
 
   assign count = start || word != '0 || step != '0;
   assign last_word = 32'(word) == WORDS - 1;
@@ -62,19 +66,22 @@ module listed_index #(
     if (rst) begin
       word  <= '0;
       step  <= '0;
+      steps <= '0;
       group <= '0;
       pixel <= '0;
     end else if (count) begin
       word <= last_word ? '0 : word + 1'b1;
       if (last_word) step <= last_step ? '0 : step + 1'b1;
+      if (last_word) steps <= last_step ? '0 : steps + IndexBits'(ALL_WORDS);
       if (last_word && last_step) group <= last_group ? '0 : group + 1'b1;
       if (last_word && last_step && last_group) pixel <= 32'(pixel) == PIXELS - 1 ? '0 : pixel + 1'b1;
     end
     {word_3, word_2, word_1} <= {word_2, word_1, word_number};
     group_1 <= group_number;
-    step_1 <= step;
-    row <= IndexBits'(32'(group_1) * STEPS) + IndexBits'(step_1);
-    first <= IndexBits'(32'(row) * ALL_WORDS);
+    {steps_2, steps_1} <= {steps_1, steps};
+    most <= IndexBits'(32'(group_1) * Highest);
+    left <= IndexBits'(32'(group_1) * (Cycles - Highest));
+    first <= most + left + steps_2;
     index <= first + IndexBits'(word_3);
   end
 
