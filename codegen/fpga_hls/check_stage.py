@@ -7,7 +7,7 @@ import math
 from espalier.core.errors import InvalidInputError
 
 from .ports import NUMBER_BITS, lanes_in, lanes_out
-from .stages import Adapter, Convolution, Gate, MaxPool, Shape, Stage
+from .stages import Adapter, Convolution, Gate, MaxPool, MeanPool, Shape, Stage, is_beat
 
 
 def check_stage(stage: Stage) -> None:
@@ -21,9 +21,13 @@ def check_stage(stage: Stage) -> None:
         _require(stage, many % few == 0, f"lanes {stage.in_lanes} to {stage.out_lanes}", "are multiples of each other")
     if isinstance(stage, MaxPool):
         _require(stage, stage.out_shape == _pooled(stage), f"an output {stage.out_shape}", f"is {_pooled(stage)}")
+        _check_pixels(stage)
     first = stage.out_ports[0]
     for shape, lanes in ((stage.in_shape, lanes_in(stage, "x")), (stage.out_shape, lanes_out(stage, first))):
-        _require(stage, shape[2] % lanes == 0, f"{lanes} lanes for {shape[2]} channels", "are divisors of these")
+        if isinstance(stage, Gate | MeanPool) or lanes < shape[2]:
+            _require(stage, shape[2] % lanes == 0, f"{lanes} lanes for {shape[2]} channels", "are divisors of these")
+        got = f"{lanes} lanes for rows of {shape[1]} pixels of {shape[2]} channels"
+        _require(stage, is_beat(shape, lanes), got, "are all channels of a divisor of the pixels")
 
 
 def _check_convolution(stage: Convolution) -> None:
@@ -39,6 +43,30 @@ def _check_convolution(stage: Convolution) -> None:
     possible = {1, stage.kernel[1], math.prod(stage.kernel)}
     _require(stage, fold.taps in possible, f"taps {fold.taps}", f"are {sorted(possible)}")
     _check_lists(stage)
+    if stage.pixels > 1:
+        _check_pixels(stage)
+        _check_all_channels(stage)
+
+
+def _check_pixels(stage: Convolution | MaxPool) -> None:
+    pixels, row, step = stage.pixels, stage.in_shape[1], stage.stride[1]
+    _require(stage, row % pixels == 0, f"{pixels} pixels of a row of {row}", "are divisors of it")
+    if pixels > 1:
+        _require(stage, pixels % step == 0, f"{pixels} pixels at a stride of {step}", "are multiples of it")
+        made, row = stage.out_pixels, stage.out_shape[1]
+        _require(stage, row % made == 0, f"{made} output pixels at a time of a row of {row}", "are divisors of it")
+
+
+def _check_all_channels(stage: Convolution) -> None:
+    """What a convolution that reads beats of several pixels computes in a cycle."""
+    fold, some = stage.folding, f"with {stage.pixels} pixels in a beat"
+    plain = not stage.is_listed and stage.products.kind != "focused"
+    _require(stage, plain, f"lists or recentralised shifts {some}", "are neither, or one pixel")
+    if not stage.is_depthwise:
+        _require(stage, fold.simd == stage.in_shape[2], f"simd {fold.simd} {some}", f"is {stage.in_shape[2]}")
+    if stage.is_depthwise or stage.out_pixels > 1:
+        _require(stage, fold.pe == stage.out_shape[2], f"pe {fold.pe} {some}", f"is {stage.out_shape[2]}")
+    _require(stage, fold.taps % stage.kernel[1] == 0, f"taps {fold.taps} {some}", "are whole rows of the kernel")
 
 
 def _check_lists(stage: Convolution) -> None:

@@ -18,7 +18,7 @@ from .cost.resources import graph_resources, resources
 from .fifo_depths import with_fifo_depths
 from .graph import StreamGraph
 from .network import Choice, StageNetwork, assembled
-from .stages import Convolution, Folding, Products, Stage, folded
+from .stages import Convolution, Folding, Gate, MaxPool, MeanPool, Products, Stage, folded
 
 USABLE = Resources(luts=0.85, ffs=0.85, dsps=1.0, bram_36k=1.0, uram=1.0)
 """Of a part's resources that a design may take: routing fails before all LUTs are used."""
@@ -85,7 +85,10 @@ class _Folder:
 
     def smallest(self, frames_per_s: float) -> Design:
         """The cheapest design that is fast enough."""
-        interval, least = math.floor(self.board.clock_hz / frames_per_s), self._least()
+        interval = math.floor(self.board.clock_hz / frames_per_s)
+        if interval < self._least():
+            self._take_several_pixels(interval)
+        least = self._least()
         if interval < least:
             raise InfeasibleDesignError(
                 f"{self.board.name}: {frames_per_s:g} frames a second at {self.board.clock_hz / 1e6:g} MHz are "
@@ -95,6 +98,13 @@ class _Folder:
         if found is None:
             raise self._too_small(interval)
         return self._finished(found)
+
+    def _take_several_pixels(self, interval: int) -> None:
+        """Where a stage cannot be so fast with beats of one pixel at most."""
+        for stage in self.network.stages:
+            table = self.tables[stage.name]
+            if min(one.interval for way in table for one in way) > interval:
+                self.tables[stage.name] = _table_of_pixels(stage, self.board) or table
 
     def _least(self) -> int:
         """The least interval that some choice of every stage reaches."""
@@ -191,6 +201,23 @@ def _table(stage: Stage, board: Board) -> list[list[_Option]]:
     ]
 
 
+def _table_of_pixels(stage: Stage, board: Board) -> list[list[_Option]]:
+    """As `_table`, the choices with several pixels in a beat; none for a stage that takes one."""
+    counts = list(pixel_counts(stage))
+    if not counts:
+        return []
+    if not isinstance(stage, Convolution):
+        lanes = [pixels * stage.in_shape[2] for pixels in counts]
+        return [[_option(dataclasses.replace(stage, lanes=n), Choice(n), board) for n in lanes]]
+    products = Products("lut") if stage.products.kind == "focused" else stage.products  # levels that are multiplied
+    found = [folding for pixels in counts for folding in foldings_of_pixels(stage, pixels)]
+    ways = ways_to_multiply(products) if found else []
+    return [
+        [_option(folded(stage, folding, way), Choice(folding=folding, products=way), board) for folding in found]
+        for way in ways
+    ]
+
+
 def _option(stage: Stage, choice: Choice, board: Board) -> _Option:
     cost = resources(stage, board.packs)
     return _Option(interval_cycles(stage), cost, _weight(cost, board), choice)
@@ -217,6 +244,31 @@ def foldings(stage: Convolution) -> Iterator[Folding]:
             for simd in (pe,) if stage.is_depthwise else _divisors(inputs):
                 if taps * pe * (1 if stage.is_depthwise else simd) * 8 <= LARGEST_WORD_BITS:
                     yield Folding(simd, pe, taps)
+
+
+def pixel_counts(stage: Stage) -> Iterator[int]:
+    """Of a beat: those above 1 that a stage takes, powers of two times its stride, so that a beat of any of them is a
+    part of those of the others.
+    """
+    if isinstance(stage, MeanPool | Gate) or (isinstance(stage, Convolution) and stage.is_listed):
+        return
+    step = stage.stride[1] if isinstance(stage, Convolution | MaxPool) else 1
+    row, made, pixels = stage.in_shape[1], stage.out_shape[1], step
+    while row % pixels == 0 and made % (pixels // step) == 0:
+        if pixels > 1:
+            yield pixels
+        pixels *= 2
+
+
+def foldings_of_pixels(stage: Convolution, pixels: int) -> Iterator[Folding]:
+    """All that its sizes allow with so many pixels in a beat, see `Folding`."""
+    outputs = stage.out_shape[2]
+    whole = stage.is_depthwise or pixels > stage.stride[1]
+    for taps in sorted({stage.kernel[1], math.prod(stage.kernel)}):
+        for pe in [outputs] if whole else _divisors(outputs):
+            simd = pe if stage.is_depthwise else stage.in_shape[2]
+            if taps * pe * (1 if stage.is_depthwise else simd) * 8 <= LARGEST_WORD_BITS:
+                yield Folding(simd, pe, taps, pixels)
 
 
 def _intervals(least: int, most: int) -> Iterator[int]:

@@ -1,8 +1,9 @@
 """The dataflow graph of a streaming accelerator, as plain values: `stages`, and the streams between them.
 
 A stream carries one tensor [H, W, C] of unsigned numbers per frame, pixel after pixel in raster order. A beat holds
-`lanes` consecutive channels of a pixel, the lowest channel in the lowest bits, so that a frame is H * W * C / lanes
-beats. All streams are ready/valid; a stage reads each beat once.
+`lanes` consecutive numbers, the first in the lowest bits: channels of one pixel, or all channels of several neighbours
+in a row, whose number divides W. So a frame is H * W * C / lanes beats. All streams are ready/valid; a stage reads each
+beat once.
 
 Of a tensor behind a channel gate the stream carries the winners alone, in the order of their numbers: how many they are
 is known, so that its shape and every stage's cycles are static. Which ones they are comes, once for each frame, by a
@@ -30,7 +31,7 @@ HOST = ""
 class Edge:
     """A stream from a stage's port to another's.
 
-    source, sink: names of stages, HOST at the edges of the graph. lanes: channels of a beat. bits: of a channel.
+    source, sink: names of stages, HOST at the edges of the graph. lanes: numbers of a beat. bits: of a number.
     depth: beats that its FIFO holds.
     """
 

@@ -1,8 +1,8 @@
-"""What a stage's ports carry: shapes, channels of a beat, bits of a number."""
+"""What a stage's ports carry: shapes, numbers of a beat, bits of a number."""
 
 from __future__ import annotations
 
-from .stages import Adapter, Convolution, Fork, Gate, Shape, Stage
+from .stages import Adapter, Convolution, Fork, Gate, MaxPool, Shape, Stage
 
 NUMBER_BITS = 16
 """Of the number of a group of channels in a list."""
@@ -23,7 +23,7 @@ def out_shape(stage: Stage, port: str) -> Shape:
 
 
 def lanes_in(stage: Stage, port: str) -> int:
-    """Channels of a beat of the stream that comes by a port."""
+    """Numbers of a beat of the stream that comes by a port."""
     if port in ("active", "winners"):
         return 1
     if isinstance(stage, Convolution):
@@ -32,10 +32,10 @@ def lanes_in(stage: Stage, port: str) -> int:
 
 
 def lanes_out(stage: Stage, port: str = "y") -> int:
-    """Channels of a beat of what leaves by a port."""
+    """Numbers of a beat of what leaves by a port."""
     if isinstance(stage, Gate):
         return 1
-    return stage.out_lanes if isinstance(stage, Convolution | Adapter) else stage.lanes
+    return stage.out_lanes if isinstance(stage, Convolution | Adapter | MaxPool) else stage.lanes
 
 
 def bits_in(stage: Stage, port: str = "x") -> int:

@@ -6,6 +6,9 @@ A convolution makes its output pixels in raster order and, for each, `pe` channe
 
 cycles, in each of which simd * taps * pe products are added. In cycle t * (C_in / simd) + c the products of the taps
 t * folding.taps ... (numbered row after row over the kernel) and of the channels c * simd ... are added.
+
+A stage that reads beats of several pixels makes several output pixels at a time, see `Folding.pixels`: all of them by
+the same weights, which are read once.
 """
 
 from __future__ import annotations
@@ -43,11 +46,14 @@ class Folding:
 
     simd: input channels. pe: output channels. taps: of the kernel; 1, one row of it, or all. A depthwise stage has as
     many input as output channels in a cycle: its simd is its pe.
+    pixels: of a row in a beat of the input. 1, or a multiple of the stride along the row; the stage then makes pixels
+    over stride output pixels at a time, and reads all input channels of whole rows of the kernel in a cycle.
     """
 
     simd: int = 1
     pe: int = 1
     taps: int = 1
+    pixels: int = 1
 
 
 @dataclass(frozen=True)
@@ -95,7 +101,7 @@ class Convolution(Stage):
     stride: rows, columns. padding: top, left, bottom, right, of pixels that hold x_zero.
     buffer_rows: rows of the input that the line buffer holds, at least KH + stride so that the next ones can come in
         while a row is computed. A 1x1 convolution of stride 1 sees its image as H * W rows of one pixel.
-    out_lanes: channels that are requantized in a cycle, a divisor of folding.pe; the lanes of the output.
+    out_lanes: numbers that are requantized in a cycle, a divisor of sums_per_group; the lanes of the output.
     A residual comes by the port "residual", in the order and the lanes of the output.
     active, winners: of the input and of the output where their streams carry a part of the channels; weights, bias and
         multiplier are of all of them. The lists come by the ports of these names. simd and pe divide the granularity,
@@ -164,13 +170,25 @@ class Convolution(Stage):
         return self.weights.shape[2], self.weights.shape[3]
 
     @property
+    def pixels(self) -> int:
+        """Of a beat of the input."""
+        return self.folding.pixels
+
+    @property
+    def out_pixels(self) -> int:
+        """Neighbours in a row that are computed at a time."""
+        return pixels_at_a_time(self)
+
+    @property
     def in_lanes(self) -> int:
-        """Channels of a beat of the input."""
+        """Numbers of a beat of the input."""
+        if self.pixels > 1:
+            return self.pixels * self.in_shape[2]
         return self.folding.pe if self.is_depthwise else self.folding.simd
 
     @property
     def cycles_per_group(self) -> int:
-        """Cycles in which the sums of `folding.pe` channels of a pixel are made."""
+        """Cycles in which the sums of `folding.pe` channels of `out_pixels` pixels are made."""
         channels = 1 if self.is_depthwise else self.in_shape[2] // self.folding.simd
         return math.prod(self.kernel) // self.folding.taps * channels
 
@@ -180,6 +198,11 @@ class Convolution(Stage):
         return self.out_shape[2] // self.folding.pe
 
     @property
+    def sums_per_group(self) -> int:
+        """Sums that end in the same cycle."""
+        return self.out_pixels * self.folding.pe
+
+    @property
     def weight_words(self) -> tuple[int, int]:
         """(groups of the whole output, cycles of a group over the whole input): how its weights are stored."""
         cycles = self.cycles_per_group * self.channels_in // self.in_shape[2]
@@ -187,9 +210,10 @@ class Convolution(Stage):
 
     @property
     def out_lanes(self) -> int:
-        """The fewest channels a cycle that keep up with the sums, and divide `folding.pe`."""
-        least = -(-self.folding.pe // self.cycles_per_group)
-        return next(lanes for lanes in range(least, self.folding.pe + 1) if self.folding.pe % lanes == 0)
+        """The fewest numbers a cycle that keep up with the sums, divide them, and are a beat, see `is_beat`."""
+        most, row = self.sums_per_group, (1, self.out_pixels, self.out_shape[2])
+        least = -(-most // self.cycles_per_group)
+        return next(lanes for lanes in range(least, most + 1) if most % lanes == 0 and is_beat(row, lanes))
 
     @property
     def buffer_rows(self) -> int:
@@ -210,12 +234,12 @@ class Convolution(Stage):
     @property
     def products_per_cycle(self) -> int:
         """Multipliers, or what stands for them."""
-        return self.folding.pe * self.folding.taps * (1 if self.is_depthwise else self.folding.simd)
+        return self.sums_per_group * self.folding.taps * (1 if self.is_depthwise else self.folding.simd)
 
     @property
     def compute_cycles(self) -> int:
         """Cycles of the products of a frame."""
-        return self.out_shape[0] * self.out_shape[1] * self.groups * self.cycles_per_group
+        return self.out_shape[0] * self.out_shape[1] // self.out_pixels * self.groups * self.cycles_per_group
 
     @cached_property
     def levels(self) -> tuple[int, ...]:
@@ -237,6 +261,29 @@ class Convolution(Stage):
         return max(int(high), int(-low) - 1, 0).bit_length() + 1
 
 
+def pixels_at_a_time(stage: Convolution | MaxPool) -> int:
+    """Output pixels that a beat of the input advances the windows by, see `Folding.pixels`."""
+    return 1 if stage.pixels == 1 else stage.pixels // stage.stride[1]
+
+
+def reads_pixels(stage: Stage) -> bool:
+    """Whether it has a line buffer of beats of several pixels."""
+    return isinstance(stage, Convolution | MaxPool) and stage.pixels > 1
+
+
+def pixels_of(shape: Shape, lanes: int) -> int:
+    """Of a beat of so many numbers."""
+    return max(lanes // shape[2], 1)
+
+
+def is_beat(shape: Shape, lanes: int) -> bool:
+    """Whether the numbers of a tensor come in beats of `lanes`: a part of the channels of a pixel, or all those of some
+    neighbours, which divide the row.
+    """
+    pixels, channels = pixels_of(shape, lanes), shape[2]
+    return channels % lanes == 0 if pixels == 1 else lanes == pixels * channels and shape[1] % pixels == 0
+
+
 def folded(stage: Convolution, folding: Folding, products: Products) -> Convolution:
     """The same convolution, computed otherwise; its sums are as wide as they were."""
     result = dataclasses.replace(stage, folding=folding, products=products)
@@ -246,12 +293,30 @@ def folded(stage: Convolution, folding: Folding, products: Products) -> Convolut
 
 @dataclass(frozen=True, eq=False)
 class MaxPool(Stage):
-    """The greatest number of each window; padding holds 0. The window may not leave the padded image."""
+    """The greatest number of each window; padding holds 0. The window may not leave the padded image.
+
+    lanes: of the input; all channels of several pixels are a multiple of the stride along the row, as in `Folding`.
+    """
 
     kernel: tuple[int, int]
     stride: tuple[int, int]
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
     lanes: int = 1
+
+    @property
+    def pixels(self) -> int:
+        """Of a beat of the input."""
+        return pixels_of(self.in_shape, self.lanes)
+
+    @property
+    def out_pixels(self) -> int:
+        """Of a beat of the output."""
+        return pixels_at_a_time(self)
+
+    @property
+    def out_lanes(self) -> int:
+        """Of the output."""
+        return self.lanes if self.pixels == 1 else self.out_pixels * self.out_shape[2]
 
 
 @dataclass(frozen=True, eq=False)

@@ -38,8 +38,10 @@ from .rtl.timing import (
     latency,
     line_buffer_rows,
     result_depth,
+    words_of_tap,
 )
 from .stages import Adapter, Convolution, Fork, Gate, MaxPool, MeanPool, Stage
+from .windows import windows_of
 
 FRAMES = 3
 NEVER = -1
@@ -160,7 +162,7 @@ def _behind(graph: StreamGraph, edge: Edge, before: _Run, frames: int) -> np.nda
     if edge.sink_port == "residual":
         stage = graph.stage(edge.sink)
         depth += result_depth(stage)
-        per_group = stage.folding.pe // stage.out_lanes
+        per_group = stage.sums_per_group // stage.out_lanes
         # Taken from the inner FIFO, a beat leaves room there in the next cycle, and here in the one after.
         freed = freed + stage.cycles_per_group + cycles_to_take(stage) + np.arange(len(freed)) % per_group
     if depth < len(found):
@@ -238,7 +240,7 @@ def _adapter(stage: Adapter, there: np.ndarray, behind: np.ndarray) -> tuple[lis
 def _convolution(stage: Convolution, there: list[np.ndarray], room: _Room):
     """Groups start in order, once their results will find room; a residual's beats must be there, and are read then."""
     given = dict(zip(stage.in_ports, there, strict=True))
-    per_group = stage.folding.pe // stage.out_lanes
+    per_group = stage.sums_per_group // stage.out_lanes
     lower, has_residual = room.free(result_depth(stage), per_group), "residual" in given
     if has_residual:
         lower = np.maximum(lower, given["residual"][per_group - 1 :: per_group] + 1)
@@ -305,7 +307,7 @@ def _gate(stage: Gate, there: np.ndarray, active: np.ndarray | None = None):
 
 @dataclass(frozen=True)
 class _Walk:
-    """What the line buffer of a stage does: sizes as in `Convolution`, words: beats of a pixel."""
+    """What the line buffer of a stage does: sizes as in `Windows`, words: beats of a pixel."""
 
     height: int
     width: int
@@ -322,20 +324,19 @@ class _Walk:
 
     @staticmethod
     def of_convolution(stage: Convolution) -> _Walk:
-        height, width, channels = stage.in_shape
-        rows, columns = stage.out_shape[:2]
-        if stage.is_pointwise:
-            height, width, rows, columns = height * width, 1, rows * columns, 1
-        return _Walk(
-            *(height, width, channels // stage.in_lanes, stage.kernel, stage.stride, *stage.padding[:2]),
-            *(rows, columns, stage.groups, stage.cycles_per_group, line_buffer_rows(stage)),
-        )
+        return _Walk._of(stage, stage.groups, stage.cycles_per_group)
 
     @staticmethod
     def of_pool(stage: MaxPool) -> _Walk:
-        words = stage.in_shape[2] // stage.lanes
-        sizes = (*stage.in_shape[:2], words, stage.kernel, stage.stride, *stage.padding[:2], *stage.out_shape[:2])
-        return _Walk(*sizes, words, 1, line_buffer_rows(stage))
+        return _Walk._of(stage, words_of_tap(stage), 1)
+
+    @staticmethod
+    def _of(stage: Convolution | MaxPool, groups: int, cycles: int) -> _Walk:
+        seen = windows_of(stage)
+        return _Walk(
+            *(seen.height, seen.width, words_of_tap(stage), seen.kernel, seen.stride, seen.top, seen.left),
+            *(seen.rows, seen.columns, groups, cycles, line_buffer_rows(stage)),
+        )
 
     def last_row(self, row: int) -> int:
         """The last row of the image in the windows of an output row."""

@@ -274,6 +274,30 @@ def gated_network(has_pi: bool = True, boosts: bool = True) -> StreamGraph:
     return builder.graph(builder.conv(builder.mean_pool(y), 10, kernel=(1, 1), is_raw=True))
 
 
+def several_pixels() -> StreamGraph:
+    """Beats of several pixels in every stage that takes them: strides along rows and columns, padding that is no whole
+    beat, rows that nothing reads, pixels that are computed together and alone, a residual of beats of several pixels.
+    """
+    builder = GraphBuilder(7, 8, 1)
+    y = builder.conv(HOST, 2, folding=Folding(1, 2, 9, 4))
+    y = builder.conv(y, 2, kind="depthwise", stride=(2, 2), padding=(0, 0, 1, 1), folding=Folding(2, 2, 3, 4))
+    trunk, beside = builder.fork(y)
+    y = builder.conv(trunk, 3, kernel=(1, 1), folding=Folding(2, 3, 1, 2), products=Products("shift", 4))
+    y = builder.conv(y, 2, kernel=(3, 5), residual=beside, folding=Folding(3, 2, 5, 2))
+    left, right = builder.fork(builder.max_pool(y, (3, 3), (1, 1), (1, 1, 1, 1), lanes=4))
+    right = builder.conv(right, 2, kind="depthwise", folding=Folding(2, 2, 3, 4), products=Products("lut", 8))
+    y = builder.add(left, right, lanes=8)
+    options = {"stride": (1, 2), "padding": (2, 1, 0, 1), "products": Products("binary", 1)}
+    y = builder.conv(y, 4, folding=Folding(2, 2, 3, 2), **options)
+    y = builder.max_pool(y, (2, 2), (2, 2), lanes=8)
+    return builder.graph(builder.conv(y, 2, folding=Folding(2, 1, 3), is_raw=True))
+
+
+def raw_pixels() -> StreamGraph:
+    """int32 sums of two pixels in a beat, an odd number of channels multiplied in pairs and one over."""
+    return one_conv(2, 3, (5, 6), padding=(1, 2, 1, 0), folding=Folding(2, 3, 9, 2), is_raw=True)
+
+
 def meaning(graph: StreamGraph, x: np.ndarray) -> np.ndarray:
     """What a graph computes of x uint8 [N, H, W, C]: uint8, or int32 sums, [N, H, W, C]."""
     values = {graph.input.name: x}

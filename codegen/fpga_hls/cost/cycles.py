@@ -7,7 +7,7 @@ import math
 from ..graph import StreamGraph
 from ..ports import lanes_in, lanes_out
 from ..rtl.timing import gate_cycles
-from ..stages import Convolution, Gate, MaxPool, Stage
+from ..stages import Convolution, Gate, Stage
 
 
 def interval_cycles(stage: Stage) -> int:
@@ -20,8 +20,6 @@ def interval_cycles(stage: Stage) -> int:
     beats = [in_beats(stage), math.prod(stage.out_shape) // lanes_out(stage)]
     if isinstance(stage, Convolution):
         beats.append(stage.compute_cycles)
-    if isinstance(stage, MaxPool):
-        beats.append(math.prod(stage.out_shape) // stage.lanes)
     return max(beats)
 
 

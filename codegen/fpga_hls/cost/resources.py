@@ -17,8 +17,9 @@ from espalier.targets.boards import Resources
 from ..graph import Edge, StreamGraph
 from ..rtl import recentred
 from ..rtl.parameters import factor_bits, is_packed, product_bits, stored_bits, sum_bits, window_parameters
-from ..rtl.timing import line_buffer_rows
+from ..rtl.timing import line_buffer_rows, words_of_tap
 from ..stages import Adapter, Add, Convolution, Fork, Gate, MaxPool, MeanPool, Stage
+from ..windows import taps_read, windows_of
 
 COEFFICIENTS = Path(__file__).with_name("coefficients.json")
 DISTRIBUTED_DEPTH = 64
@@ -108,16 +109,14 @@ def _multipliers(factor: int, bits: int) -> int:
 def blocks(stage: Stage) -> float:
     """Blocks of 36 kbit: weights, constants, and a copy of the line buffer for each tap that is read in a cycle."""
     if isinstance(stage, Convolution):
-        fold = stage.folding
         weights, _ = rom_blocks(weight_word_bits(stage), math.prod(stage.weight_words))
-        constants, _ = rom_blocks(_constant_word_bits(stage), stage.channels_out // stage.out_lanes)
-        return weights + constants + fold.taps * buffer_blocks(8 * stage.in_lanes, _buffer_words(stage))
+        constants, _ = rom_blocks(*_constant_words(stage))
+        return weights + constants + taps_read(stage) * buffer_blocks(8 * stage.in_lanes, _buffer_words(stage))
     if isinstance(stage, Gate):
         phi, rho = rom_blocks(8, stage.phi.size), rom_blocks(32, len(stage.rho))
         return phi[0] + rho[0] + ram_blocks(32, len(stage.rho))
     if isinstance(stage, MaxPool):
-        rows = line_buffer_rows(stage) * stage.in_shape[1] * stage.in_shape[2] // stage.lanes
-        return math.prod(stage.kernel) * buffer_blocks(8 * stage.lanes, rows)
+        return taps_read(stage) * buffer_blocks(8 * stage.lanes, _buffer_words(stage))
     if isinstance(stage, MeanPool):
         bits = (255 * stage.in_shape[0] * stage.in_shape[1]).bit_length() + 1
         return ram_blocks(stage.lanes * bits, stage.in_shape[2] // stage.lanes)
@@ -126,12 +125,13 @@ def blocks(stage: Stage) -> float:
 
 def weight_word_bits(stage: Convolution) -> int:
     """Of what is read from the weights in a cycle."""
-    return stage.products_per_cycle * stored_bits(stage)
+    return stage.products_per_cycle // stage.out_pixels * stored_bits(stage)
 
 
-def _constant_word_bits(stage: Convolution) -> int:
-    """Of the constants of a beat of the output."""
-    return stage.out_lanes * (sum_bits(stage) + factor_bits(stage))
+def _constant_words(stage: Convolution) -> tuple[int, int]:
+    """(bits of the constants of a beat of the output, number of these)."""
+    lanes = stage.out_lanes
+    return lanes * (sum_bits(stage) + factor_bits(stage)), stage.channels_out * stage.out_pixels // lanes
 
 
 def rom_blocks(width: int, depth: int) -> tuple[float, int]:
@@ -174,9 +174,8 @@ def features(stage: Stage, packs: bool = True) -> dict[str, float]:
     if isinstance(stage, Convolution):
         return _convolution_features(stage, packs)
     if isinstance(stage, MaxPool):
-        rows = line_buffer_rows(stage) * stage.in_shape[1] * stage.in_shape[2] // stage.lanes
-        taps = math.prod(stage.kernel)
-        return {"one": 1, "tap_bits": 8 * taps * stage.lanes, "lutram_bits": taps * buffer_bits(8 * stage.lanes, rows)}
+        taps, bits = taps_read(stage), 8 * stage.lanes
+        return {"one": 1, "tap_bits": taps * bits, "lutram_bits": taps * buffer_bits(bits, _buffer_words(stage))}
     if isinstance(stage, MeanPool):
         bits = 8 + math.ceil(math.log2(stage.in_shape[0] * stage.in_shape[1] + 1))
         words = stage.in_shape[2] // stage.lanes
@@ -198,27 +197,27 @@ def features(stage: Stage, packs: bool = True) -> dict[str, float]:
 
 
 def _convolution_features(stage: Convolution, packs: bool) -> dict[str, float]:
-    fold, products = stage.folding, stage.products_per_cycle
-    terms = products // fold.pe
-    tree = fold.pe * (terms - 1) * product_bits(stage)
+    fold, made, taps = stage.folding, stage.sums_per_group, taps_read(stage)
+    terms = stage.products_per_cycle // made
+    tree = made * (terms - 1) * product_bits(stage)
     is_single = stage.products.kind == "dsp" and not is_packed(stage, packs)  # DSP blocks that add what they multiply
-    window, words = 8 * fold.taps * stage.in_lanes, _buffer_words(stage)
+    window, words = 8 * taps * stage.in_lanes, _buffer_words(stage)
     weights = weight_word_bits(stage), math.prod(stage.weight_words)
-    constants = _constant_word_bits(stage), stage.channels_out // stage.out_lanes
+    constants = _constant_words(stage)
     return {
         "one": 1,
         "tree_bits": 0 if is_single else tree,
         "single_tree_bits": tree if is_single else 0,
-        "sum_bits": fold.pe * sum_bits(stage),
+        "sum_bits": made * sum_bits(stage),
         **_product_features(stage),
         "window_bits": window,
-        "taps": fold.taps,
+        "taps": taps,
         **_walk_features(stage, words),
         "out_lanes": stage.out_lanes if stage.multiplier is not None else 0,
         "out_lane_bits": stage.out_lanes * sum_bits(stage),
         "residual_lanes": stage.out_lanes if stage.arithmetic.residual else 0,
-        "packed_inputs": terms if is_packed(stage, packs) else 0,
-        "lutram_bits": fold.taps * buffer_bits(8 * stage.in_lanes, words),
+        "packed_inputs": stage.out_pixels * terms if is_packed(stage, packs) else 0,
+        "lutram_bits": taps * buffer_bits(8 * stage.in_lanes, words),
         "lutram_window_bits": window if buffer_bits(8 * stage.in_lanes, words) else 0,
         "lutrom_bits": _lutram(*weights),
         "constant_bits": _lutram(*constants),
@@ -226,6 +225,18 @@ def _convolution_features(stage: Convolution, packs: bool) -> dict[str, float]:
         "lists": int(stage.active is not None) + int(stage.winners is not None),
         "pi_bits": 8 * fold.pe if stage.has_pi else 0,
         "pi_lanes": stage.out_lanes if stage.has_pi else 0,
+        **(_pixel_features(stage, packs) if stage.pixels > 1 else {}),
+    }
+
+
+def _pixel_features(stage: Convolution, packs: bool) -> dict[str, float]:
+    """Of the sums that wait in a register of their own, and of those that are corrected before, see
+    pixel_convolution.sv.
+    """
+    corrected = stage.folding.pe // 2 if is_packed(stage, packs) else 0
+    return {
+        "waiting_bits": stage.sums_per_group * sum_bits(stage),
+        "corrected_bits": stage.out_pixels * corrected * sum_bits(stage),
     }
 
 
@@ -237,14 +248,13 @@ def _product_features(stage: Convolution) -> dict[str, float]:
         bits = 2 * stage.folding.pe * (parts["CENTRE_BITS"] + parts["SHIFTED_BITS"])
         return {"recentred_products": products, "part_bits": bits, "constant_lanes": stage.out_lanes}
     if stage.products.kind in ("lut", "focused"):
-        return {"lut_products": products, "lut_product_bits": weight_word_bits(stage)}
+        return {"lut_products": products, "lut_product_bits": products * stored_bits(stage)}
     return {f"{stage.products.kind}_products": products}
 
 
-def _buffer_words(stage: Convolution) -> int:
+def _buffer_words(stage: Convolution | MaxPool) -> int:
     """Of the line buffer."""
-    window = window_parameters(stage)
-    return window["ROWS"] * window["WIDTH"] * stage.in_shape[2] // stage.in_lanes
+    return line_buffer_rows(stage) * windows_of(stage).width * words_of_tap(stage)
 
 
 def _walk_features(stage: Convolution, words: int) -> dict[str, float]:
@@ -256,7 +266,7 @@ def _walk_features(stage: Convolution, words: int) -> dict[str, float]:
     ring = window["KERNEL_H"] * ((words - 1).bit_length() + 1)
     return {
         "position_bits": position,
-        "tap_position_bits": 0 if stage.kernel == (1, 1) else stage.folding.taps * position,
+        "tap_position_bits": 0 if stage.kernel == (1, 1) else taps_read(stage) * position,
         "ring_bits": ring,
         "wrap_bits": ring if words.bit_count() > 1 else 0,
     }

@@ -10,12 +10,17 @@ import numpy as np
 
 from ..graph import Edge, StreamGraph
 from ..rtl.parameters import is_packed
-from ..stages import Adapter, Add, Convolution, Fork, Gate, MaxPool, MeanPool, Stage
+from ..stages import Adapter, Add, Convolution, Fork, Gate, MaxPool, MeanPool, Stage, reads_pixels
 from ..weight_codes import codes, ordered
+from ..windows import taps_read
 from .parameters import structs
 
 TEMPLATES = Path(__file__).parents[1] / "templates" / "hls"
+PIXELS = TEMPLATES / "pixels"
+"""What only designs with several pixels in a beat need."""
+
 SOURCES = ("*.h", "*.cpp")
+FOLDERS = ("simulation", "tcl")
 NUMBERS = {8: "uint8_t", 16: "uint16_t", 32: "int32_t"}
 TEMPLATES_USED = (
     "channel_gate",
@@ -43,8 +48,9 @@ def emit(graph: StreamGraph, part: str, clock_hz: float, packs: bool = True) -> 
 
     part: of the vendor's tool, such as "xc7z020clg400-1". packs: whether two products share a DSP block.
     """
-    files = {f"src/{path.name}": path.read_text() for kind in SOURCES for path in sorted(TEMPLATES.glob(kind))}
-    for path in sorted(TEMPLATES.glob("*/*")):
+    sources = [TEMPLATES, *([PIXELS] if _has_pixels(graph) else [])]
+    files = {f"src/{path.name}": path.read_text() for one in sources for kind in SOURCES for path in one.glob(kind)}
+    for path in (path for folder in FOLDERS for path in (TEMPLATES / folder).iterdir()):
         files[f"{path.parent.name}/{path.name}"] = path.read_text()
     files["tcl/settings.tcl"] = f"set part {part}\nset period_ns {1e9 / clock_hz:.3f}\n"
     files["src/parameters.h"] = _guarded("PARAMETERS", _parameters(graph, packs))
@@ -55,6 +61,10 @@ def emit(graph: StreamGraph, part: str, clock_hz: float, packs: bool = True) -> 
             arrays = _weights(stage, packs) if isinstance(stage, Convolution) else _predictor(stage)
             files[f"src/weights/{stage.name}.h"] = _guarded(f"WEIGHTS_{stage.name}", arrays)
     return dict(sorted(files.items()))
+
+
+def _has_pixels(graph: StreamGraph) -> bool:
+    return any(map(reads_pixels, graph.stages))
 
 
 def _parameters(graph: StreamGraph, packs: bool) -> Iterator[str]:
@@ -92,7 +102,8 @@ def _weights(stage: Convolution, packs: bool) -> Iterator[str]:
     bias = stage.raw_bias.astype(np.int32)  # wraps like the sums, which end in their range
     yield from _array("int32_t", "bias", bias.reshape(by_group))
     if stage.multiplier is not None:
-        yield from _array("int32_t", "multiplier", stage.multiplier.reshape(by_group))
+        multiplier = np.tile(stage.multiplier, stage.out_pixels)
+        yield from _array("int32_t", "multiplier", multiplier.reshape(-1, stage.sums_per_group))
     yield "}"
 
 
@@ -128,7 +139,7 @@ def _braced(values: np.ndarray) -> str:
 def _accelerator(graph: StreamGraph) -> Iterator[str]:
     yield from ABOUT
     yield '#include "accelerator.h"'
-    for name in TEMPLATES_USED:
+    for name in (*TEMPLATES_USED, *(["pixels"] if _has_pixels(graph) else [])):
         yield f'#include "{name}.h"'
     for stage in graph.stages:
         if isinstance(stage, Convolution | Gate):
@@ -164,8 +175,8 @@ def _declared(name: str, kind: str, depth: int | str) -> str:
 def _inner_streams(stage: Stage) -> Iterator[tuple[str, str, str]]:
     """(name, type, depth) of the streams within a stage."""
     if isinstance(stage, Convolution):
-        yield f"{stage.name}_windows", f"window_word<{stage.folding.taps}, {stage.in_lanes}>", INNER_DEPTH
-        yield f"{stage.name}_sums", f"beat<int32_t, {stage.folding.pe}>", INNER_DEPTH
+        yield f"{stage.name}_windows", f"window_word<{taps_read(stage)}, {stage.in_lanes}>", INNER_DEPTH
+        yield f"{stage.name}_sums", f"beat<int32_t, {stage.sums_per_group}>", INNER_DEPTH
     if isinstance(stage, Convolution) and stage.is_listed:
         lists = ["all_words"] if not stage.active else []
         lists += ["winners", "winners_again"] if stage.winners else ["all_groups"]
@@ -179,7 +190,7 @@ def _inner_streams(stage: Stage) -> Iterator[tuple[str, str, str]]:
         if not stage.has_pi:
             yield f"{stage.name}_no_pi", "beat<uint8_t, 1>", "2"
     if isinstance(stage, MaxPool):
-        yield f"{stage.name}_windows", f"window_word<{math.prod(stage.kernel)}, {stage.lanes}>", INNER_DEPTH
+        yield f"{stage.name}_windows", f"window_word<{taps_read(stage)}, {stage.lanes}>", INNER_DEPTH
 
 
 def _calls(graph: StreamGraph, stage: Stage) -> Iterator[str]:
@@ -192,13 +203,15 @@ def _calls(graph: StreamGraph, stage: Stage) -> Iterator[str]:
         yield from _gate_calls(stage, reads, writes)
     elif isinstance(stage, Convolution):
         multiply = "multiply_focused" if stage.products.kind == "focused" else "multiply"
+        multiply = "multiply_pixels" if stage.pixels > 1 else multiply
         yield _call(f"{name}.window", f"window<{name}_window>({reads[0]}, {name}_windows)")
         weights = f"{name}::weights, {name}::bias"
         yield _call(f"{name}.multiply", f"{multiply}<{name}_multiply>({name}_windows, {name}_sums, {weights})")
         yield _call(f"{name}.requantize", _ending(stage, reads[1:], writes[0]))
     elif isinstance(stage, MaxPool):
         yield _call(f"{name}.window", f"window<{name}_window>({reads[0]}, {name}_windows)")
-        yield _call(f"{name}.pool", f"greatest<{name}_pool>({name}_windows, {writes[0]})")
+        greatest = "greatest" if stage.pixels == 1 else "greatest_pixels"
+        yield _call(f"{name}.pool", f"{greatest}<{name}_pool>({name}_windows, {writes[0]})")
     elif isinstance(stage, MeanPool):
         yield _call(name, f"mean<{name}_mean>({reads[0]}, {writes[0]})")
     elif isinstance(stage, Add):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 
 from ..rtl.parameters import is_packed
+from ..rtl.timing import words_of_tap
 from ..stages import Add, Convolution, Gate, MaxPool, MeanPool, Stage
 from ..weight_codes import part_bits
+from ..windows import taps_read, windows_of
 
 KINDS = {"dsp": "espalier::DSP", "lut": "espalier::LUT", "shift": "espalier::SHIFT", "binary": "espalier::BINARY"}
 
@@ -42,14 +44,10 @@ def structs(stage: Stage, packs: bool = True) -> dict[str, dict[str, int | str]]
 
 
 def _window(stage: Convolution) -> dict:
-    height, width, channels = stage.in_shape
-    rows, columns = stage.out_shape[:2]
-    if stage.is_pointwise:  # one long column of pixels
-        height, width, rows, columns = height * width, 1, rows * columns, 1
     return {
-        **_image(stage, height, width, channels, rows, columns),
+        **_image(stage),
         "lanes": stage.in_lanes,
-        "taps": stage.folding.taps,
+        "taps": taps_read(stage),
         "buffer_rows": stage.buffer_rows,
         "zero": stage.arithmetic.x_zero,
         "groups_outside": int(stage.is_depthwise),
@@ -58,43 +56,60 @@ def _window(stage: Convolution) -> dict:
 
 def _pool_window(stage: MaxPool) -> dict:
     return {
-        **_image(stage, *stage.in_shape, *stage.out_shape[:2]),
+        **_image(stage),
         "lanes": stage.lanes,
-        "taps": math.prod(stage.kernel),
+        "taps": taps_read(stage),
         "buffer_rows": stage.kernel[0] + stage.stride[0],
         "zero": 0,
         "groups_outside": 0,
     }
 
 
-def _image(stage: Convolution | MaxPool, height: int, width: int, channels: int, rows: int, columns: int) -> dict:
+def _image(stage: Convolution | MaxPool) -> dict:
+    seen = windows_of(stage)
     return {
-        "height": height,
-        "width": width,
-        "channels": channels,
-        "kernel_rows": stage.kernel[0],
-        "kernel_columns": stage.kernel[1],
-        "stride_rows": stage.stride[0],
-        "stride_columns": stage.stride[1],
-        "top": stage.padding[0],
-        "left": stage.padding[1],
-        "out_rows": rows,
-        "out_columns": columns,
+        "height": seen.height,
+        "width": seen.width,
+        "channels": stage.pixels * stage.in_shape[2],
+        "kernel_rows": seen.kernel[0],
+        "kernel_columns": seen.kernel[1],
+        "stride_rows": seen.stride[0],
+        "stride_columns": seen.stride[1],
+        "top": seen.top,
+        "left": seen.left,
+        "out_rows": seen.rows,
+        "out_columns": seen.columns,
+    }
+
+
+def _pixels(stage: Convolution | MaxPool) -> dict:
+    """Where the windows of pixels lie in a window of beats."""
+    seen = windows_of(stage)
+    return {
+        "out_pixels": stage.out_pixels,
+        "columns": stage.kernel[1],
+        "beat_taps": taps_read(stage),
+        "beat_lanes": stage.pixels * stage.in_shape[2],
+        "beat_columns": seen.kernel[1],
+        "beat_pixels": stage.pixels,
+        "first": seen.first,
+        "step": stage.stride[1],
     }
 
 
 def _multiply(stage: Convolution, packs: bool) -> dict:
     constants = {
-        "pixels": stage.out_shape[0] * stage.out_shape[1],
+        "pixels": _times(stage),
         "groups": stage.groups,
         "cycles": stage.cycles_per_group,
         "pe": stage.folding.pe,
         "taps": stage.folding.taps,
-        "lanes": stage.in_lanes,
-        "inputs": stage.products_per_cycle // stage.folding.pe,
+        "lanes": stage.in_lanes // stage.pixels,
+        "inputs": stage.products_per_cycle // stage.sums_per_group,
         "sum_bits": stage.sum_bits,
         "is_depthwise": int(stage.is_depthwise),
         **(_lists(stage) if stage.is_listed else {}),
+        **(_pixels(stage) if stage.pixels > 1 else {}),
     }
     if stage.products.kind != "focused":
         return {**constants, "kind": KINDS[stage.products.kind], "packs": int(is_packed(stage, packs))}
@@ -139,9 +154,9 @@ def _gate(stage: Gate) -> dict:
 def _requantize(stage: Convolution) -> dict:
     one, residual = stage.arithmetic, stage.arithmetic.residual
     constants = {
-        "pixels": stage.out_shape[0] * stage.out_shape[1],
+        "pixels": _times(stage),
         "groups": stage.groups,
-        "pe": stage.folding.pe,
+        "pe": stage.sums_per_group,
         "out_lanes": stage.out_lanes,
         **_rounding(one),
         **(_lists(stage) if stage.winners else {}),
@@ -166,8 +181,14 @@ def _rounding(one) -> dict:
 
 def _pool(stage: MaxPool) -> dict:
     return {
-        "pixels": stage.out_shape[0] * stage.out_shape[1],
-        "groups": stage.in_shape[2] // stage.lanes,
+        "pixels": _times(stage),
+        "groups": words_of_tap(stage),
         "taps": math.prod(stage.kernel),
-        "lanes": stage.lanes,
+        "lanes": stage.lanes // stage.pixels,
+        **(_pixels(stage) if stage.pixels > 1 else {}),
     }
+
+
+def _times(stage: Convolution | MaxPool) -> int:
+    """How often it computes pixels."""
+    return stage.out_shape[0] * stage.out_shape[1] // stage.out_pixels

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..graph import Edge, StreamGraph
 from ..ports import NUMBER_BITS
-from ..stages import Convolution, Gate, Stage
+from ..stages import Convolution, Gate, Stage, reads_pixels
 from .parameters import Module, module_of
 from .recentred import is_recentred
 
@@ -18,6 +18,9 @@ NARROW = TEMPLATES / "narrow"
 
 FOCUSED = TEMPLATES / "focused"
 """What only designs with recentralised shifts need, as do lines of other templates."""
+
+PIXELS = TEMPLATES / "pixels"
+"""What only designs with several pixels in a beat need."""
 
 OF_FOCUSED = re.compile(r"^`ifdef FOCUSED\n(.*?)(?:^`else\n(.*?))?^`endif\n", re.MULTILINE | re.DOTALL)
 
@@ -33,7 +36,9 @@ def emit(graph: StreamGraph, packs: bool = True) -> dict[str, str]:
     that read them run there. bench.sv: the test bench of this graph.
     """
     focused = any(isinstance(stage, Convolution) and is_recentred(stage) for stage in graph.stages)
-    folders = [TEMPLATES, *([FOCUSED] if focused else []), *([] if packs else [NARROW])]
+    several = any(map(reads_pixels, graph.stages))
+    more = {FOCUSED: focused, PIXELS: several, NARROW: not packs}
+    folders = [TEMPLATES, *(folder for folder, wanted in more.items() if wanted)]
     files = {f"rtl/{path.name}": _template(path, focused) for folder in folders for path in folder.glob("*.sv")}
     for stage in graph.stages:
         module = module_of(stage, packs)
@@ -122,7 +127,8 @@ def _absent(stage: Stage) -> Iterator[tuple[str, int]]:
     bits = {}
     if isinstance(stage, Convolution):
         lanes = {"residual": stage.out_lanes * 8, "pi": stage.folding.pe * 8}
-        bits = {port: lanes.get(port, NUMBER_BITS) for port in ("residual", "active", "winners", "pi")}
+        ports = ("residual", "active", "winners", "pi") if stage.pixels == 1 else ("residual",)
+        bits = {port: lanes.get(port, NUMBER_BITS) for port in ports}
     if isinstance(stage, Gate):
         bits = {"active": NUMBER_BITS}
     yield from ((port, width) for port, width in bits.items() if port not in stage.in_ports)

@@ -11,6 +11,7 @@ from espalier.core.errors import UnsupportedOpError
 
 from ..stages import Adapter, Add, Convolution, Fork, Gate, MaxPool, MeanPool, Stage
 from ..weight_codes import code_bits, codes, ordered
+from ..windows import windows_of
 from . import recentred
 from .timing import line_buffer_rows, result_depth
 
@@ -41,7 +42,7 @@ def module_of(stage: Stage, packs: bool = True) -> Module:
     if isinstance(stage, Convolution):
         return _convolution(stage, packs)
     if isinstance(stage, MaxPool):
-        return Module("max_pool", _max_pool(stage))
+        return Module("max_pool" if stage.pixels == 1 else "pixel_max_pool", _max_pool(stage))
     if isinstance(stage, MeanPool):
         return Module("mean_pool", _mean_pool(stage))
     if isinstance(stage, Add):
@@ -79,24 +80,32 @@ def sum_bits(stage: Convolution) -> int:
 
 
 def window_parameters(stage: Convolution | MaxPool) -> dict[str, int]:
-    """The image and the window; a pointwise convolution sees one long column of pixels."""
-    height, width = stage.in_shape[:2]
-    rows, columns = stage.out_shape[:2]
-    if isinstance(stage, Convolution) and stage.is_pointwise:
-        height, width, rows, columns = height * width, 1, rows * columns, 1
-    (kernel_h, kernel_w), (stride_h, stride_w) = stage.kernel, stage.stride
+    """The image and the window as the line buffer sees them."""
+    seen = windows_of(stage)
+    (kernel_h, kernel_w), (stride_h, stride_w) = seen.kernel, seen.stride
     return {
-        "HEIGHT": height,
-        "WIDTH": width,
+        "HEIGHT": seen.height,
+        "WIDTH": seen.width,
         "KERNEL_H": kernel_h,
         "KERNEL_W": kernel_w,
         "STRIDE_H": stride_h,
         "STRIDE_W": stride_w,
-        "PAD_TOP": stage.padding[0],
-        "PAD_LEFT": stage.padding[1],
-        "OUT_HEIGHT": rows,
-        "OUT_WIDTH": columns,
+        "PAD_TOP": seen.top,
+        "PAD_LEFT": seen.left,
+        "OUT_HEIGHT": seen.rows,
+        "OUT_WIDTH": seen.columns,
         "ROWS": line_buffer_rows(stage),
+    }
+
+
+def _pixels(stage: Convolution | MaxPool) -> dict[str, int]:
+    """Where the windows of pixels lie in a window of beats."""
+    return {
+        "PIXELS": stage.pixels,
+        "OUT_PIXELS": stage.out_pixels,
+        "FIRST": windows_of(stage).first,
+        "STEP": stage.stride[1],
+        "COLUMNS": stage.kernel[1],
     }
 
 
@@ -109,7 +118,7 @@ def _convolution(stage: Convolution, packs: bool) -> Module:
         "PAD_VALUE": stage.arithmetic.x_zero,
         "DEPTHWISE": int(stage.is_depthwise),
         "TAPS": stage.folding.taps,
-        "SIMD": stage.folding.simd,
+        **({"SIMD": stage.folding.simd} if stage.pixels == 1 else _pixels(stage)),
         "PE": stage.folding.pe,
         "KIND": RECENTRED if recentred.is_recentred(stage) else KINDS[stage.products.kind],
         "PACK": int(packs),
@@ -125,7 +134,9 @@ def _convolution(stage: Convolution, packs: bool) -> Module:
         "CONSTANTS": constants,
     }
     return Module(
-        "convolution", parameters, {weights: _weight_table(stage, packs), constants: _constant_table(stage, packs)}
+        "convolution" if stage.pixels == 1 else "pixel_convolution",
+        parameters,
+        {weights: _weight_table(stage, packs), constants: _constant_table(stage, packs)},
     )
 
 
@@ -193,7 +204,7 @@ def _max_pool(stage: MaxPool) -> dict[str, int]:
     return {
         **window_parameters(stage),
         "CHANNELS": stage.in_shape[2],
-        "LANES": stage.lanes,
+        **({"LANES": stage.lanes} if stage.pixels == 1 else _pixels(stage)),
         "FIFO_DEPTH": result_depth(stage),
     }
 
@@ -277,7 +288,7 @@ def _stored(stage: Convolution) -> np.ndarray:
 
 
 def _constant_table(stage: Convolution, packs: bool) -> str:
-    """For each beat of the output, for each lane: multiplier, bias.
+    """For each beat of the output, for each lane: multiplier, bias. Pixels that are computed at a time have the same.
 
     The stage multiplies x, not x - x_zero, and products of the lower weights of pairs are half their range too small.
     """
@@ -288,7 +299,7 @@ def _constant_table(stage: Convolution, packs: bool) -> str:
     if recentred.is_recentred(stage):
         bias += recentred.missing(stage)
     multiplier = np.zeros_like(bias) if stage.multiplier is None else stage.multiplier.astype(np.int64)
-    fields = np.stack([multiplier, bias], 1).reshape(-1, 2 * stage.out_lanes)
+    fields = np.tile(np.stack([multiplier, bias], 1).ravel(), stage.out_pixels).reshape(-1, 2 * stage.out_lanes)
     return _hexadecimal(fields, [factor_bits(stage), sum_bits(stage)] * stage.out_lanes)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from ..ports import lanes_in
 from ..stages import Convolution, Gate, MaxPool
+from ..windows import windows_of
 from . import recentred
 
 READ, MULTIPLY, ACCUMULATE, WAIT = 6, 2, 1, 1
@@ -16,6 +18,9 @@ SHALLOW = 64
 
 FIFO = 1
 """Cycles from a word's write to where it can be read, in such a FIFO; a deeper one's memory has a register."""
+
+SEVERAL_PIXELS = 1
+"""Cycles in which the sums of several pixels are corrected, see pixel_convolution.sv."""
 
 TAKE = 8
 """Cycles from where `requantize` takes a beat of the residual to that beat's result."""
@@ -53,7 +58,7 @@ def _pipeline(stage: Convolution | MaxPool) -> int:
     if isinstance(stage, MaxPool):
         return READ + 2
     terms = stage.folding.taps * (1 if stage.is_depthwise else stage.folding.simd)
-    more = recentred.CYCLES if recentred.is_recentred(stage) else 0
+    more = recentred.CYCLES if recentred.is_recentred(stage) else SEVERAL_PIXELS if stage.pixels > 1 else 0
     return READ + MULTIPLY + (terms - 1).bit_length() + ACCUMULATE + more + WAIT + _ending(stage)
 
 
@@ -88,18 +93,22 @@ def result_depth(stage: Convolution | MaxPool) -> int:
     """Beats of the FIFO of results, so that a stage whose results are taken at once never waits for room."""
     cycles, beats = 1, 1
     if isinstance(stage, Convolution):
-        cycles, beats = stage.cycles_per_group, stage.folding.pe // stage.out_lanes
+        cycles, beats = stage.cycles_per_group, stage.sums_per_group // stage.out_lanes
     groups = -(-(cycles + _pipeline(stage) + FIFO + beats) // cycles) + 1
     return max(16, 1 << (groups * beats - 1).bit_length())
 
 
+def words_of_tap(stage: Convolution | MaxPool) -> int:
+    """Beats of a pixel; 1 where a beat has several."""
+    return 1 if stage.pixels > 1 else stage.in_shape[2] // lanes_in(stage, "x")
+
+
 def line_buffer_rows(stage: Convolution | MaxPool) -> int:
     """Rows of the ring: KH + stride, and more where the next rows could not come in within a row's time."""
-    lanes = stage.in_lanes if isinstance(stage, Convolution) else stage.lanes
-    pointwise = isinstance(stage, Convolution) and stage.is_pointwise
-    row_beats = (1 if pointwise else stage.in_shape[1]) * stage.in_shape[2] // lanes
-    cycles = stage.groups * stage.cycles_per_group if isinstance(stage, Convolution) else stage.in_shape[2] // lanes
-    row_cycles = (1 if pointwise else stage.out_shape[1]) * cycles
+    windows, words = windows_of(stage), words_of_tap(stage)
+    row_beats = windows.width * words
+    cycles = stage.groups * stage.cycles_per_group if isinstance(stage, Convolution) else words
+    row_cycles = windows.columns * cycles
     rows = stage.kernel[0] + stage.stride[0]
     spare = row_cycles >= stage.stride[0] * row_beats + GIVE_BACK
     return rows if spare else rows + -(-GIVE_BACK // row_beats)

@@ -4,15 +4,34 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 from oracles import stream_graphs
+from oracles.stream_graphs import GraphBuilder
 
 from espalier.codegen.fpga_hls.folding import fold
+from espalier.codegen.fpga_hls.graph import HOST
 from espalier.codegen.fpga_hls.network import INPUT, StageNetwork
+from espalier.codegen.fpga_hls.stages import Adapter, Fork, Products
+from espalier.codegen.fpga_hls.timing import check_depths
 from espalier.core.errors import InfeasibleDesignError
 from espalier.targets.boards import BY_NAME
 
 ALVEO, ONE_PIXEL_A_CLOCK = BY_NAME["alveo-u250"], 224 * 224
+
+
+def chain(graph) -> StageNetwork:
+    """The network that a graph was made of."""
+    passing = {stage.name: graph.into(stage)[0] for stage in graph.stages if isinstance(stage, Adapter | Fork)}
+
+    def made_by(edge):
+        while edge.source in passing:
+            edge = passing[edge.source]
+        return (edge.source, edge.source_port) if edge.source else INPUT
+
+    stages = tuple(stage for stage in graph.stages if stage.name not in passing)
+    sources = {(stage.name, edge.sink_port): made_by(edge) for stage in stages for edge in graph.into(stage)}
+    return StageNetwork(graph.input.shape, stages, sources, made_by(graph.output), {})
 
 
 def alone(stage) -> StageNetwork:
@@ -30,12 +49,58 @@ def test_a_stage_takes_thousands_of_products_in_a_cycle(times, products):
     assert products / 2 < design.resources.dsps < products / 2 + 20
 
 
-def test_a_frame_is_no_faster_than_its_pixels():
-    """A beat has one pixel at most, so that a large image sets a bound whatever the board has."""
+@pytest.mark.parametrize(("interval", "pixels"), [(480, 1), (479, 2), (240, 2), (120, 4)])
+def test_beats_have_as_many_pixels_as_the_interval_asks_for(interval, pixels):
     stage = stream_graphs.one_conv(3, 8, (24, 20), stride=(2, 2)).stages[0]
-    assert fold(alone(stage), ALVEO, ALVEO.clock_hz / 480).interval_cycles == 480
-    with pytest.raises(InfeasibleDesignError, match="240 cycles each; accepted are 480 and more, the beats"):
-        fold(alone(stage), ALVEO, ALVEO.clock_hz / 240)
+    design = fold(alone(stage), ALVEO, ALVEO.clock_hz / interval)
+    assert design.graph.stages[0].pixels == pixels
+    assert design.interval_cycles == 480 // pixels
+    assert design.graph.input.lanes == 3 * pixels
+
+
+def test_a_frame_is_no_faster_than_its_widest_beats():
+    """Of 20 pixels in a row, a beat has 4 at most: 8 are no part of them."""
+    stage = stream_graphs.one_conv(3, 8, (24, 20), stride=(2, 2)).stages[0]
+    with pytest.raises(InfeasibleDesignError, match="60 cycles each; accepted are 120 and more, the beats"):
+        fold(alone(stage), ALVEO, ALVEO.clock_hz / 60)
+
+
+def test_without_a_frame_rate_beats_have_one_pixel():
+    stage = stream_graphs.one_conv(3, 8, (24, 20), stride=(2, 2)).stages[0]
+    assert fold(alone(stage), ALVEO).interval_cycles == 480
+
+
+def test_a_mean_takes_one_pixel_at_a_time():
+    stage = GraphBuilder(8, 8, 4)
+    network = alone(stage.graph(stage.mean_pool(HOST)).stages[0])
+    assert fold(network, ALVEO, ALVEO.clock_hz / 64).interval_cycles == 64
+    with pytest.raises(InfeasibleDesignError, match="32 cycles each; accepted are 64 and more"):
+        fold(network, ALVEO, ALVEO.clock_hz / 32)
+
+
+def test_levels_of_recentralised_shifts_are_multiplied_where_a_beat_has_several_pixels():
+    """Only stages that cannot be so fast otherwise have several."""
+    builder = GraphBuilder(8, 8, 2)
+    products = Products("focused", 5, ((-20, 2), (9, 1)))
+    first = builder.conv(HOST, 4, stride=(2, 2), products=products)
+    graph = builder.graph(builder.conv(first, 4, kernel=(1, 1), products=products))
+    design = fold(chain(graph), ALVEO, ALVEO.clock_hz / 32)
+    assert design.interval_cycles == 32
+    assert [(one.pixels, one.products.kind) for one in design.graph.convolutions()] == [(2, "lut"), (1, "focused")]
+
+
+def test_a_whole_network_takes_two_pixels():
+    """Convolutions, a sum of two streams and a pooling at half of the cycles that their pixels take."""
+    builder = GraphBuilder(8, 8, 2)
+    left, right = builder.fork(builder.conv(HOST, 4))
+    right = builder.conv(builder.conv(right, 4, kind="depthwise"), 4, kernel=(1, 1))
+    pooled = builder.max_pool(builder.add(left, right))
+    graph = builder.graph(builder.conv(builder.mean_pool(pooled), 3, kernel=(1, 1)))
+    design = fold(chain(graph), ALVEO, ALVEO.clock_hz / 32)
+    assert design.interval_cycles == 32
+    x = np.random.default_rng(0).integers(0, 256, (1, 8, 8, 2)).astype(np.uint8)
+    np.testing.assert_array_equal(stream_graphs.meaning(design.graph, x), stream_graphs.meaning(graph, x))
+    check_depths(design.graph)
 
 
 def test_blocks_that_are_scarce_are_saved():

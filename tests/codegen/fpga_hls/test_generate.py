@@ -197,6 +197,23 @@ def test_a_frame_rate_makes_it_smaller(residual):
         built(residual_net(), target={**slow, "feature.frames_per_s": 1e8})
 
 
+@needs_headers
+def test_a_frame_rate_beyond_a_pixel_in_a_cycle(tmp_path):
+    """Wide beats on both sides of the first layers; numbers of the host come in the same order."""
+    b = ModelBuilder()
+    y = b.relu(b.conv("x", "conv0", 3, 4, strides=[2, 2]))
+    net = b.model([1, 3, 8, 8], b.head(b.relu(b.conv(y, "conv1", 4, 4)), "fc", 4, 3))
+    fast = {"kind": "ext_dev", "device": "zcu104", "feature.clock_hz": 1e8, "feature.frames_per_s": 1e8 / 32}
+    artifact = built(net, target=fast)
+    program = artifact.program
+    assert (program.graph.input.lanes, program.schedule.interval_cycles) == (2 * 3, 32)
+    given, expected = program.vectors([X])
+    assert np.array_equal(stream_graphs.meaning(program.graph, given[None])[0], expected)
+    assert artifact.profile(X, simulate="hls").predicted_interval_cycles == 32
+    artifact.save(tmp_path / "out")
+    assert espalier.load(tmp_path / "out").program.digest() == program.digest()
+
+
 def test_fifos_that_do_not_fit_make_it_slower(residual, monkeypatch):
     """What FIFOs take is known when a design is finished; a slower one may still fit."""
     finished, fastest = Folder._finished, residual.program.schedule.interval_cycles

@@ -9,13 +9,16 @@ import pytest
 from oracles import stream_graphs
 
 from espalier.codegen.fpga_hls.check_stage import check_stage
-from espalier.codegen.fpga_hls.graph import StreamGraph
+from espalier.codegen.fpga_hls.graph import HOST, StreamGraph
 from espalier.codegen.fpga_hls.stages import Adapter, Folding, Gate, Products
+from espalier.codegen.fpga_hls.windows import Windows, taps_read, windows_of
 from espalier.core.errors import InvalidInputError
 from espalier.core.integer import LayerArithmetic
 
 
-@pytest.mark.parametrize("example", ["two_layers", "residual_network", "every_kind", "gated_network"])
+@pytest.mark.parametrize(
+    "example", ["two_layers", "residual_network", "every_kind", "gated_network", "several_pixels", "raw_pixels"]
+)
 def test_an_example_computes(example):
     graph = getattr(stream_graphs, example)()
     x = np.random.default_rng(0).integers(0, 256, (2, *graph.input.shape)).astype(np.uint8)
@@ -31,6 +34,71 @@ def test_cycles_and_lanes_of_a_convolution():
     assert stage.products_per_cycle * stage.compute_cycles == stage.macs
     assert stage.out_lanes == 1
     assert dataclasses.replace(stage, folding=Folding(8, 16, 9)).out_lanes == 16
+
+
+@pytest.mark.parametrize(("taps", "cycles", "out_lanes"), [(9, 1, 16), (3, 3, 8)])
+def test_pixels_that_are_computed_together(taps, cycles, out_lanes):
+    """Two in 1 or in 3 cycles; what leaves in a beat is all channels of one or of both."""
+    stage = stream_graphs.one_conv(4, 8, (6, 8), folding=Folding(4, 8, taps, 2)).stages[0]
+    assert (stage.in_lanes, stage.out_pixels, stage.cycles_per_group, stage.out_lanes) == (8, 2, cycles, out_lanes)
+    assert stage.compute_cycles == 6 * 8 // 2 * cycles
+    assert stage.products_per_cycle * stage.compute_cycles == stage.macs
+
+
+def test_a_strided_stage_reads_more_pixels_than_it_makes():
+    stage = stream_graphs.one_conv(3, 8, (8, 8), stride=(2, 2), folding=Folding(3, 4, 9, 2)).stages[0]
+    assert (stage.in_lanes, stage.out_pixels, stage.out_lanes) == (6, 1, 4)
+    assert stage.compute_cycles == 4 * 4 * 2
+
+
+def test_windows_of_beats_have_the_windows_of_their_pixels():
+    """Of four pixels, with the last one of the beat before and the first one of the beat behind."""
+    stage = stream_graphs.one_conv(2, 2, (6, 8), folding=Folding(2, 2, 9, 4)).stages[0]
+    assert windows_of(stage) == Windows(6, 2, (3, 3), (1, 1), 1, 1, 6, 2, first=3)
+    assert taps_read(stage) == 9
+    strided = stream_graphs.one_conv(2, 2, (6, 8), stride=(2, 2), folding=Folding(2, 2, 3, 2)).stages[0]
+    assert windows_of(strided) == Windows(6, 4, (3, 2), (2, 1), 1, 1, 3, 4, first=1)
+    assert taps_read(strided) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"folding": Folding(2, 8, 9, 2)}, "simd 2 with 2 pixels in a beat, accepted is 4"),
+        ({"folding": Folding(4, 4, 9, 2)}, "pe 4 with 2 pixels in a beat, accepted is 8"),
+        ({"folding": Folding(4, 8, 1, 2)}, "taps 1 with 2 pixels in a beat, accepted are whole rows of the kernel"),
+        ({"folding": Folding(4, 8, 9, 5)}, "5 pixels of a row of 12, accepted are divisors of it"),
+        ({"folding": Folding(4, 8, 9, 3), "stride": (2, 2)}, "3 pixels at a stride of 2, accepted are multiples of it"),
+        ({"folding": Folding(4, 8, 9, 4), "padding": (0, 0, 0, 0)}, "4 output pixels at a time of a row of 10"),
+        (
+            {"folding": Folding(4, 8, 9, 2), "products": Products("focused", 5, ((-20, 2), (9, 1)))},
+            "recentralised shifts with 2 pixels in a beat, accepted are neither, or one pixel",
+        ),
+    ],
+)
+def test_pixels_that_do_not_fit_are_refused(options, message):
+    with pytest.raises(InvalidInputError, match=message):
+        stream_graphs.one_conv(4, 8, (6, 12), **options)
+
+
+@pytest.mark.parametrize(
+    ("kind", "lanes", "message"),
+    [
+        ("mean_pool", 8, "8 lanes for 4 channels, accepted are divisors of these"),
+        ("max_pool", 12, "3 pixels of a row of 8"),
+        ("max_pool", 6, "6 lanes for rows of 8 pixels of 4 channels, accepted are all channels of a divisor"),
+    ],
+)
+def test_beats_that_a_stage_does_not_take_are_refused(kind, lanes, message):
+    builder = stream_graphs.GraphBuilder(6, 8, 4)
+    with pytest.raises(InvalidInputError, match=message):
+        builder.graph(getattr(builder, kind)(HOST, lanes=lanes))
+
+
+def test_gates_read_single_pixels():
+    stage = next(stage for stage in stream_graphs.gated_network().convolutions() if stage.winners)
+    with pytest.raises(InvalidInputError, match="lists or recentralised shifts with 7 pixels in a beat"):
+        check_stage(dataclasses.replace(stage, folding=dataclasses.replace(stage.folding, pixels=7)))
 
 
 def test_sums_hold_the_worst_input():

@@ -19,6 +19,7 @@ from tests.oracles.stream_graphs import (
     gated_network,
     meaning,
     residual_network,
+    several_pixels,
 )
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
@@ -32,7 +33,7 @@ def simulated(graph, folder, exact_widths=True, packs=True):
 
 
 @needs_headers
-@pytest.mark.parametrize("graph", [every_kind, every_product, residual_network])
+@pytest.mark.parametrize("graph", [every_kind, every_product, residual_network, several_pixels])
 def test_every_stage_and_product_is_the_oracle(graph, tmp_path):
     """With streams as deep as the schedule makes them."""
     simulated(with_fifo_depths(graph()), tmp_path)

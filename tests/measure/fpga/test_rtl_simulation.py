@@ -31,7 +31,9 @@ from tests.oracles.stream_graphs import (
     gated_network,
     meaning,
     one_conv,
+    raw_pixels,
     residual_network,
+    several_pixels,
 )
 
 needs_verilator = pytest.mark.skipif(shutil.which("verilator") is None, reason="needs verilator")
@@ -160,6 +162,18 @@ def test_a_gate_that_is_the_slowest_stage_sets_the_pace(tmp_path):
     assert found.interval_cycles == max(gates) == graph_interval_cycles(graph)
     assert found.latency_cycles == latency_cycles(graph)
     assert all(use.high_water <= use.depth for use in found.fifos.values())
+
+
+@needs_icarus
+@pytest.mark.parametrize("graph", [several_pixels, raw_pixels])
+def test_several_pixels_are_the_oracle_and_as_fast_as_predicted(graph, tmp_path):
+    graph = with_fifo_depths(graph())
+    program = build_icarus(written(graph, tmp_path))
+    found = simulated(graph, program, frames=3)
+    assert found.interval_cycles == graph_interval_cycles(graph)
+    assert found.latency_cycles == latency_cycles(graph)
+    assert all(use.high_water <= use.depth for use in found.fifos.values())
+    simulated(graph, program, stalls=120)
 
 
 @needs_icarus

@@ -28,6 +28,7 @@ GRAPHS = [
     stream_graphs.residual_network,
     stream_graphs.gated_network,
     stream_graphs.every_recentred,
+    stream_graphs.several_pixels,
 ]
 
 
@@ -66,6 +67,16 @@ def test_a_ring_of_a_power_of_two_wraps_by_itself(inputs, wraps):
     """4 rows of 8 pixels: 128 or 96 words, whose addresses have 8 bits with the one that tells of a wrap."""
     found = of(Folding(1, 1), inputs=inputs)
     assert (found["ring_bits"], found["wrap_bits"]) == (24, 24 if wraps else 0)
+
+
+def test_pixels_that_are_computed_together_share_weights_alone():
+    """Twice as many sums, products and inputs, and the words of weights that one pixel has; and what is corrected."""
+    one, two = (of(Folding(4, 8, 9, pixels)) for pixels in (1, 2))
+    for name in ("tree_bits", "sum_bits", "dsp_products", "packed_inputs", "out_lanes"):
+        assert two[name] == 2 * one[name], name
+    assert two["lutrom_bits"] == one["lutrom_bits"]
+    assert two.keys() - one.keys() == {"waiting_bits", "corrected_bits"}
+    assert two["waiting_bits"] == 2 * two["corrected_bits"] == two["sum_bits"]
 
 
 def test_a_window_of_one_pixel_is_never_outside():

@@ -11,12 +11,20 @@ import numpy as np
 import pytest
 
 from espalier.codegen.fpga_hls.cost.resources import dsps
-from espalier.codegen.fpga_hls.hls.emit import TEMPLATES, emit
+from espalier.codegen.fpga_hls.hls.emit import PIXELS, TEMPLATES, emit
 from espalier.codegen.fpga_hls.hls.parameters import structs
 from espalier.codegen.fpga_hls.stages import Folding
 from espalier.measure.fpga.hls_simulation import headers_folder
 from tests.hls_projects import PART, images, needs_headers, written
-from tests.oracles.stream_graphs import every_kind, every_product, gated_network, meaning, one_conv, residual_network
+from tests.oracles.stream_graphs import (
+    every_kind,
+    every_product,
+    gated_network,
+    meaning,
+    one_conv,
+    raw_pixels,
+    residual_network,
+)
 
 VENDOR = Path(__file__).with_name("vendor")
 PRODUCTS = Path(__file__).with_name("product_pairs.cpp")
@@ -35,11 +43,18 @@ def test_the_same_graph_gives_the_same_bytes():
 
 
 def test_every_file_that_is_included_is_there():
-    files = emit(every_kind(), PART, 1e8) | emit(gated_network(), PART, 1e8)
+    files = emit(every_kind(), PART, 1e8) | emit(gated_network(), PART, 1e8) | emit(raw_pixels(), PART, 1e8)
     named = {name for path, text in files.items() for name in re.findall(r'#include "(.*)"', text)}
     theirs = {"ap_int.h", "ap_axi_sdata.h", "hls_stream.h"}
     assert named - theirs == {name for name in named if f"src/{name}" in files}
     assert theirs < named
+
+
+def test_only_designs_with_several_pixels_have_their_part():
+    without, having = (emit(graph, PART, 1e8) for graph in (every_kind(), raw_pixels()))
+    assert "src/pixels.h" in having.keys() - without.keys()
+    assert "pixels.h" in having["src/accelerator.cpp"]
+    assert "pixels.h" not in without["src/accelerator.cpp"]
 
 
 def test_the_same_code_is_simulated_and_synthesized():
@@ -52,9 +67,10 @@ def test_the_same_code_is_simulated_and_synthesized():
 
 @needs_compiler
 @needs_headers
-@pytest.mark.parametrize("header", [path.name for path in sorted(TEMPLATES.glob("*.h"))])
+@pytest.mark.parametrize("header", sorted([*TEMPLATES.glob("*.h"), *PIXELS.glob("*.h")]), ids=lambda path: path.name)
 def test_a_header_compiles_alone(header):
-    compiled("-fsyntax-only", "-I", TEMPLATES / "simulation", "-isystem", headers_folder(), TEMPLATES / header)
+    folders = ("-I", TEMPLATES, "-I", TEMPLATES / "simulation", "-isystem", headers_folder())
+    compiled("-fsyntax-only", *folders, header)
 
 
 @needs_compiler

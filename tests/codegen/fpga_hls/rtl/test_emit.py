@@ -18,7 +18,15 @@ from espalier.codegen.fpga_hls.rtl.parameters import module_of
 from espalier.codegen.fpga_hls.rtl.timing import line_buffer_rows, result_depth
 from espalier.codegen.fpga_hls.stages import Folding, Products
 from espalier.core.errors import UnsupportedOpError
-from tests.oracles.stream_graphs import every_kind, every_recentred, gated_network, one_conv, residual_network
+from tests.oracles.stream_graphs import (
+    every_kind,
+    every_recentred,
+    gated_network,
+    one_conv,
+    raw_pixels,
+    residual_network,
+    several_pixels,
+)
 
 
 def test_the_same_graph_gives_the_same_bytes():
@@ -34,8 +42,25 @@ def test_only_designs_with_recentralised_shifts_have_their_parts():
     assert "FOCUSED" not in without["rtl/convolution.sv"] + having["rtl/convolution.sv"]
 
 
+def test_only_designs_with_several_pixels_have_their_parts():
+    parts = {f"rtl/{name}.sv" for name in ("pixel_convolution", "pixel_max_pool", "pixel_windows")}
+    assert parts <= emit(several_pixels()).keys()
+    assert not parts & emit(every_kind()).keys()
+
+
+def test_pixels_that_are_computed_together_share_weights_and_have_constants_each():
+    one, two = (
+        module_of(one_conv(2, 4, (4, 4), kernel=(1, 1), folding=Folding(2, 4, 1, pixels)).stages[0])
+        for pixels in (1, 2)
+    )
+    assert one.tables["conv0_weights.mem"] == two.tables["conv0_weights.mem"]
+    (alone,), (together,) = (module.tables["conv0_constants.mem"].split() for module in (one, two))
+    fields = 4 * (one.parameters["FACTOR_BITS"] + one.parameters["SUM_BITS"])
+    assert int(together, 16) == int(alone, 16) << fields | int(alone, 16)
+
+
 def test_every_table_that_is_read_is_written():
-    files = emit(every_kind()) | emit(gated_network())
+    files = emit(every_kind()) | emit(gated_network()) | emit(several_pixels())
     named = {f"rtl/{name}" for text in files.values() for name in re.findall(r'"(\w+\.mem)"', text)}
     assert named == {path for path in files if path.endswith(".mem")} != set()
 
@@ -77,7 +102,11 @@ def test_narrow_multipliers_take_a_product_each_and_more_for_wide_ones():
 
 @pytest.mark.skipif(shutil.which("verilator") is None, reason="needs verilator")
 @pytest.mark.parametrize(
-    "graph", [residual_network, every_kind, every_recentred, gated_network, partial(gated_network, has_pi=False)]
+    "graph",
+    [
+        *(residual_network, every_kind, every_recentred, gated_network, partial(gated_network, has_pi=False)),
+        *(several_pixels, raw_pixels),
+    ],
 )
 def test_lint_of_a_design_is_clean(graph, tmp_path):
     for path, text in emit(graph()).items():
