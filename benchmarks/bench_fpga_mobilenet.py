@@ -4,13 +4,14 @@ All weights on the chip, uniform<8>, folded for 50,176 cycles a frame: at 156 MH
 reports (Zhao et al., FPT 2019, arXiv 1910.10075). Weights and images are random (`support/mobilenet_stages.py`).
 
     designs   interval, latency and resources by the models, of this design, of one with shifts in the pointwise layers
-              as Tomato mixes them, and of faster ones
+              as Tomato mixes them, and of faster ones, whose first layer takes several pixels in a cycle
     cpp       the emitted C++ of the whole network under g++, against the integer network
     rtl       each distinct stage alone with the adapters before it, whole feature maps, in Verilator: numbers against
               what the integer network has there, cycles against the predicted ones
+    pixels    the same, of the stages that take several pixels in a cycle, where the network is folded to be twice as fast
     cells     the stages of at most --products multipliers, counted by Yosys (xcup); the error of the models on them
 
-    python benchmarks/bench_fpga_mobilenet.py [--parts designs cpp rtl cells] [--images 2] [--products 128]
+    python benchmarks/bench_fpga_mobilenet.py [--parts designs cpp rtl pixels cells] [--images 2] [--products 128]
 
 Rows that the record has of the same emitted files are not measured again, so that a run can be stopped and gone on
 with. The row "total" adds up what was counted and, for the other stages, what the models say.
@@ -40,7 +41,7 @@ from espalier.codegen.fpga_hls.graph import StreamGraph
 from espalier.codegen.fpga_hls.network import StageNetwork
 from espalier.codegen.fpga_hls.program import HLS, FpgaProgram
 from espalier.codegen.fpga_hls.rtl.emit import data_bits, emit, stage_module
-from espalier.codegen.fpga_hls.stages import Convolution, Stage
+from espalier.codegen.fpga_hls.stages import Convolution, Stage, reads_pixels
 from espalier.codegen.fpga_hls.timing import latency_cycles, schedule
 from espalier.core.errors import InfeasibleDesignError
 from espalier.core.files import write_files
@@ -82,6 +83,7 @@ def designs(program: FpgaProgram, _options) -> Iterator[dict]:
     shifts = with_shifts(network)
     yield designed("int8, without the first layer, 2x", behind_the_first(network), INTERVAL // 2)
     yield designed("shift<4> in pointwise layers", shifts, INTERVAL)
+    yield designed("shift<4> in pointwise layers, twice as fast", shifts, INTERVAL // 2)
     yield designed("shift<4> in pointwise layers, without the first layer, 4x", behind_the_first(shifts), INTERVAL // 4)
     yield designed("int8, without the first layer, 4x", behind_the_first(network), INTERVAL // 4)
 
@@ -105,6 +107,7 @@ def described_design(name: str, interval: int, design: Design) -> dict:
         "interval_cycles": design.interval_cycles,
         "latency_cycles": latency_cycles(design.graph),
         "frames_per_s_at_156_mhz": round(CLOCK_HZ / design.interval_cycles, 1),
+        "pixels_in_a_beat": max(stage.pixels for stage in convolutions),
         "products_per_cycle": sum(stage.products_per_cycle for stage in convolutions),
         "needed_products_per_cycle": round(sum(stage.macs for stage in convolutions) / interval),
         "estimated": rounded(design.resources),
@@ -141,6 +144,21 @@ def rtl(program: FpgaProgram, options) -> Iterator[dict]:
         if not is_known(row):
             tensors = tensors or between_stages(program, options.images)
             yield {**row, **described(stage), **simulated(graph, files, tensors[stage.name])}
+
+
+def pixels(program: FpgaProgram, options) -> Iterator[dict]:
+    """A row for each stage with several pixels in a beat; these come first in the network."""
+    pairs = [program.vectors([image[None]])[:1] * 2 for image in images(options.images, seed=1)]
+    board = dataclasses.replace(BY_NAME[BOARD], clock_hz=CLOCK_HZ)
+    for stage, graph in parts(fold(chain(program.graph), board, 2 * CLOCK_HZ / INTERVAL).graph):
+        if not reads_pixels(stage):
+            return
+        pairs = [(x, computed(stage, x)) for _, x in pairs]
+        files = emit(graph)
+        row = {"part": "rtl", "name": f"{stage.name}, {stage.pixels} pixels in a beat"}
+        row |= {"images": options.images, "digest": digest(files)}
+        if not is_known(row):
+            yield {**row, **described(stage), **simulated(graph, files, pairs)}
 
 
 def simulated(graph: StreamGraph, files: dict[str, str], pairs: list[tuple[np.ndarray, np.ndarray]]) -> dict:
@@ -212,7 +230,7 @@ def total(program: FpgaProgram) -> dict:
     return row
 
 
-PARTS: dict[str, Callable] = {"designs": designs, "cpp": cpp, "rtl": rtl, "cells": cells}
+PARTS: dict[str, Callable] = {"designs": designs, "cpp": cpp, "rtl": rtl, "pixels": pixels, "cells": cells}
 
 
 def ordered(part: str, stages: list[tuple[Stage, StreamGraph]]) -> list[tuple[Stage, StreamGraph]]:

@@ -86,7 +86,8 @@ class _Folder:
     def smallest(self, frames_per_s: float) -> Design:
         """The cheapest design that is fast enough."""
         interval = math.floor(self.board.clock_hz / frames_per_s)
-        if interval < self._least():
+        several = interval < self._least()
+        if several:
             self._take_several_pixels(interval)
         least = self._least()
         if interval < least:
@@ -97,7 +98,14 @@ class _Folder:
         found = self._design(interval)
         if found is None:
             raise self._too_small(interval)
-        return self._finished(found)
+        design = self._finished(found)
+        if several and design.interval_cycles > interval:
+            raise InfeasibleDesignError(
+                f"{self.board.name}: stages reach {interval} cycles a frame with several pixels in a beat, adapters "
+                f"between them {design.interval_cycles}; accepted are strides that divide each other, or fewer frames "
+                "a second"
+            )
+        return design
 
     def _take_several_pixels(self, interval: int) -> None:
         """Where a stage cannot be so fast with beats of one pixel at most."""

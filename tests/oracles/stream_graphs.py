@@ -290,7 +290,7 @@ def several_pixels() -> StreamGraph:
     options = {"stride": (1, 2), "padding": (2, 1, 0, 1), "products": Products("binary", 1)}
     y = builder.conv(y, 4, folding=Folding(2, 2, 3, 2), **options)
     y = builder.max_pool(y, (2, 2), (2, 2), lanes=8)
-    return builder.graph(builder.conv(y, 2, folding=Folding(2, 1, 3), is_raw=True))
+    return builder.graph(builder.conv(y, 6, folding=Folding(2, 1, 3), is_raw=True))
 
 
 def raw_pixels() -> StreamGraph:

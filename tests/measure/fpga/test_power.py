@@ -79,6 +79,16 @@ def test_what_was_not_counted_is_refused(tmp_path):
 
 
 @pytest.mark.skipif(shutil.which("verilator") is None, reason="needs verilator")
+def test_weights_of_several_pixels_are_words_of_a_stage(tmp_path):
+    graph = one_conv(1, 2, (2, 4), kernel=(1, 3), padding=(0, 1, 0, 1), folding=Folding(1, 2, 3, 2))
+    write_files(tmp_path, emit(graph))
+    x = np.zeros(graph.input.shape, np.uint8)
+    found = build_rtl(tmp_path, counts_switching=True).run([beats_of(x, graph.input.lanes)], data_bits(graph.input))
+    bits = {name: one.bits for name, one in found.switching.items()}
+    assert bits == {"conv0.inputs": 3 * 2 * 8, "conv0.weight_words": 2 * 3 * 8}
+
+
+@pytest.mark.skipif(shutil.which("verilator") is None, reason="needs verilator")
 def test_random_images_switch_more_than_empty_ones(tmp_path):
     graph = one_conv(4, 8, (6, 5), folding=Folding(2, 8))
     write_files(tmp_path, emit(graph))
