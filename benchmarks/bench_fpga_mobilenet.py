@@ -8,7 +8,7 @@ reports (Zhao et al., FPT 2019, arXiv 1910.10075). Weights and images are random
     cpp       the emitted C++ of the whole network under g++, against the integer network
     rtl       each distinct stage alone with the adapters before it, whole feature maps, in Verilator: numbers against
               what the integer network has there, cycles against the predicted ones
-    pixels    the same, of the stages that take several pixels in a cycle, where the network is folded to be twice as fast
+    pixels    the same, of the stages that take several pixels in a cycle where the network is twice as fast
     cells     the stages of at most --products multipliers, counted by Yosys (xcup); the error of the models on them
 
     python benchmarks/bench_fpga_mobilenet.py [--parts designs cpp rtl pixels cells] [--images 2] [--products 128]
