@@ -51,6 +51,23 @@ def taps_read(stage: Convolution | MaxPool) -> int:
     return taps if stage.pixels == 1 else taps // stage.kernel[1] * windows_of(stage).kernel[1]
 
 
+def bits_read(stage: Convolution | MaxPool) -> dict[int, int]:
+    """How many of the taps that the line buffer gives in a cycle have so many bits that are read.
+
+    Of a beat of several pixels at the end of a window of beats, not all may lie in the window of an output pixel.
+    """
+    if stage.pixels == 1:
+        lanes = stage.in_lanes if isinstance(stage, Convolution) else stage.lanes
+        return {8 * lanes: taps_read(stage)}
+    seen, found = windows_of(stage), {}
+    starts = range(seen.first, seen.first + stage.out_pixels * stage.stride[1], stage.stride[1])
+    columns = {start + column for start in starts for column in range(stage.kernel[1])}
+    for beat in range(seen.kernel[1]):
+        bits = 8 * stage.in_shape[2] * sum(column // stage.pixels == beat for column in columns)
+        found[bits] = found.get(bits, 0) + taps_read(stage) // seen.kernel[1]
+    return found
+
+
 def _in_pixels(stage: Convolution | MaxPool) -> Windows:
     return Windows(*stage.in_shape[:2], stage.kernel, stage.stride, *stage.padding[:2], *stage.out_shape[:2])
 

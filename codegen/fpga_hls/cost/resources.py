@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 from espalier.targets.boards import Resources
@@ -19,7 +20,7 @@ from ..rtl import recentred
 from ..rtl.parameters import factor_bits, is_packed, product_bits, stored_bits, sum_bits, window_parameters
 from ..rtl.timing import line_buffer_rows, words_of_tap
 from ..stages import Adapter, Add, Convolution, Fork, Gate, MaxPool, MeanPool, Stage
-from ..windows import taps_read, windows_of
+from ..windows import bits_read, taps_read, windows_of
 
 COEFFICIENTS = Path(__file__).with_name("coefficients.json")
 DISTRIBUTED_DEPTH = 64
@@ -111,12 +112,12 @@ def blocks(stage: Stage) -> float:
     if isinstance(stage, Convolution):
         weights, _ = rom_blocks(weight_word_bits(stage), math.prod(stage.weight_words))
         constants, _ = rom_blocks(*_constant_words(stage))
-        return weights + constants + taps_read(stage) * buffer_blocks(8 * stage.in_lanes, _buffer_words(stage))
+        return weights + constants + _buffers(buffer_blocks, stage)
     if isinstance(stage, Gate):
         phi, rho = rom_blocks(8, stage.phi.size), rom_blocks(32, len(stage.rho))
         return phi[0] + rho[0] + ram_blocks(32, len(stage.rho))
     if isinstance(stage, MaxPool):
-        return taps_read(stage) * buffer_blocks(8 * stage.lanes, _buffer_words(stage))
+        return _buffers(buffer_blocks, stage)
     if isinstance(stage, MeanPool):
         bits = (255 * stage.in_shape[0] * stage.in_shape[1]).bit_length() + 1
         return ram_blocks(stage.lanes * bits, stage.in_shape[2] // stage.lanes)
@@ -174,8 +175,7 @@ def features(stage: Stage, packs: bool = True) -> dict[str, float]:
     if isinstance(stage, Convolution):
         return _convolution_features(stage, packs)
     if isinstance(stage, MaxPool):
-        taps, bits = taps_read(stage), 8 * stage.lanes
-        return {"one": 1, "tap_bits": taps * bits, "lutram_bits": taps * buffer_bits(bits, _buffer_words(stage))}
+        return {"one": 1, "tap_bits": _window_bits(stage), "lutram_bits": _buffers(buffer_bits, stage)}
     if isinstance(stage, MeanPool):
         bits = 8 + math.ceil(math.log2(stage.in_shape[0] * stage.in_shape[1] + 1))
         words = stage.in_shape[2] // stage.lanes
@@ -197,11 +197,10 @@ def features(stage: Stage, packs: bool = True) -> dict[str, float]:
 
 
 def _convolution_features(stage: Convolution, packs: bool) -> dict[str, float]:
-    fold, made, taps = stage.folding, stage.sums_per_group, taps_read(stage)
+    fold, made = stage.folding, stage.sums_per_group
     terms = stage.products_per_cycle // made
     tree = made * (terms - 1) * product_bits(stage)
     is_single = stage.products.kind == "dsp" and not is_packed(stage, packs)  # DSP blocks that add what they multiply
-    window, words = 8 * taps * stage.in_lanes, _buffer_words(stage)
     weights = weight_word_bits(stage), math.prod(stage.weight_words)
     constants = _constant_words(stage)
     return {
@@ -210,15 +209,15 @@ def _convolution_features(stage: Convolution, packs: bool) -> dict[str, float]:
         "single_tree_bits": tree if is_single else 0,
         "sum_bits": made * sum_bits(stage),
         **_product_features(stage),
-        "window_bits": window,
-        "taps": taps,
-        **_walk_features(stage, words),
+        "window_bits": _window_bits(stage),
+        "taps": taps_read(stage),
+        **_walk_features(stage, _buffer_words(stage)),
         "out_lanes": stage.out_lanes if stage.multiplier is not None else 0,
         "out_lane_bits": stage.out_lanes * sum_bits(stage),
         "residual_lanes": stage.out_lanes if stage.arithmetic.residual else 0,
         "packed_inputs": stage.out_pixels * terms if is_packed(stage, packs) else 0,
-        "lutram_bits": taps * buffer_bits(8 * stage.in_lanes, words),
-        "lutram_window_bits": window if buffer_bits(8 * stage.in_lanes, words) else 0,
+        "lutram_bits": _buffers(buffer_bits, stage),
+        "lutram_window_bits": _buffers(lambda bits, words: bits if buffer_bits(bits, words) else 0, stage),
         "lutrom_bits": _lutram(*weights),
         "constant_bits": _lutram(*constants),
         "chosen_bits": rom_blocks(*weights)[1] + rom_blocks(*constants)[1],
@@ -250,6 +249,17 @@ def _product_features(stage: Convolution) -> dict[str, float]:
     if stage.products.kind in ("lut", "focused"):
         return {"lut_products": products, "lut_product_bits": products * stored_bits(stage)}
     return {f"{stage.products.kind}_products": products}
+
+
+def _window_bits(stage: Convolution | MaxPool) -> int:
+    """Of what the line buffer gives in a cycle."""
+    return sum(bits * taps for bits, taps in bits_read(stage).items())
+
+
+def _buffers(size: Callable[[int, int], float], stage: Convolution | MaxPool) -> float:
+    """Of the copies of the line buffer, one for each tap that is read in a cycle, all together."""
+    words = _buffer_words(stage)
+    return sum(taps * size(bits, words) for bits, taps in bits_read(stage).items())
 
 
 def _buffer_words(stage: Convolution | MaxPool) -> int:

@@ -11,7 +11,7 @@ from oracles import stream_graphs
 from espalier.codegen.fpga_hls.check_stage import check_stage
 from espalier.codegen.fpga_hls.graph import HOST, StreamGraph
 from espalier.codegen.fpga_hls.stages import Adapter, Folding, Gate, Products
-from espalier.codegen.fpga_hls.windows import Windows, taps_read, windows_of
+from espalier.codegen.fpga_hls.windows import Windows, bits_read, taps_read, windows_of
 from espalier.core.errors import InvalidInputError
 from espalier.core.integer import LayerArithmetic
 
@@ -55,10 +55,10 @@ def test_windows_of_beats_have_the_windows_of_their_pixels():
     """Of four pixels, with the last one of the beat before and the first one of the beat behind."""
     stage = stream_graphs.one_conv(2, 2, (6, 8), folding=Folding(2, 2, 9, 4)).stages[0]
     assert windows_of(stage) == Windows(6, 2, (3, 3), (1, 1), 1, 1, 6, 2, first=3)
-    assert taps_read(stage) == 9
+    assert (taps_read(stage), bits_read(stage)) == (9, {2 * 8: 6, 4 * 2 * 8: 3})
     strided = stream_graphs.one_conv(2, 2, (6, 8), stride=(2, 2), folding=Folding(2, 2, 3, 2)).stages[0]
     assert windows_of(strided) == Windows(6, 4, (3, 2), (2, 1), 1, 1, 3, 4, first=1)
-    assert taps_read(strided) == 2
+    assert (taps_read(strided), bits_read(strided)) == (2, {2 * 8: 1, 2 * 2 * 8: 1})
 
 
 @pytest.mark.parametrize(
