@@ -8,8 +8,10 @@ time lie in the same places of each window of beats, and what picks them is wire
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 
+from .ports import lanes_in
 from .stages import Convolution, MaxPool
 
 
@@ -51,20 +53,17 @@ def taps_read(stage: Convolution | MaxPool) -> int:
     return taps if stage.pixels == 1 else taps // stage.kernel[1] * windows_of(stage).kernel[1]
 
 
-def bits_read(stage: Convolution | MaxPool) -> dict[int, int]:
-    """How many of the taps that the line buffer gives in a cycle have so many bits that are read.
-
-    Of a beat of several pixels at the end of a window of beats, not all may lie in the window of an output pixel.
+def bits_read(stage: Convolution | MaxPool) -> Counter[tuple[int, int]]:
+    """Of the words that the line buffer gives in a cycle: which bits are read, from one to below the other, and of how
+    many words. Of beats at the ends of a window of beats, not all pixels may lie in the window of an output pixel.
     """
     if stage.pixels == 1:
-        lanes = stage.in_lanes if isinstance(stage, Convolution) else stage.lanes
-        return {8 * lanes: taps_read(stage)}
-    seen, found = windows_of(stage), {}
-    starts = range(seen.first, seen.first + stage.out_pixels * stage.stride[1], stage.stride[1])
-    columns = {start + column for start in starts for column in range(stage.kernel[1])}
+        return Counter({(0, 8 * lanes_in(stage, "x")): taps_read(stage)})
+    seen, pixels, bits = windows_of(stage), stage.pixels, 8 * stage.in_shape[2]
+    last, found = seen.first + (stage.out_pixels - 1) * stage.stride[1] + stage.kernel[1], Counter()
     for beat in range(seen.kernel[1]):
-        bits = 8 * stage.in_shape[2] * sum(column // stage.pixels == beat for column in columns)
-        found[bits] = found.get(bits, 0) + taps_read(stage) // seen.kernel[1]
+        low, high = max(seen.first - beat * pixels, 0), min(last - beat * pixels, pixels)
+        found[low * bits, high * bits] += taps_read(stage) // seen.kernel[1]
     return found
 
 

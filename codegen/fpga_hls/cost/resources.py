@@ -10,12 +10,12 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections.abc import Callable
 from pathlib import Path
 
 from espalier.targets.boards import Resources
 
 from ..graph import Edge, StreamGraph
+from ..ports import lanes_in
 from ..rtl import recentred
 from ..rtl.parameters import factor_bits, is_packed, product_bits, stored_bits, sum_bits, window_parameters
 from ..rtl.timing import line_buffer_rows, words_of_tap
@@ -42,6 +42,12 @@ HALF_BLOCK_WIDTHS = ((16_384, 1), (8_192, 2), (4_096, 4), (2_048, 9), (1_024, 18
 
 BLOCK_WIDTHS = (*((2 * depth, width) for depth, width in HALF_BLOCK_WIDTHS), (512, 72))
 """Of a block of 36 kbit."""
+
+FORMS = (
+    *((0.5, HALF_BLOCK_COST, *form) for form in HALF_BLOCK_WIDTHS),
+    *((1.0, BLOCK_COST, *form) for form in BLOCK_WIDTHS),
+)
+"""(blocks of 36 kbit, cost, depth, width) of all forms."""
 
 LUTS_OF_A_BIT = 4 / 3
 """Of 64 words: a memory of three bits takes four LUTs."""
@@ -112,12 +118,12 @@ def blocks(stage: Stage) -> float:
     if isinstance(stage, Convolution):
         weights, _ = rom_blocks(weight_word_bits(stage), math.prod(stage.weight_words))
         constants, _ = rom_blocks(*_constant_words(stage))
-        return weights + constants + _buffers(buffer_blocks, stage)
+        return weights + constants + _line_buffer_blocks(stage)
     if isinstance(stage, Gate):
         phi, rho = rom_blocks(8, stage.phi.size), rom_blocks(32, len(stage.rho))
         return phi[0] + rho[0] + ram_blocks(32, len(stage.rho))
     if isinstance(stage, MaxPool):
-        return _buffers(buffer_blocks, stage)
+        return _line_buffer_blocks(stage)
     if isinstance(stage, MeanPool):
         bits = (255 * stage.in_shape[0] * stage.in_shape[1]).bit_length() + 1
         return ram_blocks(stage.lanes * bits, stage.in_shape[2] // stage.lanes)
@@ -163,6 +169,14 @@ def buffer_blocks(width: int, depth: int) -> float:
     return 0.0 if buffer_bits(width, depth) else ram_blocks(width, depth)
 
 
+def blocks_read(width: int, depth: int, low: int, high: int) -> float:
+    """As `buffer_blocks`, where the bits from `low` to below `high` are read: blocks that have none of them go away."""
+    if (low, high) == (0, width) or not buffer_blocks(width, depth):
+        return buffer_blocks(width, depth)
+    size, _, deep, wide = min(FORMS, key=lambda form: form[1] * -(-width // form[3]) * -(-depth // form[2]))
+    return size * -(-depth // deep) * (-(-high // wide) - low // wide)
+
+
 def buffer_bits(width: int, depth: int) -> float:
     """Bits of such a memory in LUTs, in units of 64 words; 0 where it is in blocks."""
     bits, halves = width * -(-depth // 64), 2 * ram_blocks(width, depth)
@@ -175,7 +189,7 @@ def features(stage: Stage, packs: bool = True) -> dict[str, float]:
     if isinstance(stage, Convolution):
         return _convolution_features(stage, packs)
     if isinstance(stage, MaxPool):
-        return {"one": 1, "tap_bits": _window_bits(stage), "lutram_bits": _buffers(buffer_bits, stage)}
+        return {"one": 1, "tap_bits": _window_bits(stage), "lutram_bits": _window_bits(stage) * _lutram_words(stage)}
     if isinstance(stage, MeanPool):
         bits = 8 + math.ceil(math.log2(stage.in_shape[0] * stage.in_shape[1] + 1))
         words = stage.in_shape[2] // stage.lanes
@@ -201,7 +215,7 @@ def _convolution_features(stage: Convolution, packs: bool) -> dict[str, float]:
     terms = stage.products_per_cycle // made
     tree = made * (terms - 1) * product_bits(stage)
     is_single = stage.products.kind == "dsp" and not is_packed(stage, packs)  # DSP blocks that add what they multiply
-    weights = weight_word_bits(stage), math.prod(stage.weight_words)
+    window, weights = _window_bits(stage), (weight_word_bits(stage), math.prod(stage.weight_words))
     constants = _constant_words(stage)
     return {
         "one": 1,
@@ -209,15 +223,15 @@ def _convolution_features(stage: Convolution, packs: bool) -> dict[str, float]:
         "single_tree_bits": tree if is_single else 0,
         "sum_bits": made * sum_bits(stage),
         **_product_features(stage),
-        "window_bits": _window_bits(stage),
+        "window_bits": window,
         "taps": taps_read(stage),
         **_walk_features(stage, _buffer_words(stage)),
         "out_lanes": stage.out_lanes if stage.multiplier is not None else 0,
         "out_lane_bits": stage.out_lanes * sum_bits(stage),
         "residual_lanes": stage.out_lanes if stage.arithmetic.residual else 0,
         "packed_inputs": stage.out_pixels * terms if is_packed(stage, packs) else 0,
-        "lutram_bits": _buffers(buffer_bits, stage),
-        "lutram_window_bits": _buffers(lambda bits, words: bits if buffer_bits(bits, words) else 0, stage),
+        "lutram_bits": window * _lutram_words(stage),
+        "lutram_window_bits": window if _lutram_words(stage) else 0,
         "lutrom_bits": _lutram(*weights),
         "constant_bits": _lutram(*constants),
         "chosen_bits": rom_blocks(*weights)[1] + rom_blocks(*constants)[1],
@@ -252,14 +266,20 @@ def _product_features(stage: Convolution) -> dict[str, float]:
 
 
 def _window_bits(stage: Convolution | MaxPool) -> int:
-    """Of what the line buffer gives in a cycle."""
-    return sum(bits * taps for bits, taps in bits_read(stage).items())
+    """Of what is read from the line buffer in a cycle."""
+    return sum((high - low) * words for (low, high), words in bits_read(stage).items())
 
 
-def _buffers(size: Callable[[int, int], float], stage: Convolution | MaxPool) -> float:
-    """Of the copies of the line buffer, one for each tap that is read in a cycle, all together."""
-    words = _buffer_words(stage)
-    return sum(taps * size(bits, words) for bits, taps in bits_read(stage).items())
+def _line_buffer_blocks(stage: Convolution | MaxPool) -> float:
+    """Of all copies of the line buffer, one for each word that is read in a cycle."""
+    width, depth = 8 * lanes_in(stage, "x"), _buffer_words(stage)
+    return sum(words * blocks_read(width, depth, *bits) for bits, words in bits_read(stage).items())
+
+
+def _lutram_words(stage: Convolution | MaxPool) -> float:
+    """Of the line buffer, in units of 64; 0 where it is in blocks."""
+    width = 8 * lanes_in(stage, "x")
+    return buffer_bits(width, _buffer_words(stage)) / width
 
 
 def _buffer_words(stage: Convolution | MaxPool) -> int:

@@ -55,10 +55,10 @@ def test_windows_of_beats_have_the_windows_of_their_pixels():
     """Of four pixels, with the last one of the beat before and the first one of the beat behind."""
     stage = stream_graphs.one_conv(2, 2, (6, 8), folding=Folding(2, 2, 9, 4)).stages[0]
     assert windows_of(stage) == Windows(6, 2, (3, 3), (1, 1), 1, 1, 6, 2, first=3)
-    assert (taps_read(stage), bits_read(stage)) == (9, {2 * 8: 6, 4 * 2 * 8: 3})
+    assert (taps_read(stage), bits_read(stage)) == (9, {(48, 64): 3, (0, 64): 3, (0, 16): 3})
     strided = stream_graphs.one_conv(2, 2, (6, 8), stride=(2, 2), folding=Folding(2, 2, 3, 2)).stages[0]
     assert windows_of(strided) == Windows(6, 4, (3, 2), (2, 1), 1, 1, 3, 4, first=1)
-    assert (taps_read(strided), bits_read(strided)) == (2, {2 * 8: 1, 2 * 2 * 8: 1})
+    assert (taps_read(strided), bits_read(strided)) == (2, {(16, 32): 1, (0, 32): 1})
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from oracles import stream_graphs
 
 from espalier.codegen.fpga_hls.cost.resources import (
     blocks,
+    blocks_read,
     buffer_bits,
     buffer_blocks,
     dsps,
@@ -56,13 +57,22 @@ def test_parts_of_a_deep_table_lie_side_by_side(width, depth, expected, chosen):
 
 
 def test_a_line_buffer_of_beats_of_two_pixels():
-    """MobileNet-V1's first layer: six rows of 112 beats of 48 bits. A row of the kernel reads one beat, and of the one
-    before only the last pixel.
+    """MobileNet-V1's first layer: six rows of 112 beats of 48 bits. A row of the kernel reads one beat, three blocks of
+    18 kbit, and of the one before only the last pixel, which is in two of them.
     """
     folding = Folding(3, 16, 9, 2)
     stage = stream_graphs.one_conv(3, 32, (224, 224), stride=(2, 2), folding=folding).stages[0]
-    assert blocks(stage) == 3 * (buffer_blocks(48, 6 * 112) + buffer_blocks(24, 6 * 112)) == 7.5
+    assert blocks(stage) == 7.5
     assert dsps(stage) == 27 * 8 + 2 * stage.out_lanes
+
+
+@pytest.mark.parametrize(
+    ("width", "depth", "low", "high", "expected"),
+    [(48, 672, 24, 48, 1), (48, 672, 0, 24, 1), (64, 448, 32, 64, 1), (100, 448, 72, 100, 0.5), (48, 64, 0, 24, 0)],
+)
+def test_blocks_of_which_nothing_is_read_go_away(width, depth, low, high, expected):
+    """64 bits are in a whole block of 36 kbit, which stays."""
+    assert blocks_read(width, depth, low, high) == expected
 
 
 @pytest.mark.parametrize(("channels", "expected"), [(1024, 0.5), (64, 0)])
