@@ -76,7 +76,7 @@ def test_a_header_compiles_alone(header):
 @needs_compiler
 @needs_headers
 @pytest.mark.parametrize("mode", [(), ("-D__SYNTHESIS__",)])
-@pytest.mark.parametrize("graph", [every_product, gated_network])
+@pytest.mark.parametrize("graph", [every_product, gated_network, raw_pixels])
 def test_the_project_is_exact_with_a_vendors_headers(graph, mode, tmp_path):
     """As a vendor's C simulation runs it: stage after stage, streams without bound, nothing optimized."""
     graph, x = graph(), images(graph())
