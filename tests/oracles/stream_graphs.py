@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from espalier.codegen.fpga_hls.graph import HOST, Edge, StreamGraph
+from espalier.codegen.fpga_hls.network import INPUT, StageNetwork
 from espalier.codegen.fpga_hls.ports import bits_out, in_shape, lanes_in, lanes_out, out_shape
 from espalier.codegen.fpga_hls.stages import (
     Adapter,
@@ -296,6 +297,29 @@ def several_pixels() -> StreamGraph:
 def raw_pixels() -> StreamGraph:
     """int32 sums of two pixels in a beat, an odd number of channels multiplied in pairs and one over."""
     return one_conv(2, 3, (5, 6), padding=(1, 2, 1, 0), folding=Folding(2, 3, 9, 2), is_raw=True)
+
+
+def branches() -> StreamGraph:
+    """Convolutions of every kind beside each other, a sum of two streams, both poolings."""
+    builder = GraphBuilder(8, 8, 2)
+    left, right = builder.fork(builder.conv(HOST, 4))
+    right = builder.conv(builder.conv(right, 4, kind="depthwise"), 4, kernel=(1, 1))
+    pooled = builder.max_pool(builder.add(left, right))
+    return builder.graph(builder.conv(builder.mean_pool(pooled), 3, kernel=(1, 1)))
+
+
+def network_of(graph: StreamGraph) -> StageNetwork:
+    """What a graph was made of, to be folded again."""
+    passing = {stage.name: graph.into(stage)[0] for stage in graph.stages if isinstance(stage, Adapter | Fork)}
+
+    def made_by(edge):
+        while edge.source in passing:
+            edge = passing[edge.source]
+        return (edge.source, edge.source_port) if edge.source else INPUT
+
+    stages = tuple(stage for stage in graph.stages if stage.name not in passing)
+    sources = {(stage.name, edge.sink_port): made_by(edge) for stage in stages for edge in graph.into(stage)}
+    return StageNetwork(graph.input.shape, stages, sources, made_by(graph.output), {})
 
 
 def meaning(graph: StreamGraph, x: np.ndarray) -> np.ndarray:

@@ -12,26 +12,12 @@ from oracles.stream_graphs import GraphBuilder
 from espalier.codegen.fpga_hls.folding import fold
 from espalier.codegen.fpga_hls.graph import HOST
 from espalier.codegen.fpga_hls.network import INPUT, StageNetwork
-from espalier.codegen.fpga_hls.stages import Adapter, Fork, Products
+from espalier.codegen.fpga_hls.stages import Products
 from espalier.codegen.fpga_hls.timing import check_depths
 from espalier.core.errors import InfeasibleDesignError
 from espalier.targets.boards import BY_NAME
 
 ALVEO, ONE_PIXEL_A_CLOCK = BY_NAME["alveo-u250"], 224 * 224
-
-
-def chain(graph) -> StageNetwork:
-    """The network that a graph was made of."""
-    passing = {stage.name: graph.into(stage)[0] for stage in graph.stages if isinstance(stage, Adapter | Fork)}
-
-    def made_by(edge):
-        while edge.source in passing:
-            edge = passing[edge.source]
-        return (edge.source, edge.source_port) if edge.source else INPUT
-
-    stages = tuple(stage for stage in graph.stages if stage.name not in passing)
-    sources = {(stage.name, edge.sink_port): made_by(edge) for stage in stages for edge in graph.into(stage)}
-    return StageNetwork(graph.input.shape, stages, sources, made_by(graph.output), {})
 
 
 def alone(stage) -> StageNetwork:
@@ -75,7 +61,7 @@ def test_beats_that_are_no_parts_of_each_other_are_refused():
     builder = GraphBuilder(12, 12, 1)
     graph = builder.graph(builder.conv(builder.conv(HOST, 2), 2, stride=(3, 3), padding=(0, 0, 0, 0)))
     with pytest.raises(InfeasibleDesignError, match="reach 72 cycles .* adapters between them 144; accepted are"):
-        fold(chain(graph), ALVEO, ALVEO.clock_hz / 72)
+        fold(stream_graphs.network_of(graph), ALVEO, ALVEO.clock_hz / 72)
 
 
 def test_a_mean_takes_one_pixel_at_a_time():
@@ -92,19 +78,15 @@ def test_levels_of_recentralised_shifts_are_multiplied_where_a_beat_has_several_
     products = Products("focused", 5, ((-20, 2), (9, 1)))
     first = builder.conv(HOST, 4, stride=(2, 2), products=products)
     graph = builder.graph(builder.conv(first, 4, kernel=(1, 1), products=products))
-    design = fold(chain(graph), ALVEO, ALVEO.clock_hz / 32)
+    design = fold(stream_graphs.network_of(graph), ALVEO, ALVEO.clock_hz / 32)
     assert design.interval_cycles == 32
     assert [(one.pixels, one.products.kind) for one in design.graph.convolutions()] == [(2, "lut"), (1, "focused")]
 
 
 def test_a_whole_network_takes_two_pixels():
-    """Convolutions, a sum of two streams and a pooling at half of the cycles that their pixels take."""
-    builder = GraphBuilder(8, 8, 2)
-    left, right = builder.fork(builder.conv(HOST, 4))
-    right = builder.conv(builder.conv(right, 4, kind="depthwise"), 4, kernel=(1, 1))
-    pooled = builder.max_pool(builder.add(left, right))
-    graph = builder.graph(builder.conv(builder.mean_pool(pooled), 3, kernel=(1, 1)))
-    design = fold(chain(graph), ALVEO, ALVEO.clock_hz / 32)
+    """At half of the cycles that its pixels take."""
+    graph = stream_graphs.branches()
+    design = fold(stream_graphs.network_of(graph), ALVEO, ALVEO.clock_hz / 32)
     assert design.interval_cycles == 32
     x = np.random.default_rng(0).integers(0, 256, (1, 8, 8, 2)).astype(np.uint8)
     np.testing.assert_array_equal(stream_graphs.meaning(design.graph, x), stream_graphs.meaning(graph, x))

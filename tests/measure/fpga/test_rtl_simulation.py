@@ -9,6 +9,7 @@ import pytest
 
 from espalier.codegen.fpga_hls.cost.cycles import graph_interval_cycles, interval_cycles
 from espalier.codegen.fpga_hls.fifo_depths import with_fifo_depths
+from espalier.codegen.fpga_hls.folding import fold
 from espalier.codegen.fpga_hls.graph import HOST
 from espalier.codegen.fpga_hls.rtl.emit import data_bits, emit
 from espalier.codegen.fpga_hls.rtl.parameters import KINDS, RECENTRED, module_of
@@ -23,13 +24,16 @@ from espalier.measure.fpga.rtl_simulation import (
     read_log,
     tensor_of,
 )
+from espalier.targets.boards import BY_NAME
 from tests.oracles.stream_graphs import (
     GraphBuilder,
+    branches,
     every_kind,
     every_product,
     every_recentred,
     gated_network,
     meaning,
+    network_of,
     one_conv,
     raw_pixels,
     residual_network,
@@ -174,6 +178,15 @@ def test_several_pixels_are_the_oracle_and_as_fast_as_predicted(graph, tmp_path)
     assert found.latency_cycles == latency_cycles(graph)
     assert all(use.high_water <= use.depth for use in found.fifos.values())
     simulated(graph, program, stalls=120)
+
+
+@needs_icarus
+def test_a_network_that_is_folded_to_two_pixels_in_a_beat_is_as_fast_as_predicted(tmp_path):
+    board = BY_NAME["alveo-u250"]
+    design = fold(network_of(branches()), board, board.clock_hz / 32)
+    found = simulated(design.graph, build_icarus(written(design.graph, tmp_path)))
+    assert found.interval_cycles == design.interval_cycles == 32
+    assert found.latency_cycles == latency_cycles(design.graph)
 
 
 @needs_icarus
