@@ -32,11 +32,6 @@ class Windows:
     columns: int
     first: int = 0
 
-    @property
-    def taps(self) -> int:
-        """Of a whole window."""
-        return math.prod(self.kernel)
-
 
 def windows_of(stage: Convolution | MaxPool) -> Windows:
     """Of a convolution or a pooling."""
