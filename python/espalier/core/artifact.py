@@ -17,7 +17,7 @@ from .files import sha256_of
 from .layers import LayerRecord
 from .plan import Plan
 
-VERSION = 2
+VERSION = 3
 MANIFEST = "artifact.json"
 
 

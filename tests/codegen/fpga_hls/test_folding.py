@@ -47,7 +47,7 @@ def test_beats_have_as_many_pixels_as_the_interval_asks_for(interval, pixels):
 def test_a_frame_is_no_faster_than_its_widest_beats():
     """Of 20 pixels in a row, a beat has 4 at most: 8 are no part of them."""
     stage = stream_graphs.one_conv(3, 8, (24, 20), stride=(2, 2)).stages[0]
-    with pytest.raises(InfeasibleDesignError, match="60 cycles each; accepted are 120 and more, the beats"):
+    with pytest.raises(InfeasibleDesignError, match="60 cycles each; accepted are 120 and more, the least that stage"):
         fold(alone(stage), ALVEO, ALVEO.clock_hz / 60)
 
 
