@@ -59,7 +59,8 @@ def _mirrored(number: int) -> float:
 class Sampling:
     """Networks at work. folder: of the results, a file for each network, and of the table of all.
 
-    Several processes may share the folder: each trains what no other one does. A kill loses no finished epoch.
+    Several processes may share the folder: each trains what no other one does. A kill loses no finished epoch. A table
+    alone, of an earlier run elsewhere, is gone on from too.
     """
 
     networks: SupernetNetworks
@@ -79,7 +80,7 @@ class Sampling:
         for number, architecture in enumerate(chosen):
             with claimed(self.folder / str(architecture) / LOCK) as is_mine:
                 path = self.folder / str(architecture) / RESULT
-                if is_mine and not path.is_file():
+                if is_mine and not any(one.architecture == str(architecture) for one in self._table().networks):
                     weights = plans[number] if number.bit_count() % 2 else None  # as many small as large, early as late
                     found = self._trained(architecture, weights, partial(tell, number, count))
                     self._empty().with_more([*found]).write(path)
@@ -88,9 +89,9 @@ class Sampling:
         return table
 
     def _table(self) -> TunedNetworks:
-        """Of all results that are there."""
-        table = self._empty()
-        for path in sorted(self.folder.glob(f"*/{RESULT}")):
+        """Of all results that are there, those of an earlier table first."""
+        table, earlier = self._empty(), self.folder / TABLE
+        for path in [*([earlier] if earlier.is_file() else []), *sorted(self.folder.glob(f"*/{RESULT}"))]:
             found = TunedNetworks.read(path)
             for name in ("supernet", "training", "images"):
                 if getattr(found, name) != getattr(table, name):
@@ -98,7 +99,7 @@ class Sampling:
                         f"sampling {path}: its {name} is {getattr(found, name)!r}, now {getattr(table, name)!r}; give "
                         "the same or another folder"
                     )
-            table = table.with_more(found.networks)
+            table = table.with_more([one for one in found.networks if one not in table.networks])
         return table
 
     def _empty(self) -> TunedNetworks:

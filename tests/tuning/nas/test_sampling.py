@@ -118,6 +118,12 @@ def test_what_is_there_is_not_trained_again(here, trained, monkeypatch):
     assert small_sampling(here, here / "samples").run(2, 0, lambda *_: None) == trained
 
 
+def test_a_table_of_an_earlier_run_is_gone_on_from(here, tmp_path, trained, monkeypatch):
+    shutil.copy(here / "samples" / TABLE, tmp_path)
+    monkeypatch.setattr(FineTuning, "trained", None)
+    assert small_sampling(here, tmp_path).run(2, 0, lambda *_: None) == trained
+
+
 def test_what_another_process_trains_is_left_to_it(here, tmp_path, untrained):
     first, second = spread(SMALL, 2, 0)
     with claimed(tmp_path / str(first) / LOCK):
