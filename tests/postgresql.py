@@ -21,7 +21,7 @@ STARTED_S, STOPPED_S = 60.0, 30.0
 
 
 class NotStartedError(Exception):
-    """With the last line of what the server said."""
+    """With the last lines of what the server said."""
 
 
 def free_port() -> int:
@@ -41,7 +41,7 @@ def server() -> Iterator[str]:
         with log.open("w") as said:
             how = {"stdout": said, "stderr": said, "cwd": "/", **user}
             words = ("-D", data, "-U", "espalier", "--auth=trust", "--no-sync", "--locale=C", "--encoding=UTF8")
-            assert subprocess.run([INITDB, *words], **how).returncode == 0, _last_line(log)
+            assert subprocess.run([INITDB, *words], **how).returncode == 0, _last_words(log)
             try:
                 process, url = _started(folder, log, how)
             except NotStartedError:  # another process may have taken the port
@@ -81,7 +81,7 @@ def _wait(process: subprocess.Popen, url: str, log: Path) -> None:
             return
         except psycopg.OperationalError:
             if process.poll() is not None or time.monotonic() > deadline:
-                raise NotStartedError(_last_line(log)) from None
+                raise NotStartedError(_last_words(log)) from None
             time.sleep(0.1)
 
 
@@ -94,5 +94,6 @@ def _stop(process: subprocess.Popen) -> None:
         process.wait()
 
 
-def _last_line(log: Path) -> str:
-    return ["nothing", *log.read_text().splitlines()][-1]
+def _last_words(log: Path) -> str:
+    """What is fatal is told some lines before the end."""
+    return "\n".join(log.read_text().splitlines()[-5:])
