@@ -27,7 +27,7 @@ REACHED_S = 5.0
 
 DEATHS = 5
 """So many workers that fail one after the other, none having evaluated a point meanwhile, end a search. Of those that
-die only the ones that replaced others count: a machine that is lost takes all of its workers along."""
+die only those count that replaced others and evaluated nothing yet: a lost machine takes all its workers along."""
 
 
 class WorkerDiedError(EspalierError):
@@ -86,6 +86,8 @@ class Divided(Protocol):
 
 @dataclass(frozen=True)
 class _Worker:
+    """replaces_another: and has evaluated nothing yet."""
+
     actor: object
     replaces_another: bool = False
 
@@ -131,7 +133,7 @@ class RayWorkers(Workers):
             raise self._failed("died", str(error).strip().splitlines()[0]) from None
         except ConnectionError as error:
             raise WorkerDiedError(f"workers: the cluster no longer answers ({error})", is_last=True) from None
-        self.idle.append(worker)
+        self.idle.append(_Worker(worker.actor))
         self.failures = 0
         if refusal:
             raise InvalidInputError(refusal)
