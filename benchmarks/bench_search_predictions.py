@@ -40,7 +40,7 @@ from espalier.tuning.nas.fine_tuning import FineTuning
 from espalier.tuning.nas.joint_space import Candidate, JointSpace, stage_plan
 from espalier.tuning.nas.problem import Value
 from espalier.tuning.nas.sampling import TABLE
-from espalier.tuning.nas.search import module_of
+from espalier.tuning.nas.search import module_of, trained_of
 from espalier.tuning.nas.supernet_networks import SupernetNetworks, top1
 from espalier.tuning.nas.tuned_networks import TunedNetwork, TunedNetworks
 
@@ -106,7 +106,8 @@ def accuracy_row(
     def built(point: Point) -> dict[str, Value]:
         architecture = Architecture.parse(one.architecture)
         candidate = Candidate(architecture, stage_plan(architecture, one.weights), {"kind": TARGET})
-        mod, calibration = module_of(candidate, networks, tuned, lambda words: None)
+        trained = trained_of(candidate, networks, tuned, lambda words: None)
+        mod, calibration = module_of(candidate, trained, networks)
         artifact = espalier.build(mod, candidate.target, candidate.plan, calibration)
         images, labels = networks.split.final
         how = f"compiled, {len(labels)} {networks.split.origin} that no search sees, {tuned.words}"

@@ -30,10 +30,11 @@ f.onload = () => {{
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="there is no Chromium")
 
 
-def browse(*words) -> str:
-    """What a headless browser prints."""
+def browse(folder, *words) -> str:
+    """What a headless browser prints. folder: of its profile."""
     common = ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--virtual-time-budget=3000")
-    done = subprocess.run([BROWSER, *common, *map(str, words)], capture_output=True, text=True, timeout=SECONDS)
+    command = [BROWSER, *common, f"--user-data-dir={folder / 'profile'}", *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -44,13 +45,13 @@ def test_nothing_sticks_out_and_all_is_drawn(tmp_path, width):
     frame = tmp_path / "frame.html"
     frame.write_text(FRAME.format(width=width, height=HEIGHT, page=html.escape(text)))
     size, place = f"--window-size={max(width, 600)},{HEIGHT}", frame.as_uri()
-    found = re.search(r'<p id="found">(\d+) (\d+) (\d+)</p>', browse(size, "--dump-dom", place))
+    found = re.search(r'<p id="found">(\d+) (\d+) (\d+)</p>', browse(tmp_path, size, "--dump-dom", place))
     assert found, "the page did not load"
     scrolled, seen, wide = map(int, found.groups())
     assert scrolled == width
     assert seen > 20
     assert wide == 0
-    browse(size, f"--screenshot={tmp_path / 'shot.png'}", place)
+    browse(tmp_path, size, f"--screenshot={tmp_path / 'shot.png'}", place)
     pixels = np.asarray(image.open(tmp_path / "shot.png").convert("RGB")).astype(int)[:, :width]
     background = pixels[2, 2]
     drawn = (np.abs(pixels - background).max(2) > 40).mean(1) > 0

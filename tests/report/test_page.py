@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import html
 import re
 from html.parser import HTMLParser
@@ -9,6 +10,7 @@ from shown_studies import study
 
 from espalier.report.chart import Dot, bars, scatter
 from espalier.report.page import page
+from espalier.tuning.nas.problem import Value
 
 ALONE = {"meta", "br", "wbr"}
 
@@ -63,6 +65,18 @@ def test_built_networks_are_compared_and_can_be_rebuilt():
             f"espalier search --space 'my study/front/0{number}/space.txt' --target llvm --objectives accuracy,latency "
             f"--data 'my data' --fine-tune 3 --budget 1trials -o again-0{number}"
         ) in html.unescape(text)
+
+
+def test_values_are_under_their_names():
+    """Also where the first network has fewer than another one."""
+    one = study(True)
+    latency = {"latency": Value(2e-3, "measured, <here>")}
+    one.front[1] = dataclasses.replace(one.front[1], measured=latency | one.front[1].measured)
+    (table,) = re.findall(r"<table><tr><th></th>.*?</table>", page(one, "s"))
+    head, *rows = [re.findall(r"<t[hd]>(.*?)</t[hd]>", row) for row in re.findall("<tr>(.*?)</tr>", table)]
+    assert head[2:] == ["accuracy", "latency"]
+    assert [row[2].partition("<")[0] for row in rows] == ["85 %", "85 %"]
+    assert [row[3] for row in rows] == ["", "2 ms<small>measured, &lt;here&gt;</small>"]
 
 
 def test_an_empty_study_has_a_page():

@@ -25,15 +25,15 @@ from espalier.targets.resolve import as_dict, resolve_target
 
 CPU, GPU = "llvm", "cuda"
 
+GPU_FLOAT = "float16"
+"""A format that no CPU here computes in."""
+
 FORMATS = {
     CPU: ("float32", "uniform<8>"),
-    GPU: ("float16", "uniform<8>"),
+    GPU: (GPU_FLOAT, "uniform<8>"),
     KIND: ("uniform<4>", "uniform<6>", "uniform<8>"),
 }
 """Of weights, by the kind of target. Fewer bits than eight save products of fabric on an FPGA, and no time on a CPU."""
-
-GPU_FLOATS = ("float16", "tfloat32")
-"""Formats that no CPU here computes in."""
 
 ACTIVATIONS = ("uniform<4>", "uniform<6>", "uniform<8>")
 """Of the inputs of layers on an FPGA; elsewhere they follow the weights."""
@@ -99,8 +99,8 @@ def stage_plan(architecture: Architecture, weights: Sequence[str], **others: Seq
 
 
 def on_cpu(plan: Plan) -> Plan:
-    """The same plan for a CPU, where layers in a float format that only GPUs have are in float32."""
-    gpu_only = {name: one for name, one in plan.layers.items() if one["weights"] in GPU_FLOATS}
+    """The same plan for a CPU, where layers in the float format that only GPUs have are in float32."""
+    gpu_only = {name: one for name, one in plan.layers.items() if one["weights"] == GPU_FLOAT}
     return Plan(layers={**plan.layers, **{name: {**one, "weights": "float32"} for name, one in gpu_only.items()}})
 
 

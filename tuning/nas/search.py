@@ -163,12 +163,14 @@ def _built(
     simulate: str | None, tell: Callable[[str], None],
 ) -> Built:  # fmt: skip
     candidate = space.candidate(point.point)
-    mod, calibration = module_of(candidate, networks, tuned, tell)
+    trained = trained_of(candidate, networks, tuned, tell)
+    mod, calibration = module_of(candidate, trained, networks)
     artifact = api.build(mod, candidate.target, candidate.plan, calibration)
     artifact.save(folder)
     candidate.plan.save(folder / "plan.json")
     write_atomically(folder / SPACE, space.text(point.point).encode())
-    measured, remark = {"accuracy": _judged(candidate, artifact, networks, tuned)}, ""
+    words = tuned.words if tuned else "no fine-tuning"
+    measured, remark = {"accuracy": _judged(candidate, artifact, trained, networks, words)}, ""
     try:
         measured |= _measured(artifact, candidate, space, simulate)
     except EspalierError as error:
@@ -177,11 +179,17 @@ def _built(
     return Built(point, str(candidate.architecture), measured, layers, folder.name, remark)
 
 
-def module_of(candidate: Candidate, networks: SupernetNetworks, tuned: FineTuning | None, tell: Callable[[str], None]):
-    """(mod, calibration) with the supernet's weights, or with those that they became; mod computes a batch."""
+def trained_of(candidate: Candidate, networks: SupernetNetworks, tuned: FineTuning | None, tell: Callable[[str], None]):
+    """(network, has_plan): with the supernet's weights, or as `FineTuning.trained` gives it."""
     if tuned is None:
-        return networks.calibrated(candidate.architecture, candidate.plan, candidate.batch)
-    network, has_plan = tuned.trained(candidate.architecture, candidate.plan, tell)
+        return networks.network(candidate.architecture), False
+    return tuned.trained(candidate.architecture, candidate.plan, tell)
+
+
+def module_of(candidate: Candidate, trained: tuple, networks: SupernetNetworks):
+    """(mod, calibration) of what `trained_of` gave for the candidate, or for its like on another target; mod computes
+    a batch."""
+    network, has_plan = trained
     if not has_plan:
         return networks.fitted(network, candidate.plan, candidate.batch)
     from espalier.training import export
@@ -190,12 +198,11 @@ def module_of(candidate: Candidate, networks: SupernetNetworks, tuned: FineTunin
     return mod, calibration
 
 
-def _judged(candidate: Candidate, artifact: Artifact, networks: SupernetNetworks, tuned: FineTuning | None) -> Value:
+def _judged(candidate: Candidate, artifact: Artifact, trained: tuple, networks: SupernetNetworks, words: str) -> Value:
     """Accuracy on images that the search has not seen: of the artifact, or of what this machine's CPU makes of the same
-    network where the artifact does not run here or takes batches."""
+    trained network where the artifact does not run here or takes batches. words: how it was trained."""
     images, labels = networks.split.final
-    trained = tuned.words if tuned else "no fine-tuning"
-    seen = f"{len(labels)} {networks.split.origin} that the search has not seen, {trained}"
+    seen = f"{len(labels)} {networks.split.origin} that the search has not seen, {words}"
     set_threads(1)
     if candidate.batch == 1 and candidate.target["kind"] != GPU:
         try:
@@ -204,7 +211,7 @@ def _judged(candidate: Candidate, artifact: Artifact, networks: SupernetNetworks
             pass  # a processor that this one is not
     plan = on_cpu(candidate.plan)
     here = dataclasses.replace(candidate, plan=plan, target={"kind": CPU}, batch=1)
-    mod, calibration = module_of(here, networks, tuned, lambda words: None)
+    mod, calibration = module_of(here, trained, networks)
     return Value(top1(api.build(mod, CPU, plan, calibration), images, labels), f"compiled for this CPU, {seen}")
 
 
@@ -299,15 +306,19 @@ def query(
     """Of a finished study's front, or of all points where it was not built, what has least of the objective (or most)
     within the limits.
 
-    Measured values count where there are any. Raises InvalidInputError, with the nearest point, if none is within.
+    Measured values count where there are any; what lacks a value that is asked for is left out. Raises
+    InvalidInputError if all lack one, and, with the nearest point, if none is within the limits.
     """
     rows = [(one, {**one.point.values, **one.measured}) for one in finished.front]
     rows = rows or [(one, one.values) for one in finished.points]
     if not rows:
         raise InvalidInputError("study: nothing was evaluated yet, accepted is one with results; search first")
-    for name in (objective.name, *(limit.objective.name for limit in limits)):
-        if name not in rows[0][1]:
-            raise InvalidInputError(f"study: {name} was not evaluated, accepted are {', '.join(rows[0][1])}")
+    needed = list(dict.fromkeys([objective.name, *(limit.objective.name for limit in limits)]))
+    known = dict.fromkeys(name for _, values in rows for name in values)
+    rows = [row for row in rows if row[1].keys() >= set(needed)]
+    if not rows:
+        missing = [name for name in needed if name not in known] or needed
+        raise InvalidInputError(f"study: {' with '.join(missing)} was not evaluated, accepted are {', '.join(known)}")
 
     def broken(values) -> float:
         return max([0.0, *(limit.violation(values[limit.objective.name].number) for limit in limits)])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Set
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
@@ -29,6 +30,9 @@ VERSION = 1
 """Of what a study keeps beside Optuna's own; another one is refused."""
 
 FILE, NAME = "study.db", "espalier"
+FATAL = 2
+"""So many workers that a point has taken along refuse it."""
+
 REPEATS = 200
 """So many points in a row that are known already end a search: there is hardly anything new to find. So many steps
 from a known point are tried to find one that is not."""
@@ -96,6 +100,7 @@ class Search:
         optuna = require_optuna()
         self.problem, made = problem, make_sampler(sampler, problem, seed)
         self.random = np.random.default_rng(seed)
+        self.deaths: Counter[str] = Counter()
         self.study = optuna.create_study(
             storage=opened(storage),
             sampler=made,
@@ -203,7 +208,10 @@ class Search:
         failed = require_optuna().trial.TrialState.FAIL
         try:
             values = values_of(one.point)
-        except WorkerDiedError as error:  # which says nothing of the point
+        except WorkerDiedError as error:  # which says little of the point, the first time
+            self.deaths[one.text] += 1
+            if self.deaths[one.text] >= FATAL:
+                one.trial.set_user_attr("refused", f"{error}, {FATAL} times with this point")
             self.study.tell(one.trial, state=failed)
             if error.is_last:
                 raise
@@ -246,8 +254,10 @@ def is_url(storage: Path | str | None) -> bool:
 
 
 def _shown(storage: Path | str | None) -> str:
-    """For errors: a URL without what may be a password."""
-    return storage.rpartition("@")[2].removeprefix("postgresql://") if is_url(storage) else str(storage)
+    """For errors: a URL without what may be a password, which is before "@" or after "?"."""
+    if not is_url(storage):
+        return str(storage)
+    return storage.partition("?")[0].rpartition("@")[2].removeprefix("postgresql://")
 
 
 def _reached(url: str):

@@ -10,6 +10,7 @@ import socket
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import urlparse
 
@@ -25,11 +26,15 @@ REACHED_S = 5.0
 """In which a cluster has to answer."""
 
 DEATHS = 5
-"""So many workers that die one after the other, none having evaluated a point meanwhile, end a search."""
+"""So many workers that fail one after the other, none having evaluated a point meanwhile, end a search. Of those that
+die only those count that replaced others and evaluated nothing yet: a lost machine takes all its workers along."""
 
 
 class WorkerDiedError(EspalierError):
-    """A worker was lost with the point that it evaluated. is_last: so many were that there is no use in going on."""
+    """A worker died, or failed otherwise than it should, with the point that it evaluated.
+
+    is_last: so many did that there is no use in going on.
+    """
 
     def __init__(self, text: str, is_last: bool = False):
         super().__init__(text)
@@ -47,7 +52,7 @@ class Workers(ABC):
 
     @abstractmethod
     def values(self, point: Point, future: Future) -> Values:
-        """Of a point whose future is done; EspalierError if it cannot be built, WorkerDiedError if a worker died."""
+        """Of a point whose future is done; EspalierError if it cannot be built, WorkerDiedError if a worker failed."""
 
 
 class ThisProcess(Workers):
@@ -79,8 +84,16 @@ class Divided(Protocol):
         """What this machine's clock says."""
 
 
+@dataclass(frozen=True)
+class _Worker:
+    """replaces_another: and has evaluated nothing yet."""
+
+    actor: object
+    replaces_another: bool = False
+
+
 class RayWorkers(Workers):
-    """An actor for each processor of a cluster; one that dies is replaced.
+    """An actor for each processor of a cluster; one that dies is replaced, unless its processor is lost too.
 
     address: such as ray://127.0.0.1:10001, of machines with this package, its versions and Python's the same as here.
     Raises ToolNotFoundError without Ray, InvalidInputError if nothing answers there, or nothing that has processors.
@@ -88,37 +101,40 @@ class RayWorkers(Workers):
 
     def __init__(self, address: str, evaluation: Divided):
         ray = _connected(address)
-        self.ray, self.evaluation, self.deaths = ray, evaluation, 0
-        self.count = int(ray.cluster_resources().get("CPU", 0))
+        self.ray, self.evaluation, self.failures = ray, evaluation, 0
+        self.count = self._processors()
         if self.count < 1:
+            self.close()
             raise InvalidInputError(f"workers {address}: the cluster has no processors, accepted is one with some")
         self.shared = ray.put(evaluation)
         self.kind = ray.remote(num_cpus=1)(_Actor)
-        self.idle = [self._new() for _ in range(self.count)]
-        self.busy: dict[Future, object] = {}
+        self.idle = [_Worker(self._actor()) for _ in range(self.count)]
+        self.busy: dict[Future, _Worker] = {}
 
     def submit(self, point: Point) -> Future:
         """By the next worker that is free, of which there must be one."""
-        actor = self.idle.pop()
-        future = actor.evaluate.remote(dict(point)).future()
-        self.busy[future] = actor
+        worker = self.idle.pop()
+        future = worker.actor.evaluate.remote(dict(point)).future()
+        self.busy[future] = worker
         return future
 
     def values(self, point: Point, future: Future) -> Values:
         """The worker's, and this machine's."""
-        actor = self.busy.pop(future)
+        worker = self.busy.pop(future)
         try:
             found, refusal = future.result()
-        except self.ray.exceptions.RayActorError as error:
-            self.idle.append(self._new())
-            self.deaths += 1
-            why, is_last = str(error).strip().splitlines()[0], self.deaths == DEATHS
-            many = f"workers: {DEATHS} died one after the other" if is_last else "worker: died"
-            raise WorkerDiedError(f"{many} ({why})", is_last) from None
+        except self.ray.exceptions.RayTaskError as error:  # the worker lives
+            self.idle.append(worker)
+            self.failures += 1
+            raise self._failed("failed", str(error).strip().splitlines()[-1]) from None
+        except self.ray.exceptions.RayError as error:
+            self._replace()
+            self.failures += worker.replaces_another
+            raise self._failed("died", str(error).strip().splitlines()[0]) from None
         except ConnectionError as error:
             raise WorkerDiedError(f"workers: the cluster no longer answers ({error})", is_last=True) from None
-        self.idle.append(actor)
-        self.deaths = 0
+        self.idle.append(_Worker(worker.actor))
+        self.failures = 0
         if refusal:
             raise InvalidInputError(refusal)
         return {**found, **self.evaluation.here(point)}
@@ -127,8 +143,24 @@ class RayWorkers(Workers):
         """Let the workers go, and the cluster."""
         self.ray.shutdown()
 
-    def _new(self):
+    def _processors(self) -> int:
+        return int(self.ray.cluster_resources().get("CPU", 0))
+
+    def _actor(self):
         return self.kind.remote(self.shared)
+
+    def _replace(self) -> None:
+        """Begin another worker where there is still a processor for it."""
+        self.count = min(self.count, self._processors())
+        if len(self.idle) + len(self.busy) < self.count:
+            self.idle.append(_Worker(self._actor(), replaces_another=True))
+
+    def _failed(self, what: str, why: str) -> WorkerDiedError:
+        if self.count < 1:
+            return WorkerDiedError(f"workers: the cluster has no processors left ({why})", is_last=True)
+        if self.failures >= DEATHS:
+            return WorkerDiedError(f"workers: {DEATHS} {what} one after the other ({why})", is_last=True)
+        return WorkerDiedError(f"worker: {what} ({why})")
 
 
 class _Actor:
@@ -150,17 +182,25 @@ class _Actor:
 
 def _connected(address: str):
     """The ray package, connected; it is silent."""
-    place = urlparse(address)
-    if place.scheme != SCHEME or not place.hostname:
-        raise InvalidInputError(f"workers: got {address!r}, accepted is such as {SCHEME}://127.0.0.1:{PORT}")
+    place = _host_and_port(address)
     try:
         import ray
     except ImportError:
         raise ToolNotFoundError('Ray is not installed; install it with: pip install "espalier[ray]"') from None
     try:
-        socket.create_connection((place.hostname, place.port or PORT), REACHED_S).close()
+        socket.create_connection(place, REACHED_S).close()
         ray.init(address, log_to_driver=False, logging_level="error")
     except (OSError, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[-1:]
         raise InvalidInputError(f"workers {address}: no Ray cluster answers ({''.join(reason)})") from None
     return ray
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    try:
+        place = urlparse(address)
+        if place.scheme == SCHEME and place.hostname:
+            return place.hostname, place.port or PORT
+    except ValueError:
+        pass  # told below
+    raise InvalidInputError(f"workers: got {address!r}, accepted is such as {SCHEME}://127.0.0.1:{PORT}")

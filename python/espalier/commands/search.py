@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,7 +58,8 @@ class SearchOptions:
 
 def run(folder: Path, how: SearchOptions) -> Outcome:
     """Search; the outcome's exit code is 130 if it was interrupted."""
-    found = [_search(place, target, how) for place, target in _places(folder, how.targets)]
+    searches = [_checked(place, target, how) for place, target in _places(folder, how.targets)]
+    found = [search() for search in searches]
     data = {"studies": [one.data for one in found]}
     shown = tuple(line for one in found for line in one.shown)
     return Outcome(data, shown, max(one.exit_code for one in found))
@@ -90,7 +92,8 @@ def _places(folder: Path, targets: tuple[str, ...]) -> list[tuple[Path, str]]:
     return [(folder / target.replace("/", "-"), target) for target in targets]
 
 
-def _search(folder: Path, target: str, how: SearchOptions) -> Outcome:
+def _checked(folder: Path, target: str, how: SearchOptions) -> Callable[[], Outcome]:
+    """The search for a target, to be begun when those for all targets are known to make sense."""
     from espalier.tuning.budget import Budget
     from espalier.tuning.nas.joint_space import JointSpace
     from espalier.tuning.nas.problem import Limit, objectives_of
@@ -114,21 +117,30 @@ def _search(folder: Path, target: str, how: SearchOptions) -> Outcome:
     tuned = _fine_tuning(how, networks.weights, folder)
     problem = problem_of(space, networks, objectives, limits, folder, how.measures)
     name = study_name(folder, len(how.targets) > 1) if how.storage else NAME
-    with contextlib.ExitStack() as stack:
-        workers = None
-        if how.workers:
-            workers = stack.enter_context(contextlib.closing(RayWorkers(how.workers, problem.evaluate)))
-        search = Search(problem, how.storage or folder, how.sampler, how.seed, name)
 
-        def build(tell) -> list:
-            simulate = "rtl" if how.simulate else None
-            return build_front(search, space, networks, folder, tell, tuned, simulate, how.options(target))
+    def run_search() -> Outcome:
+        with contextlib.ExitStack() as stack:
+            workers = None
+            if how.workers:
+                workers = stack.enter_context(contextlib.closing(RayWorkers(how.workers, problem.evaluate)))
+            search = Search(problem, how.storage or folder, how.sampler, how.seed, name)
 
-        return _finished(search, budget, workers, build if how.builds else None, folder)
+            def build(tell) -> list:
+                simulate = "rtl" if how.simulate else None
+                return build_front(search, space, networks, folder, tell, tuned, simulate, how.options(target))
+
+            return _finished(search, budget, workers, build if how.builds else None, folder)
+
+    return run_search
 
 
 def _finished(search, budget, workers, build, folder: Path) -> Outcome:
-    """Evaluate until the budget is spent, then `build` the front, if it is to be."""
+    """Evaluate until the budget is spent, then `build` the front, if it is to be.
+
+    WorkerDiedError says what is kept.
+    """
+    from espalier.tuning.nas.workers import WorkerDiedError
+
     try:
         end = _evaluate(search, budget, workers)
         if not search.evaluated:
@@ -139,10 +151,15 @@ def _finished(search, budget, workers, build, folder: Path) -> Outcome:
             bar.begin("building the front")
             built = build(bar.part)
         return _outcome(search, end, folder, built)
+    except WorkerDiedError as error:
+        raise WorkerDiedError(f"{error}, after {_kept(search, folder)}") from None
     except KeyboardInterrupt:
-        count = len(search.evaluated)
-        text = f"interrupted after {count} networks, which are in {folder}; the same command goes on from there"
-        return Outcome({"interrupted": True, "evaluated": count, "study": str(folder)}, (text,), INTERRUPTED)
+        data = {"interrupted": True, "evaluated": len(search.evaluated), "study": str(folder)}
+        return Outcome(data, (f"interrupted after {_kept(search, folder)}",), INTERRUPTED)
+
+
+def _kept(search, folder: Path) -> str:
+    return f"{len(search.evaluated)} networks, which are in {folder}; the same command goes on from there"
 
 
 def _fine_tuning(how: SearchOptions, supernet: Path, folder: Path):
@@ -208,7 +225,7 @@ def _values(values) -> dict:
 
 def _built_table(built, names: list[str]):
     """A line for each built network: what the search said of it, and below "built" what was measured."""
-    searched = [name for name in names if name in built[0].point.values]
+    searched = [name for name in names if any(name in one.point.values for one in built)]
     measured = [name for name in names if any(name in one.measured for one in built)]
     headings = ("", "architecture", *(f">{name}" for name in searched), *(f">{name}, built" for name in measured))
     rows = [

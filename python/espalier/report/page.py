@@ -101,18 +101,20 @@ def _again(study: Shown, one, name: str) -> str:
 
 
 def _table(study: Shown) -> str:
-    names = list(study.front[0].measured)
+    names = list(dict.fromkeys(name for one in study.front for name in one.measured))
     head = "".join(f"<th>{_text(one)}</th>" for one in ("", "network", *names))
     rows = []
     for one in study.front:
         network = _text(one.architecture).replace(";", ";<wbr>")
         cells = [_text(one.folder), network + (f"<small>{_text(one.remark)}</small>" if one.remark else "")]
-        values = [_value(OBJECTIVES[key], value) for key, value in one.measured.items()]
+        values = [_value(OBJECTIVES[name], one.measured.get(name)) for name in names]
         rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "".join(values) + "</tr>")
     return f'<div class="scroll"><table><tr>{head}</tr>{"".join(rows)}</table></div>'
 
 
 def _value(objective, value) -> str:
+    if value is None:
+        return "<td></td>"
     return f"<td>{_text(objective.shown(value.number))}<small>{_text(value.how)}</small></td>"
 
 

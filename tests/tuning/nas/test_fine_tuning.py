@@ -75,6 +75,20 @@ def test_few_bits_are_trained_too(here, tmp_path):
     assert len(network.get_submodule("stem").weight[0].unique()) <= 16
 
 
+def test_a_network_for_a_gpu_is_trained_once(here, tmp_path):
+    """With gates and a format that only GPUs have; it is judged as compiled for the CPU."""
+    formats = "stage1.weights = float16\nstage2.weights = uniform<8>\nstage3.weights = float16\n"
+    gates = "stage3.density = 0.5\nstage3.granularity = 8\nbatch = 8\n"
+    (tmp_path / "gpu.txt").write_text(ONE_NETWORK + formats + gates)
+    words = ("--space", tmp_path / "gpu.txt", "--supernet", here / "supernet.pt", "--data", here, "--fine-tune", 1)
+    more = ("--target", "nvidia/nvidia-h100", "--objectives", "accuracy,size", "--budget", "1trials")
+    (one,) = json_of("search", *words, *more, "-o", tmp_path / "st")["studies"][0]["front"]
+    assert one["measured"]["accuracy"]["how"].startswith("compiled for this CPU")
+    trained = sorted(path.parent.name for path in (tmp_path / "st" / "trained").glob("*/weights.pt"))
+    assert len(trained) == 2, trained
+    assert trained[0] == str(SMALLEST)
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [

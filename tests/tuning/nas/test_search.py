@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html
 import json
 import pickle
@@ -17,14 +18,18 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("optuna")
 
 from command_line import assert_refused, call, json_of  # noqa: E402
+from fake_ray import use_fake_ray  # noqa: E402
+from shown_studies import study  # noqa: E402
 from supernets import untrained_supernet  # noqa: E402
 
 import espalier  # noqa: E402
+from espalier.commands.search import _built_table  # noqa: E402
 from espalier.core.architecture import architecture_space  # noqa: E402
 from espalier.core.choice_space import ChoiceSpace  # noqa: E402
+from espalier.core.errors import InvalidInputError  # noqa: E402
 from espalier.tuning.nas.joint_space import JointSpace  # noqa: E402
-from espalier.tuning.nas.problem import objectives_of  # noqa: E402
-from espalier.tuning.nas.search import problem_of  # noqa: E402
+from espalier.tuning.nas.problem import Limit, Value, objectives_of  # noqa: E402
+from espalier.tuning.nas.search import problem_of, query  # noqa: E402
 from espalier.tuning.nas.supernet_networks import Split, SupernetNetworks  # noqa: E402
 
 SMALL = """architectures = resnet-cifar
@@ -88,6 +93,30 @@ def test_a_finished_study_answers_questions(here, searched):
     )
     assert_refused(("search", "-o", here / "st", "--minimize", "size"), "was not evaluated", kept=here / "st")
     assert sorted((here / "st").rglob("*")) == kept
+
+
+def test_a_question_leaves_out_what_was_not_measured():
+    one = study(True)
+    latency = {name: Value(number, "measured") for name, number in (("latency", 1e-3), ("throughput", 1e3))}
+    one.front[1] = dataclasses.replace(one.front[1], measured=one.front[1].measured | latency)
+    (found, *limits) = objectives_of(["throughput", "accuracy"])
+    assert query(one, (), found, is_maximized=True) is one.front[1]
+    assert query(one, (Limit.parse("throughput>=1"),), limits[0], is_maximized=True) is one.front[1]
+    with pytest.raises(InvalidInputError, match="no point is within throughput>=2000"):
+        query(one, (Limit.parse("throughput>=2000"),), limits[0])
+    with pytest.raises(InvalidInputError, match="size was not evaluated, accepted are accuracy, latency, throughput"):
+        query(one, (Limit.parse("size<=1kB"),), found)
+    one.front[0] = dataclasses.replace(one.front[0], measured={"cycles": Value(9.0, "model")})
+    with pytest.raises(InvalidInputError, match="throughput with cycles was not evaluated"):
+        query(one, (Limit.parse("cycles<=10"),), found)
+
+
+def test_the_table_of_a_front_has_gaps_where_values_are_missing():
+    one = study(True).front
+    one[1] = dataclasses.replace(one[1], measured={"latency": Value(1e-3, "measured")})
+    one[0] = dataclasses.replace(one[0], point=dataclasses.replace(one[0].point, values={}))
+    columns = [list(column.cells) for column in _built_table(one, ["accuracy", "latency"]).columns[2:]]
+    assert columns == [["-", "80 %"], ["-", "1 ms"], ["85 %", "-"], ["-", "1 ms"]]
 
 
 def test_a_study_has_a_report(here, searched):
@@ -180,6 +209,34 @@ def test_mobilenets_are_searched_too(tmp_path, target, objectives):
     assert artifact(np.zeros((1, 3, 32, 32), np.float32)).shape == (1, 10)
 
 
+@pytest.fixture
+def on_a_cluster(here, tmp_path):
+    """The words of a search of two networks on a Ray cluster, in the folder `tmp_path`."""
+    words = ("--space", here / "small.txt", "--supernet", here / "supernet.pt", "--target", BOARD, "--no-build")
+    more = ("--objectives", "accuracy,cycles", "--workers", "ray://fake", "--sampler", "random")
+    return "search", *words, *more, "-o", tmp_path
+
+
+def test_a_network_that_kills_its_workers_is_left_out(on_a_cluster, monkeypatch):
+    died = pytest.importorskip("ray").exceptions.ActorDiedError
+    use_fake_ray(monkeypatch, 1, None, died(), died())
+    (found,) = json_of(*on_a_cluster)["studies"]
+    assert (found["evaluated"], found["end"]) == (1, "every point of the space is evaluated")
+    assert len(found["front"]) == 1
+
+
+def test_what_was_evaluated_before_a_cluster_was_lost_is_said_to_be_kept(on_a_cluster, monkeypatch, tmp_path):
+    use_fake_ray(monkeypatch, 1, None, ConnectionError("gone"))
+    result = call(*on_a_cluster)
+    assert result.exit_code == 2
+    (line,) = [one for one in result.stderr.splitlines() if "error" in one]
+    assert "the cluster no longer answers (gone), after 1 networks" in line
+    assert f"which are in {tmp_path}; the same command goes on from there" in line
+    use_fake_ray(monkeypatch, 1)
+    (found,) = json_of(*on_a_cluster)["studies"]
+    assert found["evaluated"] == 2
+
+
 def test_a_budget_too_small_for_anything_is_one_line(here, tmp_path):
     words = ("search", "--space", here / "small.txt", "--supernet", here / "supernet.pt", "--target", BOARD)
     more = ("--objectives", "accuracy,cycles", "--budget", "0.000001s", "-o", tmp_path / "st")
@@ -199,6 +256,8 @@ def test_a_budget_too_small_for_anything_is_one_line(here, tmp_path):
         (("--sampler", "tpe"), "accepted are nsga2"),
         (("--target", "opencl"), "there is no code generator"),
         (("--simulate",), "accepted are fpga_hls/<board>"),
+        (("--simulate", "--target", BOARD, "--target", "llvm"), "accepted are fpga_hls/<board>"),
+        (("--objectives", "accuracy,cycles", "--target", BOARD, "--target", "llvm"), "not known of this target"),
         (("--workers", "127.0.0.1:10001"), "accepted is such as ray://"),
         (("--storage", "postgresql://127.0.0.1:1/none"), "cannot be opened"),
         (("--budget", "soon"), "budget"),

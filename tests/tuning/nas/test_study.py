@@ -123,6 +123,7 @@ def test_workers_share_a_study_and_one_may_die(storage):
     ("url", "words"),
     [
         ("postgresql://me:secret@127.0.0.1:1/none", "storage 127.0.0.1:1/none: cannot be opened"),
+        ("postgresql://127.0.0.1:1/none?user=me&password=secret", "storage 127.0.0.1:1/none: cannot be opened"),
         ("nothing://127.0.0.1/none", "cannot be opened"),
         ("postgresql+pg8000://127.0.0.1/none", "for PostgreSQL install"),
     ],

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 
 pytest.importorskip("optuna")
 
+from fake_ray import task_error, use_fake_ray
 from postgresql import free_port
 from search_problems import SPACE, Divided, problem, values_of
 
@@ -29,11 +31,13 @@ STARTED_S = 90.0
 
 
 class Threads(Workers):
-    """Three at a time. dying: how many of the first evaluations end in a worker's death."""
+    """Three at a time. dying: how many of the first evaluations end in a worker's death; fatal: the text of a point of
+    which each does."""
 
     count = 3
 
-    def __init__(self, evaluate, dying: int = 0):
+    def __init__(self, evaluate, dying: int = 0, fatal: str = ""):
+        self.fatal = fatal
         self.pool, self.one, self.dying = ThreadPoolExecutor(self.count), evaluate, dying
         self.begun, self.most, self.running = [], 0, 0
 
@@ -48,6 +52,8 @@ class Threads(Workers):
         if self.dying:
             self.dying -= 1
             raise WorkerDiedError("worker: died (a test)", is_last=self.dying == 0 and len(self.begun) >= DEATHS)
+        if point_text(point) == self.fatal:
+            raise WorkerDiedError("worker: died (a test)")
         found = future.result()
         if isinstance(found, EspalierError):
             raise found
@@ -79,11 +85,21 @@ def test_a_small_space_is_searched_to_its_end():
 
 def test_a_point_whose_worker_died_may_be_evaluated_again():
     space = ChoiceSpace({"width": (0, 1), "depth": (0, 1), "format": ("small",)})
-    search, workers, told = Search(problem(space=space), None, "random", 0), Threads(problem().evaluate, 2), []
+    search, workers, told = Search(problem(space=space), None, "random", 0), Threads(problem().evaluate, 1), []
     search.run(Budget(trials=100), told.append, workers)
     assert len(search.evaluated) == 4
     assert search.refused == {}
-    assert [one.refused for one in told if one.last is None] == ["worker: died (a test)"] * 2
+    assert [one.refused for one in told if one.last is None] == ["worker: died (a test)"]
+
+
+def test_a_point_whose_worker_died_twice_is_refused():
+    space = ChoiceSpace({"width": (0, 1), "depth": (0, 1), "format": ("small",)})
+    fatal = point_text({"width": 1, "depth": 0, "format": "small"})
+    search, workers = Search(problem(space=space), None, "random", 0), Threads(problem().evaluate, fatal=fatal)
+    assert search.run(Budget(trials=100), None, workers) == "every point of the space is evaluated"
+    assert workers.begun.count(fatal) == 2
+    assert search.refused == {fatal: "worker: died (a test), 2 times with this point"}
+    assert len(search.evaluated) == 3
 
 
 def test_workers_that_all_die_end_a_search():
@@ -93,7 +109,7 @@ def test_workers_that_all_die_end_a_search():
     assert search.evaluated == []
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:10001", "http://127.0.0.1:10001", "ray://"])
+@pytest.mark.parametrize("address", ["127.0.0.1:10001", "http://127.0.0.1:10001", "ray://", "ray://[", "ray://h:99999"])
 def test_what_is_no_address_is_refused(address, tmp_path):
     with pytest.raises(InvalidInputError, match="accepted is such as ray://"):
         RayWorkers(address, Divided(tmp_path))
@@ -105,15 +121,77 @@ def test_a_cluster_that_does_not_answer_is_refused(tmp_path):
         RayWorkers(f"ray://127.0.0.1:{free_port()}", Divided(tmp_path))
 
 
+def test_a_cluster_without_processors_is_refused_and_let_go(monkeypatch, tmp_path):
+    fake = use_fake_ray(monkeypatch, 0)
+    with pytest.raises(InvalidInputError, match="no processors"):
+        RayWorkers("ray://fake", Divided(tmp_path))
+    assert not fake.is_connected
+
+
+POINTS = [{"width": width, "depth": 0, "format": "small"} for width in range(7)]
+
+
+def test_one_lost_machine_does_not_end_a_search(monkeypatch, tmp_path):
+    ray = pytest.importorskip("ray")
+    fake = use_fake_ray(monkeypatch, 7, *[ray.exceptions.ActorDiedError() for _ in range(DEATHS)])
+    workers = RayWorkers("ray://fake", Divided(tmp_path))
+    begun = [(point, workers.submit(point)) for point in POINTS]
+    fake.processors -= DEATHS
+    for point, future in begun[:DEATHS]:
+        with pytest.raises(WorkerDiedError, match="worker: died") as caught:
+            workers.values(point, future)
+        assert not caught.value.is_last
+    for point, future in begun[DEATHS:]:
+        assert set(workers.values(point, future)) == {"accuracy", "latency"}
+    assert workers.count == len(workers.idle) == 7 - DEATHS
+
+
+def test_a_cluster_whose_last_machine_is_lost_ends_a_search(monkeypatch, tmp_path):
+    ray = pytest.importorskip("ray")
+    fake = use_fake_ray(monkeypatch, 1, ray.exceptions.ActorDiedError())
+    workers = RayWorkers("ray://fake", Divided(tmp_path))
+    future, fake.processors = workers.submit(POINTS[0]), 0
+    with pytest.raises(WorkerDiedError, match="no processors left") as caught:
+        workers.values(POINTS[0], future)
+    assert caught.value.is_last
+
+
+def test_a_worker_that_fails_otherwise_is_told_and_asked_again(monkeypatch, tmp_path):
+    ray = pytest.importorskip("ray")
+    outcomes = (task_error(ValueError("odd")), ray.exceptions.OutOfMemoryError("full"), None)
+    use_fake_ray(monkeypatch, 1, *outcomes, *[task_error(ConnectionError("odd"))] * DEATHS)
+    workers = RayWorkers("ray://fake", Divided(tmp_path))
+    (actor,) = workers.idle
+    for words in (r"worker: failed \(ValueError: odd\)", r"worker: died \(full\)"):
+        with pytest.raises(WorkerDiedError, match=words) as caught:
+            workers.values(POINTS[0], workers.submit(POINTS[0]))
+        assert not caught.value.is_last
+        assert (workers.idle == [actor]) == ("failed" in words)
+    assert workers.values(POINTS[0], workers.submit(POINTS[0]))
+    ends = []
+    for _ in range(DEATHS):
+        with pytest.raises(WorkerDiedError) as caught:
+            workers.values(POINTS[0], workers.submit(POINTS[0]))
+        ends.append(caught.value.is_last)
+    assert ends == [False] * (DEATHS - 1) + [True]
+    assert str(caught.value) == f"workers: {DEATHS} failed one after the other (ConnectionError: odd)"
+
+
 @pytest.fixture(scope="module")
 def cluster():
     """The address of a cluster of two processors."""
+    with tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True) as folder:  # paths of sockets are short
+        yield from _started(folder)
+
+
+def _started(folder: str):
+    """A cluster that knows of no other one, a developer's above all."""
     pytest.importorskip("ray")
     pytest.importorskip("grpc")
     port, tests = free_port(), str(Path(__file__).parents[2])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([tests, *sys.path]), "RAY_USAGE_STATS_ENABLED": "0"}
     words = ("--head", "--node-ip-address=127.0.0.1", f"--port={free_port()}", f"--ray-client-server-port={port}")
-    more = ("--num-cpus=2", "--include-dashboard=false", "--disable-usage-stats", "--block")
+    more = (f"--temp-dir={folder}", "--num-cpus=2", "--include-dashboard=false", "--disable-usage-stats", "--block")
     ray = Path(sys.executable).with_name("ray")
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     process = subprocess.Popen([ray, "start", *words, *more], env=environment, start_new_session=True, **quiet)
