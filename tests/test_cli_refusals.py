@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 
@@ -143,7 +144,7 @@ def test_artifacts_that_are_refused(command, damage, folder, tmp_path):
     elif damage == "no manifest":
         manifest.unlink()
     elif damage == "other version":
-        manifest.write_text(manifest.read_text().replace('"espalier_artifact": 2', '"espalier_artifact": 99'))
+        manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "espalier_artifact": 99}))
     else:
         shutil.rmtree(artifact)
     options = ("--input", folder / "x.npy") if command == "run" else ()

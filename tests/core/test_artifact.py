@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from espalier.core.artifact import MANIFEST, Artifact, TensorSpec, from_manifest, read_manifest
+from espalier.core.artifact import MANIFEST, VERSION, Artifact, TensorSpec, from_manifest, read_manifest
 from espalier.core.errors import CorruptArtifactError, InvalidInputError
 from espalier.core.layers import LayerRecord
 from espalier.core.plan import Plan
@@ -135,7 +135,7 @@ def test_a_missing_file_and_another_version_are_named(tmp_path):
         read_manifest(tmp_path / "out")
     manifest = tmp_path / "out" / MANIFEST
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "espalier_artifact": 99}))
-    with pytest.raises(CorruptArtifactError, match="version 99, accepted is 2"):
+    with pytest.raises(CorruptArtifactError, match=f"version 99, accepted is {VERSION};"):
         read_manifest(tmp_path / "out")
 
 
