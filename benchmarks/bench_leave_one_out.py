@@ -30,7 +30,7 @@ from support.records import write_record
 
 from espalier.core.choices import Option, Task
 from espalier.core.plan import Plan
-from espalier.core.records import RecordFile, of_environment
+from espalier.core.records import RecordedTimes, RecordFile, of_environment
 from espalier.measure.environment import record_environment
 from espalier.measure.trial_runner import TrialRunner
 from espalier.targets.resolve import resolve_target
@@ -117,14 +117,14 @@ def measured(work: Work, path: Path) -> dict[str, list[Sample]]:
     """The samples of each network."""
     with RecordFile(path) as file:
         records = of_environment(file.read(), record_environment())
-    calm_last = sorted(records, key=lambda record: record.state != DISTURBED)
-    seconds = {(record.task, record.choice): record.seconds for record in calm_last if record.seconds}
+    times = RecordedTimes.of(records, path.name)
     return {
         name: [
-            Sample(task, one, seconds[task, one.choice])
+            Sample(task, one, seconds[one.choice])
             for task, options in tasks
+            for seconds in [times.seconds(task, options)]
             for one in options
-            if (task, one.choice) in seconds
+            if one.choice in seconds
         ]
         for name, tasks in work.items()
     }

@@ -68,7 +68,6 @@ def main() -> None:
             write_record("metaschedule", rows)
     Console().print(*({name: row[name] for name in row if name != "task"} for row in rows), sep="\n")
     if rows:
-        write_record("metaschedule", rows)
         ratio = geometric_mean(row["times_faster"] for row in rows)
         print(f"{len(rows)} of {len(tasks)} tasks: {ratio:.2f} times as fast as MetaSchedule (bar {BAR})")
 

@@ -41,7 +41,7 @@ from .rtl.timing import (
     words_of_tap,
 )
 from .stages import Adapter, Convolution, Fork, Gate, MaxPool, MeanPool, Stage
-from .windows import windows_of
+from .windows import Windows, windows_of
 
 FRAMES = 3
 NEVER = -1
@@ -307,17 +307,10 @@ def _gate(stage: Gate, there: np.ndarray, active: np.ndarray | None = None):
 
 @dataclass(frozen=True)
 class _Walk:
-    """What the line buffer of a stage does: sizes as in `Windows`, words: beats of a pixel."""
+    """What the line buffer of a stage does. words: beats of a pixel."""
 
-    height: int
-    width: int
+    seen: Windows
     words: int
-    kernel: tuple[int, int]
-    stride: tuple[int, int]
-    top: int
-    left: int
-    rows: int
-    columns: int
     groups: int
     cycles: int
     buffer_rows: int
@@ -332,25 +325,7 @@ class _Walk:
 
     @staticmethod
     def _of(stage: Convolution | MaxPool, groups: int, cycles: int) -> _Walk:
-        seen = windows_of(stage)
-        return _Walk(
-            *(seen.height, seen.width, words_of_tap(stage), seen.kernel, seen.stride, seen.top, seen.left),
-            *(seen.rows, seen.columns, groups, cycles, line_buffer_rows(stage)),
-        )
-
-    def last_row(self, row: int) -> int:
-        """The last row of the image in the windows of an output row."""
-        return min(row * self.stride[0] - self.top + self.kernel[0], self.height) - 1
-
-    def oldest_after(self, row: int) -> int:
-        """Rows of the image that no window after this output row needs."""
-        if row == self.rows - 1:
-            return self.height
-        return min(max((row + 1) * self.stride[0] - self.top, 0), self.height)
-
-    def last_columns(self) -> np.ndarray:
-        """For each output column, the last column of the image in its windows."""
-        return np.clip(np.arange(self.columns) * self.stride[1] - self.left + self.kernel[1], 1, self.width) - 1
+        return _Walk(windows_of(stage), words_of_tap(stage), groups, cycles, line_buffer_rows(stage))
 
 
 def _windows(walk: _Walk, there: np.ndarray, lower: np.ndarray, lists: list[_List]) -> tuple[np.ndarray, np.ndarray]:
@@ -358,37 +333,38 @@ def _windows(walk: _Walk, there: np.ndarray, lower: np.ndarray, lists: list[_Lis
 
     lower: what each group waits for besides; lists: what each frame does.
     """
-    per_row = walk.width * walk.words
-    frames = len(there) // (walk.height * per_row)
-    taken = np.empty(frames * walk.height * per_row, np.int64)
-    starts = np.empty(frames * walk.rows * walk.columns * walk.groups, np.int64)
-    ends_of_pixels = walk.last_columns() * walk.words + walk.words - 1
-    freed = np.zeros(frames * walk.height + walk.buffer_rows, np.int64)  # when each row's place is free again
+    seen = walk.seen
+    per_row = seen.width * walk.words
+    frames = len(there) // (seen.height * per_row)
+    taken = np.empty(frames * seen.height * per_row, np.int64)
+    starts = np.empty(frames * seen.rows * seen.columns * walk.groups, np.int64)
+    ends_of_pixels = seen.last_columns() * walk.words + walk.words - 1
+    freed = np.zeros(frames * seen.height + walk.buffer_rows, np.int64)  # when each row's place is free again
     in_row, read_until, started_until = 0, -1, 0
-    per_out_row = walk.columns * walk.groups
+    per_out_row = seen.columns * walk.groups
     places = np.arange(per_out_row, dtype=np.int64) * walk.cycles
-    for number in range(frames * walk.rows):
-        frame, row = divmod(number, walk.rows)
-        needed = frame * walk.height + max(walk.last_row(row), 0)
+    for number in range(frames * seen.rows):
+        frame, row = divmod(number, seen.rows)
+        needed = frame * seen.height + max(seen.last_row(row), 0)
         while in_row <= needed:
             in_row, read_until = _read_row(in_row, per_row, there, taken, freed, read_until, walk.buffer_rows)
-        ready = np.zeros((walk.columns, walk.groups), np.int64)
+        ready = np.zeros((seen.columns, walk.groups), np.int64)
         ready[:, 0] = taken[needed * per_row + ends_of_pixels] + 1
         at = slice(number * per_out_row, (number + 1) * per_out_row)
         wait = np.maximum(ready.ravel(), lower[at])
         wait[0] = max([wait[0], started_until, *(one.here(frame) for one in lists if row == 0)])
         starts[at] = np.maximum.accumulate(wait - places) + places
         started_until = starts[at.stop - 1] + walk.cycles
-        for one in lists if row == walk.rows - 1 else []:
+        for one in lists if row == seen.rows - 1 else []:
             one.ended.append(int(started_until) - 1)
-        before = walk.oldest_after(row - 1) if row else 0
-        freed[frame * walk.height + before : frame * walk.height + walk.oldest_after(row)] = (
+        before = seen.oldest_after(row - 1) if row else 0
+        freed[frame * seen.height + before : frame * seen.height + seen.oldest_after(row)] = (
             started_until + FREED_LATENCY
         )
-        for free_now in range(in_row, min(frames * walk.height, needed + 1 + walk.stride[0])):
-            if free_now - walk.buffer_rows < frame * walk.height + walk.oldest_after(row):
+        for free_now in range(in_row, min(frames * seen.height, needed + 1 + seen.stride[0])):
+            if free_now - walk.buffer_rows < frame * seen.height + seen.oldest_after(row):
                 in_row, read_until = _read_row(in_row, per_row, there, taken, freed, read_until, walk.buffer_rows)
-    while in_row < frames * walk.height:
+    while in_row < frames * seen.height:
         in_row, read_until = _read_row(in_row, per_row, there, taken, freed, read_until, walk.buffer_rows)
     return taken, starts
 

@@ -11,6 +11,8 @@ import math
 from collections import Counter
 from dataclasses import dataclass
 
+import numpy as np
+
 from .ports import lanes_in
 from .stages import Convolution, MaxPool
 
@@ -31,6 +33,20 @@ class Windows:
     rows: int
     columns: int
     first: int = 0
+
+    def last_row(self, row: int) -> int:
+        """The last row of the image in the windows of an output row."""
+        return min(row * self.stride[0] - self.top + self.kernel[0], self.height) - 1
+
+    def oldest_after(self, row: int) -> int:
+        """Rows of the image that no window after this output row needs."""
+        if row == self.rows - 1:
+            return self.height
+        return min(max((row + 1) * self.stride[0] - self.top, 0), self.height)
+
+    def last_columns(self) -> np.ndarray:
+        """For each output column, the last column of the image in its windows."""
+        return np.clip(np.arange(self.columns) * self.stride[1] - self.left + self.kernel[1], 1, self.width) - 1
 
 
 def windows_of(stage: Convolution | MaxPool) -> Windows:

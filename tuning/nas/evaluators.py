@@ -188,10 +188,10 @@ class OperationEnergy(Evaluator):
 
     def evaluate(self, candidate: Candidate) -> dict[str, Value]:
         mod, plan = self.networks.module(candidate.architecture), candidate.plan
-        joules = 0.0
+        network, joules = self.networks.network(candidate.architecture), 0.0
         for one in layer_table(planned(mod, plan, placeholder_calibration(mod, plan))):
             fmt = parse_format(one.weights)
-            weights = self.networks.network(candidate.architecture).get_submodule(one.name).weight.numel()
+            weights = network.get_submodule(one.name).weight.numel()
             joules += one.macs * mac_energy_j(one.weights, fmt.is_quantized)
             joules += weights * fmt.bits / 8 * MEMORY_J_PER_BYTE
         return {"energy": Value(joules, f"estimate: {SOURCE}, weights read once")}

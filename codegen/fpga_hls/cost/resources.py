@@ -149,11 +149,10 @@ def rom_blocks(width: int, depth: int) -> tuple[float, int]:
     if depth <= DISTRIBUTED_DEPTH:
         return 0.0, 0
     found = []
-    for size, price, forms in ((0.5, HALF_BLOCK_COST, HALF_BLOCK_WIDTHS), (1.0, BLOCK_COST, BLOCK_WIDTHS)):
-        for deep, wide in forms:
-            parts = -(-depth // deep)
-            count, chosen = -(-width * parts // wide), width * (parts - 1)
-            found.append((count * price + ROM_MULTIPLEXER_COST * chosen, count * size, chosen))
+    for size, price, deep, wide in FORMS:
+        parts = -(-depth // deep)
+        count, chosen = -(-width * parts // wide), width * (parts - 1)
+        found.append((count * price + ROM_MULTIPLEXER_COST * chosen, count * size, chosen))
     return min(found)[1:]
 
 
