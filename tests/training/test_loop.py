@@ -162,6 +162,22 @@ def test_a_checkpoint_of_other_settings(tmp_path):
         training(tmp_path, dataclasses.replace(RECIPE, epochs=4))
 
 
+def test_a_checkpoint_of_weights_that_were_moved_is_gone_on_from_and_of_others_is_not(tmp_path):
+    recipe = dataclasses.replace(RECIPE, start="first.pt", teacher=("resnet8", "taught.pt"))
+    for name in ("first.pt", "taught.pt"):
+        torch.save(NETWORKS["resnet8"]().state_dict(), tmp_path / name)
+    next(training(tmp_path, recipe).run())
+    (tmp_path / "moved").mkdir()
+    for name in ("first.pt", "taught.pt"):
+        (tmp_path / name).rename(tmp_path / "moved" / name)
+    moved = dataclasses.replace(recipe, start="moved/first.pt", teacher=("resnet8", "moved/taught.pt"))
+    assert len(training(tmp_path, moved).done) == 1
+    torch.manual_seed(1)
+    torch.save(NETWORKS["resnet8"]().state_dict(), tmp_path / "moved" / "first.pt")
+    with pytest.raises(InvalidInputError, match="of a training with start first.pt .sha256 .*, now moved/first.pt"):
+        training(tmp_path, moved)
+
+
 def test_a_truncated_checkpoint(tmp_path):
     next(training(tmp_path).run())
     content = (tmp_path / CHECKPOINT).read_bytes()

@@ -25,6 +25,9 @@ SCHEME, PORT = "ray", 10001
 REACHED_S = 5.0
 """In which a cluster has to answer."""
 
+ATTEMPTS = 3
+"""To connect with one that answers."""
+
 DEATHS = 5
 """So many workers that fail one after the other, none having evaluated a point meanwhile, end a search. Of those that
 die only those count that replaced others and evaluated nothing yet: a lost machine takes all its workers along."""
@@ -189,11 +192,22 @@ def _connected(address: str):
         raise ToolNotFoundError('Ray is not installed; install it with: pip install "espalier[ray]"') from None
     try:
         socket.create_connection(place, REACHED_S).close()
-        ray.init(address, log_to_driver=False, logging_level="error")
+        _begin(ray, address)
     except (OSError, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[-1:]
         raise InvalidInputError(f"workers {address}: no Ray cluster answers ({''.join(reason)})") from None
     return ray
+
+
+def _begin(ray, address: str) -> None:
+    """Once more where the process failed that the cluster begins for each client."""
+    for left in reversed(range(ATTEMPTS)):
+        try:
+            ray.init(address, log_to_driver=False, logging_level="error")
+            return
+        except ConnectionAbortedError:
+            if not left:
+                raise
 
 
 def _host_and_port(address: str) -> tuple[str, int]:

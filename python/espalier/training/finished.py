@@ -12,6 +12,7 @@ from torch import nn
 from ..core.architecture import Architecture
 from ..core.calibration import Range
 from ..core.errors import InvalidInputError
+from ..core.files import sha256_of
 from .checkpoint import is_finished, load_weights, read_weights, with_state
 from .families import LARGEST, FamilyNetwork
 from .gates import found_gates, insert_gates, set_density
@@ -55,9 +56,9 @@ def starting_network(recipe: Recipe, start: Path) -> nn.Module:
     """
     expected = recipe.narrowed_from or recipe.network
     network = _drawn(expected, recipe.seed)
-    if recipe.start is None:
+    path = _starting_file(recipe, start)
+    if path is None:
         return network
-    path = start if start.is_file() else start / recipe.start
     if not is_finished(path):
         return load_weights(network, path)
     found = recipe_of(path)
@@ -66,6 +67,17 @@ def starting_network(recipe: Recipe, start: Path) -> nn.Module:
     if found.network != expected:
         raise InvalidInputError(f"start {path}: holds the network {found.network}, accepted is {expected}")
     return load_finished(path)
+
+
+def _starting_file(recipe: Recipe, start: Path) -> Path | None:
+    return recipe.start and (start if start.is_file() else start / recipe.start)
+
+
+def file_digests(recipe: Recipe, start: Path) -> dict[str, str]:
+    """Of the weights that a training begins with and of its teacher's, by the recipe's field; `start` as above."""
+    teacher = start / recipe.teacher[1] if recipe.teacher and recipe.distillation else None
+    files = {"start": _starting_file(recipe, start), "teacher": teacher}
+    return {field: sha256_of(path) for field, path in files.items() if path}
 
 
 def recipe_of(path: Path) -> Recipe:

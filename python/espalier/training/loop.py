@@ -21,7 +21,7 @@ from ..core.calibration import Range
 from ..core.errors import InvalidInputError, TrainingStoppedError
 from .checkpoint import load_checkpoint, save_checkpoint, save_weights, with_state
 from .data import Images, batches_of
-from .finished import EXAMPLE, drawn_network, starting_network, teaching_network, with_gates
+from .finished import EXAMPLE, drawn_network, file_digests, starting_network, teaching_network, with_gates
 from .gates import mean_saliency, set_density
 from .integer_eval import IntegerNetwork
 from .narrow import narrow
@@ -81,6 +81,7 @@ class Training:
         state = load_checkpoint(path) if path.exists() else None
         network = starting_network(recipe, Path(start))
         self.teacher = teaching_network(recipe, Path(start), network)
+        self.files = file_digests(recipe, Path(start))
         self.model = self._model(network, state)
         for one in filter(None, (self.model, self.teacher)):
             one.to(self.device, memory_format=torch.channels_last)
@@ -200,15 +201,30 @@ class Training:
 
     def _resume(self, state: dict, path: Path) -> None:
         with_state(self.model, state["model"], path)
-        _check_same_recipe(state["recipe"], self.recipe.to_dict(), path)
+        self._check_same(state, path)
         self.optimizer.load_state_dict(state["optimizer"])
         self.done = [Epoch(**one) for one in state["epochs"]]
         if self.recipe.is_gated and self.done:
             set_density(self.model, self.done[-1].density)
 
+    def _check_same(self, state: dict, path: Path) -> None:
+        """The recipe; of the files that it names, what is in them and not where they are."""
+        files = state.get("files", {})  # not in those of earlier versions
+        for name, value in self.recipe.to_dict().items():
+            got, now = (of.get(name) for of in (files, self.files))
+            if got is None or now is None:
+                got, now = state["recipe"].get(name), value
+            elif got != now:
+                got, now = f"{state['recipe'][name]} (sha256 {got[:12]})", f"{value} (sha256 {now[:12]})"
+            if got != now:
+                raise InvalidInputError(
+                    f"checkpoint {path}: of a training with {name} {got}, now {now}; "
+                    "give the same settings or another output folder"
+                )
+
     def _save(self) -> None:
         state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
-        state.update(recipe=self.recipe.to_dict(), epochs=self._history(), ranges=self._ranges())
+        state.update(recipe=self.recipe.to_dict(), epochs=self._history(), ranges=self._ranges(), files=self.files)
         save_checkpoint(self.output / CHECKPOINT, state)
 
     def _history(self) -> list[dict]:
@@ -250,12 +266,3 @@ def _divergence(logits: torch.Tensor, taught: torch.Tensor, temperature: float) 
     """KL divergence from the teacher's softened distribution, scaled so that gradients keep their size (Hinton)."""
     student, teacher = (functional.log_softmax(one / temperature, 1) for one in (logits, taught))
     return functional.kl_div(student, teacher, log_target=True, reduction="batchmean") * temperature**2
-
-
-def _check_same_recipe(got: dict, accepted: dict, path: Path) -> None:
-    for name, value in accepted.items():
-        if got.get(name) != value:
-            raise InvalidInputError(
-                f"checkpoint {path}: of a training with {name} {got.get(name)}, now {value}; "
-                "give the same settings or another output folder"
-            )

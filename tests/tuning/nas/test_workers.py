@@ -24,8 +24,9 @@ from search_problems import SPACE, Divided, problem, values_of
 from espalier.core.choice_space import ChoiceSpace, point_text
 from espalier.core.errors import EspalierError, InvalidInputError
 from espalier.tuning.budget import Budget
+from espalier.tuning.nas import workers
 from espalier.tuning.nas.study import Search
-from espalier.tuning.nas.workers import DEATHS, RayWorkers, WorkerDiedError, Workers
+from espalier.tuning.nas.workers import ATTEMPTS, DEATHS, RayWorkers, WorkerDiedError, Workers
 
 STARTED_S = 90.0
 
@@ -119,6 +120,26 @@ def test_a_cluster_that_does_not_answer_is_refused(tmp_path):
     pytest.importorskip("ray")
     with pytest.raises(InvalidInputError, match="no Ray cluster answers"):
         RayWorkers(f"ray://127.0.0.1:{free_port()}", Divided(tmp_path))
+
+
+@pytest.mark.parametrize("failures", [1, ATTEMPTS])
+def test_a_cluster_whose_process_for_a_client_fails_is_asked_again(monkeypatch, failures):
+    ray = pytest.importorskip("ray")
+    outcomes = [ConnectionAbortedError("Initialization failure from server:\na zombie")] * failures
+
+    def init(*words, **more):
+        if outcomes:
+            raise outcomes.pop()
+
+    monkeypatch.setattr(ray, "init", init)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"ray://127.0.0.1:{server.getsockname()[1]}"
+        if failures < ATTEMPTS:
+            assert workers._connected(address) is ray
+        else:
+            with pytest.raises(InvalidInputError, match="no Ray cluster answers .a zombie."):
+                workers._connected(address)
+    assert outcomes == []
 
 
 def test_a_cluster_without_processors_is_refused_and_let_go(monkeypatch, tmp_path):
