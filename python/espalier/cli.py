@@ -271,6 +271,9 @@ def search(
     simulate: Annotated[
         bool, typer.Option("--simulate", help="Take cycles of built accelerators from their SystemVerilog.")
     ] = False,
+    points: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Build at most so many of the front (default: all of it).")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Search networks, number formats and the target's settings together for the best trade-offs."""
@@ -285,7 +288,7 @@ def search(
     targets = tuple(target or ("llvm",))
     how = command.SearchOptions(
         space, targets, objectives, budget, tuple(limits), sampler, supernet, data, storage, measure, build, seed,
-        fine_tune, teacher, tuned, workers, simulate,
+        fine_tune, teacher, tuned, workers, simulate, points,
     )  # fmt: skip
     return _finish(command.run(output, how), as_json)
 

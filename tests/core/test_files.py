@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -31,6 +32,22 @@ def test_a_file_is_claimed_by_one_process_until_it_is_killed(tmp_path):
             assert is_mine
     with claimed(path) as is_mine:
         assert is_mine
+
+
+def test_a_claim_can_be_waited_for(tmp_path):
+    path, ends = tmp_path / "lock", []
+
+    def wait() -> None:
+        with claimed(path, waits=True) as is_mine:
+            ends.append(is_mine)
+
+    with claimed(path):
+        thread = threading.Thread(target=wait)
+        thread.start()
+        thread.join(0.2)
+        assert ends == []
+    thread.join(10)
+    assert ends == [True]
 
 
 def test_a_claim_that_cannot_be_written_is_told(tmp_path):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from espalier.core.architecture import Architecture
 from espalier.core.errors import InvalidInputError
+from espalier.core.files import claimed
 from espalier.core.formats import parse_format
 from espalier.core.plan import Plan
 
@@ -23,7 +24,7 @@ are gates, and activations of few bits."""
 
 QUANTIZED = 0.25
 SETTINGS = {"distillation": 0.7, "weight_decay": 1e-4}
-ANSWERS = "answers"
+ANSWERS, CLAIM = "answers", "training"
 LEARNING_RATE, QUANTIZED_LEARNING_RATE = 0.05, 0.005
 
 
@@ -70,8 +71,22 @@ class FineTuning:
     def trained(self, architecture: Architecture, plan: Plan, tell: Callable[[str], None]):
         """(network, has_plan): in inference mode; with the plan's gates and number formats where these were trained.
 
-        tell: is told where a training is. Raises TrainingStoppedError where the loss is no longer finite.
+        tell: is told where a training is. Waits while another process trains the same architecture.
+        Raises TrainingStoppedError where the loss is no longer finite.
         """
+        with self._claimed(architecture, waits=True):
+            return self._trained(architecture, plan, tell)
+
+    def train_unless_another_does(self, architecture: Architecture, plan: Plan, tell: Callable[[str], None]) -> None:
+        """What `trained` does, if no other process is at it: several processes share the networks of a front so."""
+        with self._claimed(architecture) as is_mine:
+            if is_mine:
+                self._trained(architecture, plan, tell)
+
+    def _claimed(self, architecture: Architecture, waits: bool = False):
+        return claimed(self.folder / str(architecture) / CLAIM, waits)
+
+    def _trained(self, architecture: Architecture, plan: Plan, tell: Callable[[str], None]):
         first = self._recipe(str(architecture), self.supernet)
         network, weights = self._train(first, tell)
         plan = _with_gates_that_there_are(network, plan)

@@ -14,6 +14,21 @@ def front(losses: np.ndarray) -> np.ndarray:
     return np.array(sorted(kept), dtype=int)
 
 
+def thinned(losses: np.ndarray, count: int) -> np.ndarray:
+    """Numbers of at most `count` rows of a front [N, M], which dominate most together.
+
+    One row after the other is left out, the one without which least volume is lost; objectives are scaled to the
+    front's own ranges, over a reference point that lies a tenth of them beyond it, so that ends are worth most.
+    """
+    low, high = losses.min(0), losses.max(0)
+    scaled = (losses - low) / np.where(high > low, high - low, 1)
+    kept, reference = [*range(len(losses))], np.full(losses.shape[1], 1.1)
+    while len(kept) > max(1, count):
+        rests = [[one for one in kept if one != out] for out in kept]
+        kept = max(rests, key=lambda rest: hypervolume(scaled[rest], reference))
+    return np.array(kept, dtype=int)
+
+
 def hypervolume(losses: np.ndarray, reference: np.ndarray) -> float:
     """The volume between the rows [N, M] and the reference point [M] that some row dominates; exact."""
     inside = losses[(losses < reference).all(1)] if len(losses) else losses

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -135,21 +136,24 @@ def _device_parts(
 
 def build_front(
     search: Search, space: JointSpace, networks: SupernetNetworks, folder: Path, tell: Callable[[int, int, str], None],
-    tuned: FineTuning | None = None, simulate: str | None = None, options: Sequence[str] = (),
+    tuned: FineTuning | None = None, simulate: str | None = None, options: Sequence[str] = (), most: int | None = None,
 ) -> list[Built]:  # fmt: skip
-    """Build every point of the front, measure it on the target if that is this machine, judge it by images that the
+    """Build the points of the front, measure it on the target if that is this machine, judge it by images that the
     search has not seen, and save artifacts, plans, spaces of one point each, and `front.json`.
 
-    tell: is told how many of how many are done, and what is done now. tuned: how the networks are trained further.
+    tell: is told how many of how many are done, and what is done now. tuned: how the networks are trained further, by
+    this and all other processes that build the same front. most: points to build, those that dominate most together.
     simulate: "rtl" takes an accelerator's cycles from a simulation of its SystemVerilog, None from its exact model.
     options: of the command line that builds the same again from a space, for the report.
     """
-    chosen, built = front_of(search.problem, search.evaluated), []
+    chosen, built = front_of(search.problem, search.evaluated, most), []
+    for number, point in enumerate(chosen if tuned else ()):
+        candidate = space.candidate(point.point)
+        begin = partial(tell, number, 2 * len(chosen))
+        tuned.train_unless_another_does(candidate.architecture, candidate.plan, begin)
+    first = len(chosen) if tuned else 0
     for number, point in enumerate(chosen):
-
-        def begin(words: str, number: int = number) -> None:
-            tell(number, len(chosen), words)
-
+        begin = partial(tell, first + number, first + len(chosen))
         begin("networks")
         built.append(_built(point, space, networks, folder / FRONT / f"{number:02d}", tuned, simulate, begin))
     facts = {**description(search.problem), "version": VERSION, "options": list(options)}

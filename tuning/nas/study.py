@@ -21,7 +21,7 @@ from espalier.core.choice_space import Point, point_text
 from espalier.core.errors import EspalierError, InvalidInputError, ToolNotFoundError
 
 from ..budget import Budget
-from .front import front
+from .front import front, thinned
 from .problem import Limit, Objective, Problem, Value
 from .samplers import make_sampler, require_optuna
 from .workers import ThisProcess, WorkerDiedError, Workers
@@ -307,16 +307,18 @@ def evaluated(study, problem: Problem) -> list[Evaluated]:
     return list(found.values())
 
 
-def front_of(problem: HasObjectives, points: list[Evaluated]) -> list[Evaluated]:
+def front_of(problem: HasObjectives, points: list[Evaluated], most: int | None = None) -> list[Evaluated]:
     """The points within the limits that no other one beats, by their first objective; the point nearest to the limits
-    where none is within them."""
+    where none is within them. most: how many at most, those that dominate most together."""
     if not points:
         return []
     feasible = [one for one in points if one.violation == 0]
     if not feasible:
         return [min(points, key=lambda one: one.violation)]
     losses = np.array([[obj.loss(one.values[obj.name].number) for obj in problem.objectives] for one in feasible])
-    return [feasible[number] for number in sorted(front(losses), key=lambda number: losses[number, 0])]
+    found = front(losses)
+    found = found if most is None else found[thinned(losses[found], most)]
+    return [feasible[number] for number in sorted(found, key=lambda number: losses[number, 0])]
 
 
 def _check_or_note(study, expected: dict, storage: str) -> None:

@@ -41,6 +41,7 @@ class SearchOptions:
     tuned: Path | None = None
     workers: str | None = None
     simulate: bool = False
+    points: int | None = None
 
     def options(self, target: str) -> tuple[str, ...]:
         """Of the command line that builds and measures a network of a search again, given its space."""
@@ -127,7 +128,8 @@ def _checked(folder: Path, target: str, how: SearchOptions) -> Callable[[], Outc
 
             def build(tell) -> list:
                 simulate = "rtl" if how.simulate else None
-                return build_front(search, space, networks, folder, tell, tuned, simulate, how.options(target))
+                options = how.options(target)
+                return build_front(search, space, networks, folder, tell, tuned, simulate, options, how.points)
 
             return _finished(search, budget, workers, build if how.builds else None, folder)
 

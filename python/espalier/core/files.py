@@ -55,9 +55,10 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def claimed(path: Path) -> Iterator[bool]:
+def claimed(path: Path, waits: bool = False) -> Iterator[bool]:
     """Whether no other process holds the file `path`, which is made; held until the block or this process ends.
 
+    waits: until that is so.
     Raises InvalidInputError if it cannot be written.
     """
     try:
@@ -67,7 +68,7 @@ def claimed(path: Path) -> Iterator[bool]:
         raise InvalidInputError(f"{path}: cannot be written ({_reason(error)})") from None
     with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
         except BlockingIOError:
             yield False
             return

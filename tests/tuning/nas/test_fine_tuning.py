@@ -13,9 +13,10 @@ from supernets import untrained_supernet  # noqa: E402
 
 from espalier.core.architecture import architecture_space, layer_stages  # noqa: E402
 from espalier.core.errors import InvalidInputError  # noqa: E402
+from espalier.core.files import claimed  # noqa: E402
 from espalier.core.plan import Plan  # noqa: E402
 from espalier.training.supernet import extract  # noqa: E402
-from espalier.tuning.nas.fine_tuning import FineTuning  # noqa: E402
+from espalier.tuning.nas.fine_tuning import CLAIM, FineTuning  # noqa: E402
 from espalier.tuning.nas.supernet_networks import Split, SupernetNetworks  # noqa: E402
 
 SPACE = architecture_space("resnet-cifar")
@@ -64,6 +65,17 @@ def test_a_network_begins_with_its_part_of_the_supernet_and_goes_on_from_its_che
     again, _ = tuning(here, tmp_path).trained(SMALLEST, Plan(), told.append)
     assert len(told) == 1
     assert torch.equal(again.stem.weight, network.stem.weight)
+
+
+def test_a_network_that_another_process_trains_is_left_to_it(here, tmp_path):
+    told: list[str] = []
+    with claimed(tmp_path / str(SMALLEST) / CLAIM):
+        tuning(here, tmp_path).train_unless_another_does(SMALLEST, Plan(), told.append)
+    assert told == []
+    tuning(here, tmp_path).train_unless_another_does(SMALLEST, Plan(), told.append)
+    assert told == [f"{SMALLEST}: epoch 1 of 1"]
+    tuning(here, tmp_path).trained(SMALLEST, Plan(), told.append)
+    assert len(told) == 1
 
 
 def test_few_bits_are_trained_too(here, tmp_path):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from espalier.tuning.nas.front import front, hypervolume
+from espalier.tuning.nas.front import front, hypervolume, thinned
 
 LOSSES = st.integers(1, 3).flatmap(
     lambda columns: arrays(np.int64, st.tuples(st.integers(1, 7), st.just(columns)), elements=st.integers(0, 4))
@@ -21,6 +21,23 @@ def test_a_front_dominates_the_rest_and_itself_not(losses):
         assert ((kept <= row).all(1)).any()
     for row in kept:
         assert not ((losses <= row).all(1) & (losses < row).any(1)).any()
+
+
+@given(LOSSES, st.integers(1, 7))
+def test_a_thinned_front_keeps_what_dominates_most(losses, count):
+    losses = losses[front(losses)].astype(float)
+    kept = thinned(losses, count)
+    assert len(kept) == min(count, len(losses)) == len(set(kept.tolist()))
+    low, span = losses.min(0), np.ptp(losses, axis=0)
+    scaled, reference = (losses - low) / np.where(span > 0, span, 1), np.full(losses.shape[1], 1.1)
+    if len(losses) == count + 1:
+        for out in range(len(losses)):
+            assert hypervolume(scaled[kept], reference) >= hypervolume(np.delete(scaled, out, 0), reference)
+
+
+def test_a_thinned_front_keeps_its_ends():
+    losses = np.array([[0.0, 9.0], [1.0, 8.9], [2.0, 3.0], [2.1, 2.9], [9.0, 0.0]])
+    assert thinned(losses, 3).tolist() == [0, 3, 4]
 
 
 @given(LOSSES)

@@ -8,6 +8,7 @@ import json
 import pickle
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +94,24 @@ def test_a_finished_study_answers_questions(here, searched):
     )
     assert_refused(("search", "-o", here / "st", "--minimize", "size"), "was not evaluated", kept=here / "st")
     assert sorted((here / "st").rglob("*")) == kept
+
+
+def test_no_more_of_a_front_is_built_than_was_asked_for(here, searched, tmp_path):
+    shutil.copytree(here / "st", tmp_path / "st")
+    words = (
+        "--space",
+        here / "small.txt",
+        "--supernet",
+        here / "supernet.pt",
+        "--target",
+        BOARD,
+        "--budget",
+        "20trials",
+    )
+    more = ("--objectives", "accuracy,cycles", "--sampler", "random", "--points", 1)
+    (one,) = json_of("search", *words, *more, "-o", tmp_path / "st")["studies"][0]["front"]
+    assert one["point"] in [other["point"] for other in searched["front"]]
+    assert len(searched["front"]) > 1
 
 
 def test_a_question_leaves_out_what_was_not_measured():
