@@ -164,7 +164,7 @@ class Convolution(Stage):
         """Whether every output pixel reads the input pixel in its place and nothing else."""
         return self.kernel == (1, 1) and self.stride == (1, 1)
 
-    @property
+    @cached_property
     def kernel(self) -> tuple[int, int]:
         """Rows, columns."""
         return self.weights.shape[2], self.weights.shape[3]
@@ -174,19 +174,19 @@ class Convolution(Stage):
         """Of a beat of the input."""
         return self.folding.pixels
 
-    @property
+    @cached_property
     def out_pixels(self) -> int:
         """Neighbours in a row that are computed at a time."""
         return pixels_at_a_time(self)
 
-    @property
+    @cached_property
     def in_lanes(self) -> int:
         """Numbers of a beat of the input."""
         if self.pixels > 1:
             return self.pixels * self.in_shape[2]
         return self.folding.pe if self.is_depthwise else self.folding.simd
 
-    @property
+    @cached_property
     def cycles_per_group(self) -> int:
         """Cycles in which the sums of `folding.pe` channels of `out_pixels` pixels are made."""
         channels = 1 if self.is_depthwise else self.in_shape[2] // self.folding.simd
@@ -197,18 +197,18 @@ class Convolution(Stage):
         """Groups of `folding.pe` output channels of a frame."""
         return self.out_shape[2] // self.folding.pe
 
-    @property
+    @cached_property
     def sums_per_group(self) -> int:
         """Sums that end in the same cycle."""
         return self.out_pixels * self.folding.pe
 
-    @property
+    @cached_property
     def weight_words(self) -> tuple[int, int]:
         """(groups of the whole output, cycles of a group over the whole input): how its weights are stored."""
         cycles = self.cycles_per_group * self.channels_in // self.in_shape[2]
         return self.channels_out // self.folding.pe, cycles
 
-    @property
+    @cached_property
     def out_lanes(self) -> int:
         """The fewest numbers a cycle that keep up with the sums, divide them, and are a beat, see `is_beat`."""
         most, row = self.sums_per_group, (1, self.out_pixels, self.out_shape[2])
@@ -231,7 +231,7 @@ class Convolution(Stage):
         kept = self.out_shape[2] * (1 if self.is_depthwise else self.in_shape[2])
         return self.out_shape[0] * self.out_shape[1] * kept * math.prod(self.kernel)
 
-    @property
+    @cached_property
     def products_per_cycle(self) -> int:
         """Multipliers, or what stands for them."""
         return self.sums_per_group * self.folding.taps * (1 if self.is_depthwise else self.folding.simd)

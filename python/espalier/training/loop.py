@@ -36,7 +36,7 @@ from .weight_quantizer import weight_quantizers
 
 CHECKPOINT = "checkpoint.pt"
 WEIGHTS = "weights.pt"
-TEST_BATCH = 500
+TEST_BATCH = 100
 RANGE_SAMPLES = 256
 """Images over which the ranges of activations are observed before a quantized training."""
 
