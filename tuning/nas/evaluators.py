@@ -54,19 +54,25 @@ class SupernetAccuracy(Evaluator):
     """With the supernet's weights, in the levels that the compiler gives them, and statistics of its own, untrained.
 
     Activations of eight and more bits are not rounded: what that changes is seen when the front is built. Where there
-    are gates, or activations of fewer bits, the compiled program is what is judged.
+    are gates, or activations of fewer bits, the compiled program is what is judged. A network is judged once, for
+    whatever a board is folded for.
     """
 
     names = ("accuracy",)
 
     def __init__(self, networks: SupernetNetworks):
         self.networks = networks
+        self.known: dict[tuple, float] = {}
 
     def evaluate(self, candidate: Candidate) -> dict[str, Value]:
         images, labels = (one[:VALIDATION] for one in self.networks.split.search)
         how = f"{len(images)} {self.networks.split.origin}, not trained further"
         if candidate.has_plain_activations:
-            return {"accuracy": Value(self._in_torch(candidate, images, labels), f"supernet, {how}")}
+            plan = candidate.plan
+            asked = candidate.architecture, *((name, plan.layer(name).weights) for name in plan.layers)
+            if asked not in self.known:
+                self.known[asked] = self._in_torch(candidate, images, labels)
+            return {"accuracy": Value(self.known[asked], f"supernet, {how}")}
         plan = on_cpu(candidate.plan)
         mod, calibration = self.networks.calibrated(candidate.architecture, plan)
         found = top1(build(mod, CPU, plan, calibration), images, labels)

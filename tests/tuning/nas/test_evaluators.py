@@ -21,6 +21,7 @@ from espalier.tuning.nas.sampling import spread
 from espalier.tuning.nas.tuned_networks import TunedNetwork, TunedNetworks
 from espalier.tuning.network_work import AMOUNTS, NetworkWork
 
+SMALLEST = architecture_space("resnet-cifar").smallest
 CANDIDATE = SimpleNamespace(architecture=None, plan=Plan(), target="llvm", threads=1)
 NETWORKS = SimpleNamespace(
     module=lambda architecture: None, split=SimpleNamespace(calibration=np.zeros((1, 32, 32, 3), np.uint8))
@@ -48,6 +49,18 @@ def test_a_search_that_goes_on_measures_no_more_networks_than_one_that_was_never
     assert value["latency"].how.startswith("measured")
     assert value["latency"].how.endswith("2 threads")
     assert value["throughput"].number == 1 / value["latency"].number
+
+
+def test_a_network_is_judged_once_for_all_speeds_of_a_board(monkeypatch):
+    judged = []
+    monkeypatch.setattr(evaluators.SupernetAccuracy, "_in_torch", lambda self, one, *_: judged.append(one) or 0.5)
+    split = SimpleNamespace(search=(np.zeros(4), np.zeros(4)), origin="images")
+    accuracy, architecture = evaluators.SupernetAccuracy(SimpleNamespace(split=split)), SMALLEST
+    for weights in (["uniform<8>"] * 3, ["uniform<4>"] * 3):
+        for speed in (500, 1000):
+            one = Candidate(architecture, stage_plan(architecture, weights), {"kind": "fpga_hls", "speed": speed})
+            assert accuracy.evaluate(one)["accuracy"].number == 0.5
+    assert len(judged) == 2
 
 
 def test_weights_get_the_levels_of_the_compiler():
