@@ -76,12 +76,16 @@ class Split:
 class SupernetNetworks:
     """The networks of a supernet by architecture.
 
-    tuned: a table of networks that were fine-tuned from it, by default the one beside its weights, if there is one.
+    tuned: a table of networks that were fine-tuned from it, by default the one beside its weights, if there is one and
+        takes_table. Without a table a network's accuracy is what it has as a part of the supernet.
     Raises InvalidInputError for weights of another network and a table of another supernet, ToolNotFoundError without
     torch.
     """
 
-    def __init__(self, space: ArchitectureSpace, weights: Path | None, split: Split, tuned: Path | None = None):
+    def __init__(
+        self, space: ArchitectureSpace, weights: Path | None, split: Split, tuned: Path | None = None,
+        takes_table: bool = True,
+    ):  # fmt: skip
         torch = require_torch()
         from espalier.training.data import Images
         from espalier.training.finished import EXAMPLE
@@ -93,7 +97,9 @@ class SupernetNetworks:
                 f"space {space.name}: no supernet comes with the package, give --supernet; train one with "
                 "python -m espalier.training"
             )
-        self.tuned = _tuned(tuned or self.weights.with_suffix(SUFFIX), self.weights, is_asked=tuned is not None)
+        table = tuned or self.weights.with_suffix(SUFFIX)
+        takes_table = tuned is not None or (takes_table and table.is_file())
+        self.tuned = _table_of(table, self.weights) if takes_table else None
         self.largest, self.example = _loaded(self.weights, space), EXAMPLE
         labels = np.zeros(len(split.calibration), np.int64)
         self.calibration_images = Images(split.calibration[:RECALIBRATION], labels, torch.device("cpu"))
@@ -173,9 +179,7 @@ def _loaded(path: Path, space: ArchitectureSpace):
     return network
 
 
-def _tuned(path: Path, weights: Path, is_asked: bool) -> TunedNetworks | None:
-    if not is_asked and not path.is_file():
-        return None
+def _table_of(path: Path, weights: Path) -> TunedNetworks:
     found = TunedNetworks.read(path)
     if found.supernet != sha256_of(weights):
         raise InvalidInputError(

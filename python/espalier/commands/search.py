@@ -108,7 +108,8 @@ def _checked(folder: Path, target: str, how: SearchOptions) -> Callable[[], Outc
     split = Split.of(how.data) if how.data else Split.bundled()
     if how.simulate and not space.is_fpga:
         raise InvalidInputError(f"--simulate: got the target {target}, accepted are fpga_hls/<board>")
-    networks = SupernetNetworks(space.architectures, how.supernet, split, how.tuned)
+    is_trained = how.fine_tune is not None
+    networks = SupernetNetworks(space.architectures, how.supernet, split, how.tuned, takes_table=is_trained)
     if how.tuned and not space.has_plain_activations:
         raise InvalidInputError(
             f"--tuned: got a space with densities or activations of few bits, which {how.tuned} says nothing of; "

@@ -107,6 +107,7 @@ def test_a_table_beside_the_supernet_is_used_and_one_of_another_supernet_refused
     shutil.copy(here / "samples" / TABLE, tmp_path / "small.json")
     networks = SupernetNetworks(SMALL, tmp_path / "small.pt", Split.bundled())
     assert networks.tuned == trained
+    assert SupernetNetworks(SMALL, tmp_path / "small.pt", Split.bundled(), takes_table=False).tuned is None
     assert SupernetNetworks(SMALL, here / "small.pt", Split.bundled()).tuned is None
     words = ("search", "--supernet", here / "supernet.pt", "-o", tmp_path / "st")
     assert_refused((*words, "--tuned", tmp_path / "small.json"), "began with another supernet", kept=tmp_path)
