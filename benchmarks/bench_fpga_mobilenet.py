@@ -210,11 +210,13 @@ def cells(program: FpgaProgram, options) -> Iterator[dict]:
 
 
 def total(program: FpgaProgram) -> dict:
-    """Resources of all stages: of one like it that was counted, else by the models; and the error of these."""
-    rows = {row["name"]: row for row in merged_rows(RECORD, [], KEYS) if row["part"] == "cells"}
+    """Resources of all stages: of one like it that was counted, as it is emitted now, else by the models; and the error
+    of these."""
+    rows = {row["digest"]: row["counted"] for row in merged_rows(RECORD, [], KEYS) if row["part"] == "cells"}
+    emitted = {likeness(stage): digest(emit(graph)) for stage, graph in distinct(program.graph)}
     stages = chain(program.graph).stages
-    like = {likeness(stage): rows[stage.name] for stage in stages if stage.name in rows}
-    known = [(resources(stage), like[likeness(stage)]["counted"]) for stage in stages if likeness(stage) in like]
+    counts = [(resources(stage), rows.get(emitted[likeness(stage)])) for stage in stages]
+    known = [(guessed, counted) for guessed, counted in counts if counted]
     row = {"part": "total", "name": "resources", "stages": len(stages), "stages_counted": len(known)}
     for name in RESOURCES if known else ():
         guessed, counted = [getattr(one, name) for one, _ in known], [one[name] for _, one in known]
