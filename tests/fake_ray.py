@@ -11,16 +11,27 @@ from espalier.tuning.nas import workers
 
 
 class FakeRay:
-    """processors: of the cluster. outcomes: of the evaluations in turn, an error or None for its values; then None."""
+    """processors: of the cluster. outcomes: of the evaluations in turn, an error or None for its values; then None.
+
+    answers: how many more requests it answers before it is gone, with the error `gone`.
+    """
 
     def __init__(self, processors: int, *outcomes: Exception | None):
         self.exceptions = pytest.importorskip("ray").exceptions
         self.processors, self.outcomes, self.is_connected = processors, list(outcomes), True
+        self.answers, self.gone = 1000, ConnectionError("gone\nfor good")
+
+    def _request(self) -> None:
+        self.answers -= 1
+        if self.answers < 0:
+            raise self.gone
 
     def cluster_resources(self) -> dict[str, float]:
+        self._request()
         return {"CPU": float(self.processors)}
 
     def put(self, one):
+        self._request()
         return one
 
     def remote(self, num_cpus: int):
@@ -28,9 +39,13 @@ class FakeRay:
 
     def shutdown(self) -> None:
         self.is_connected = False
+        self._request()
 
     def _actor(self, evaluation):
+        self._request()
+
         def remote(point):
+            self._request()
             return SimpleNamespace(future=lambda: self._evaluated(evaluation, point))
 
         return SimpleNamespace(evaluate=SimpleNamespace(remote=remote))

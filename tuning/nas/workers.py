@@ -6,9 +6,10 @@ networks on one processor slow each other down. Workers find the rest, above all
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
@@ -103,29 +104,44 @@ class RayWorkers(Workers):
     """
 
     def __init__(self, address: str, evaluation: Divided):
-        ray = _connected(address)
-        self.ray, self.evaluation, self.failures = ray, evaluation, 0
+        self.ray, self.evaluation, self.failures = _connected(address), evaluation, 0
+        try:
+            with _answering():
+                self._begin(address)
+        except EspalierError:
+            self.close()
+            raise
+
+    def _begin(self, address: str) -> None:
         self.count = self._processors()
         if self.count < 1:
-            self.close()
             raise InvalidInputError(f"workers {address}: the cluster has no processors, accepted is one with some")
-        self.shared = ray.put(evaluation)
-        self.kind = ray.remote(num_cpus=1)(_Actor)
+        self.shared = self.ray.put(self.evaluation)
+        self.kind = self.ray.remote(num_cpus=1)(_Actor)
         self.idle = [_Worker(self._actor()) for _ in range(self.count)]
         self.busy: dict[Future, _Worker] = {}
 
     def submit(self, point: Point) -> Future:
-        """By the next worker that is free, of which there must be one."""
+        """By the next worker that is free, of which there must be one; WorkerDiedError if the cluster is gone."""
         worker = self.idle.pop()
-        future = worker.actor.evaluate.remote(dict(point)).future()
+        with _answering():
+            future = worker.actor.evaluate.remote(dict(point)).future()
         self.busy[future] = worker
         return future
 
     def values(self, point: Point, future: Future) -> Values:
         """The worker's, and this machine's."""
+        with _answering():
+            found, refusal = self._answer(future)
+        if refusal:
+            raise InvalidInputError(refusal)
+        return {**found, **self.evaluation.here(point)}
+
+    def _answer(self, future: Future) -> tuple[Values, str]:
+        """What `_Actor.evaluate` gave."""
         worker = self.busy.pop(future)
         try:
-            found, refusal = future.result()
+            answer = future.result()
         except self.ray.exceptions.RayTaskError as error:  # the worker lives
             self.idle.append(worker)
             self.failures += 1
@@ -133,18 +149,15 @@ class RayWorkers(Workers):
         except self.ray.exceptions.RayError as error:
             self._replace()
             self.failures += worker.replaces_another
-            raise self._failed("died", str(error).strip().splitlines()[0]) from None
-        except ConnectionError as error:
-            raise WorkerDiedError(f"workers: the cluster no longer answers ({error})", is_last=True) from None
+            raise self._failed("died", _first_line(error)) from None
         self.idle.append(_Worker(worker.actor))
         self.failures = 0
-        if refusal:
-            raise InvalidInputError(refusal)
-        return {**found, **self.evaluation.here(point)}
+        return answer
 
     def close(self) -> None:
         """Let the workers go, and the cluster."""
-        self.ray.shutdown()
+        with contextlib.suppress(*_lost()):
+            self.ray.shutdown()
 
     def _processors(self) -> int:
         return int(self.ray.cluster_resources().get("CPU", 0))
@@ -181,6 +194,28 @@ class _Actor:
             return self.evaluation.away(point), ""
         except EspalierError as error:
             return {}, str(error)
+
+
+@contextlib.contextmanager
+def _answering() -> Iterator[None]:
+    """Around what asks a cluster: WorkerDiedError, the last one, where it is gone."""
+    try:
+        yield
+    except _lost() as error:
+        raise WorkerDiedError(f"workers: the cluster no longer answers ({_first_line(error)})", is_last=True) from None
+
+
+def _lost() -> tuple[type[Exception], ...]:
+    """What Ray's client raises where its cluster is gone."""
+    try:
+        from grpc import RpcError
+    except ImportError:  # then Ray has no client
+        return (ConnectionError,)
+    return ConnectionError, RpcError
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]
 
 
 def _connected(address: str):

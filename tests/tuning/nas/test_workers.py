@@ -198,6 +198,43 @@ def test_a_worker_that_fails_otherwise_is_told_and_asked_again(monkeypatch, tmp_
     assert str(caught.value) == f"workers: {DEATHS} failed one after the other (ConnectionError: odd)"
 
 
+def of_grpc() -> Exception:
+    try:
+        from grpc import RpcError as kind
+    except ImportError:
+        return ConnectionError("gone\nfor good")
+    return kind("gone\nfor good")
+
+
+@pytest.mark.parametrize("gone", [ConnectionError("gone\nfor good"), of_grpc()], ids=["connection", "rpc"])
+@pytest.mark.parametrize("answers", range(7))
+def test_a_cluster_that_goes_away_is_one_line_whenever_it_does(monkeypatch, tmp_path, answers, gone):
+    """Asked for its processors, for the evaluation, for a worker, for a point's values and for another worker."""
+    ray = pytest.importorskip("ray")
+    fake = use_fake_ray(monkeypatch, 1, ray.exceptions.ActorDiedError(), gone)
+    fake.answers, fake.gone = answers, gone
+
+    def evaluate_twice() -> list[bool]:
+        """Whether each worker that died was the last one."""
+        ends = []
+        with contextlib.closing(RayWorkers("ray://fake", Divided(tmp_path))) as workers:
+            for _ in range(2):
+                with pytest.raises(WorkerDiedError) as caught:
+                    workers.values(POINTS[0], workers.submit(POINTS[0]))
+                ends.append(caught.value.is_last)
+                if caught.value.is_last:
+                    assert str(caught.value) == "workers: the cluster no longer answers (gone)"
+                    break
+        return ends
+
+    if answers < 3:
+        with pytest.raises(WorkerDiedError, match=r"workers: the cluster no longer answers \(gone\)$"):
+            evaluate_twice()
+    else:
+        assert evaluate_twice() == ([True] if answers < 6 else [False, True])
+    assert not fake.is_connected
+
+
 @pytest.fixture(scope="module")
 def cluster():
     """The address of a cluster of two processors."""
