@@ -50,6 +50,32 @@ def test_every_value_is_drawn():
     assert len(drawn) == space.size == 6
 
 
+def without_second(point):
+    """Idle where there is one block only."""
+    return ("second",) if point["blocks"] == 1 else ()
+
+
+def test_idle_dimensions_are_no_part_of_a_point():
+    space, random = ChoiceSpace({"blocks": (1, 2), "second": ("x", "y")}, without_second), np.random.default_rng(0)
+    drawn = [space.sample(random) for _ in range(50)]
+    drawn += [space.mutate(one, random) for one in drawn] + [space.cross(drawn[0], one, random) for one in drawn]
+    texts = {point_text(one): one for one in drawn}
+    assert set(texts) == {"blocks=1", "blocks=2 second=x", "blocks=2 second=y"}
+    assert space.size == 3
+    assert len({tuple(space.encode(one)) for one in texts.values()}) == 3
+    for one in texts.values():
+        space.check(one)
+        assert all(space.mutate(one, random) != one for _ in range(20))
+    for wrong in ({"blocks": 1, "second": "x"}, {"blocks": 2}):
+        with pytest.raises(InvalidInputError, match="second"):
+            space.check(wrong)
+
+
+def test_many_points_of_which_some_are_one_are_counted_from_above():
+    names = {f"n{number}": (0, 1) for number in range(12)}
+    assert ChoiceSpace({"blocks": (1, 2), "second": ("x", "y"), **names}, without_second).size == 2**14
+
+
 @pytest.mark.parametrize(
     ("dimensions", "words"),
     [

@@ -2,14 +2,16 @@
 
 Layers of a stage share their settings; the stem has those of the first stage, the dense layer those of the last one.
 Some dimensions are part of a space only where its file gives them, see `JointSpace.offered`: what they trade is known
-not to pay (density), or not for everyone (threads).
+not to pay (density), or not for everyone (threads). Others give a block or a single layer settings of its own, see
+`JointSpace.finer`; they are idle where the network has no such block.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from espalier.core.architecture import SPACES, Architecture, ArchitectureSpace, architecture_space, layer_stages
@@ -48,12 +50,19 @@ UNLESS_GIVEN = {"density": 1.0, "granularity": None, "activations": None}
 PLAIN = ("density", "activations")
 """Settings that a stage has where its space does not say; those by which networks are no longer plain."""
 
+FORMAT_SETTINGS = ("weights", "activations")
+GATE_SETTINGS = ("density", "granularity")
+PLAN_SETTINGS = (*FORMAT_SETTINGS, *GATE_SETTINGS)
+"""Of a layer, and of the gates of a block; the stem and the dense layer have none."""
+
 FASTEST = 0
 FRAMES = (FASTEST, 500, 1000, 2000)
 """Frames a second that an FPGA's design is folded for; FASTEST: what fits."""
 
 BATCHES = (1, 8, 32, 128)
 """Images that a GPU computes at a time."""
+
+_BLOCK = re.compile(r"(stage\d+)\.(\d+)")
 
 CORES, ARCHITECTURES = "num-cores", "architectures"
 """A CPU target's option, and in the file of a space the name of the line that says which architectures are meant."""
@@ -71,7 +80,7 @@ class Candidate:
 
     @property
     def stage_weights(self) -> tuple[str, ...]:
-        """The format of each stage's weights."""
+        """The format of each stage's weights, where its layers share one."""
         formats = {stage: self.plan.layer(name).weights for name, stage in layer_stages(self.architecture).items()}
         return tuple(formats[stage] for stage in sorted(formats))
 
@@ -87,21 +96,69 @@ def is_plain(density: float = 1.0, activations: str | None = None) -> bool:
     return density == 1 and (activations is None or parse_format(activations).bits >= FULL_BITS)
 
 
-def stage_plan(architecture: Architecture, weights: Sequence[str], **others: Sequence) -> Plan:
-    """The plan that gives the layers of each stage weights in its format; `others` are further settings by stage."""
-    settings = {"weights": weights, **others}
-    return Plan(
-        layers={
-            name: {setting: values[stage - 1] for setting, values in settings.items()}
-            for name, stage in layer_stages(architecture).items()
-        }
-    )
+def stage_plan(architecture: Architecture, weights: Sequence[str]) -> Plan:
+    """The plan that gives the layers of each stage weights in its format."""
+    return Plan(layers={name: {"weights": weights[stage - 1]} for name, stage in layer_stages(architecture).items()})
 
 
 def on_cpu(plan: Plan) -> Plan:
     """The same plan for a CPU, where layers in the float format that only GPUs have are in float32."""
     gpu_only = {name: one for name, one in plan.layers.items() if one["weights"] == GPU_FLOAT}
     return Plan(layers={**plan.layers, **{name: {**one, "weights": "float32"} for name, one in gpu_only.items()}})
+
+
+def _places(layer: str, stage: int) -> Iterator[str]:
+    """What may have settings of its own that a layer has, the finest first."""
+    yield layer
+    if block := _BLOCK.match(layer):
+        yield block[0]
+    yield f"stage{stage}"
+
+
+@dataclass(frozen=True)
+class _Idle:
+    """Dimensions of plans that no layer of a point's network has its settings from: those of a block that is not there,
+    of a stage whose blocks have their own, and the granularity of gates that are not there."""
+
+    architectures: ArchitectureSpace
+    dimensions: tuple[str, ...]
+
+    def __call__(self, point: Mapping) -> set[str]:
+        used = set()
+        for given in _given(self.architectures.architecture(point), self.dimensions):
+            is_gated = "density" in given and point[given["density"]] < 1
+            used |= {one for setting, one in given.items() if setting != "granularity" or is_gated}
+        return set(self.dimensions) - used
+
+
+@lru_cache(1024)
+def _given(architecture: Architecture, dimensions: tuple[str, ...]) -> list[dict[str, str]]:
+    """For each layer, from which dimension it has each setting, without those that it has from none."""
+    known, found = set(dimensions), []
+    for layer, stage in layer_stages(architecture).items():
+        settings = PLAN_SETTINGS if _BLOCK.match(layer) else FORMAT_SETTINGS
+        places = list(_places(layer, stage))
+        ways = {one: next((n for n in (f"{place}.{one}" for place in places) if n in known), None) for one in settings}
+        found.append({setting: name for setting, name in ways.items() if name})
+    return found
+
+
+def choices_of(architectures: ArchitectureSpace, dimensions: Mapping[str, tuple]) -> ChoiceSpace:
+    """The space of a search with these dimensions, which tells those that are idle."""
+    names = tuple(name for name in dimensions if name.rpartition(".")[2] in PLAN_SETTINGS)
+    always = {f"stage{number}.weights" for number in range(1, len(architectures.stages) + 1)}
+    return ChoiceSpace(dimensions, _Idle(architectures, names) if set(names) > always else None)
+
+
+def _check_block(where: str, dimension: str, dimensions: Mapping[str, tuple]) -> None:
+    """Raise InvalidInputError for a dimension of a block that is in no network."""
+    block = _BLOCK.match(dimension)
+    depths = dimensions.get(f"{block[1]}.depth") if block else None
+    if depths and int(block[2]) >= depths[-1]:
+        raise InvalidInputError(
+            f"{where}: got {dimension}, accepted are blocks up to {block[1]}.{depths[-1] - 1}, the last one of the "
+            "deepest network"
+        )
 
 
 @dataclass(frozen=True)
@@ -136,6 +193,18 @@ class JointSpace:
         found = {f"stage{number}.{name}": values for number in numbers for name, values in settings.items()}
         return {**found, "threads": tuple(range(1, len(cores()) + 1))} if self.target["kind"] == CPU else found
 
+    @property
+    def finer(self) -> dict[str, tuple]:
+        """Dimensions that a file may add to give a block, or a layer, settings other than its stage's: formats as in
+        `stage1.0.weights` of the first block, `stage1.0.conv1.weights` and `stem.weights`, and of blocks density and
+        granularity too."""
+        formats = {"weights": FORMATS[self.target["kind"]]} | ({"activations": ACTIVATIONS} if self.is_fpga else {})
+        settings = {**formats, "density": DENSITIES, "granularity": GRANULARITIES}
+        layers = list(layer_stages(self.architectures.largest))
+        blocks = dict.fromkeys(found[0] for found in map(_BLOCK.match, layers) if found)
+        of_blocks = {f"{block}.{name}": values for block in blocks for name, values in settings.items()}
+        return of_blocks | {f"{layer}.{name}": values for layer in layers for name, values in formats.items()}
+
     @staticmethod
     def read(text: str, target) -> JointSpace:
         """By name, or from a file: a line `architectures = NAME`, and a line for each dimension that has fewer values
@@ -148,20 +217,23 @@ class JointSpace:
         given = ChoiceSpace.parse(read_text(Path(text), "space"))
         (name,) = given.dimensions.get(ARCHITECTURES, ("",))[:1]
         whole = JointSpace.of(str(name), target)
-        dimensions = dict(whole.choices.dimensions)
-        known = {**whole.offered, **dimensions}
-        for dimension, values in given.dimensions.items():
-            if dimension == ARCHITECTURES:
-                continue
-            accepted = known.get(dimension)
+        asked = {name: values for name, values in given.dimensions.items() if name != ARCHITECTURES}
+        coarse, finer = {**whole.offered, **whole.choices.dimensions}, whole.finer
+        dimensions = {**whole.choices.dimensions, **asked}
+        for dimension, values in sorted(asked.items(), key=lambda one: one[0] not in coarse):  # depths before blocks
+            _check_block(f"space {text}", dimension, dimensions)
+            accepted = coarse.get(dimension) or finer.get(dimension)
             if accepted is None:
-                raise InvalidInputError(f"space {text}: got {dimension}, accepted are {', '.join(known)}")
+                examples = f"{next(iter(finer))} and {list(finer)[-1]}"
+                raise InvalidInputError(
+                    f"space {text}: got {dimension}, accepted are {', '.join(coarse)}, and what a block or a layer has "
+                    f"of its own, such as {examples}"
+                )
             if not set(values) <= set(accepted):
                 raise InvalidInputError(
                     f"space {text}, {dimension}: got {list(values)}, accepted are some of {list(accepted)}"
                 )
-            dimensions[dimension] = values
-        return JointSpace(whole.architectures, whole.target, ChoiceSpace(dimensions))
+        return JointSpace(whole.architectures, whole.target, choices_of(whole.architectures, dimensions))
 
     @cached_property
     def is_fpga(self) -> bool:
@@ -174,10 +246,12 @@ class JointSpace:
         return self.target["kind"] == GPU
 
     @cached_property
-    def has_plain_activations(self) -> bool:
-        """Whether that is true of every candidate."""
+    def is_tabled(self) -> bool:
+        """Whether a table of fine-tuned networks says what every candidate is worth: activations are plain, and layers
+        of a stage share a format."""
         settings = [(name.rpartition(".")[2], values) for name, values in self.choices.dimensions.items()]
-        return all(is_plain(**{name: one}) for name, values in settings if name in PLAIN for one in values)
+        plain = (is_plain(**{name: one}) for name, values in settings if name in PLAIN for one in values)
+        return all(plain) and not self.finer.keys() & self.choices.dimensions.keys()
 
     def text(self, point: Point) -> str:
         """The file of a space that holds this point alone."""
@@ -187,17 +261,15 @@ class JointSpace:
     def candidate(self, point: Point) -> Candidate:
         """The network, plan and target of a point."""
         architecture = self.architectures.architecture(point)
-        numbers = range(1, len(architecture.stages) + 1)
-        weights = [point[f"stage{number}.weights"] for number in numbers]
-        others = {
-            name: [point.get(f"stage{number}.{name}", one) for number in numbers]
-            for name, one in UNLESS_GIVEN.items()
-            if any(f"stage{number}.{name}" in point for number in numbers)
+        given = _given(architecture, tuple(point))
+        settings = [one for one in PLAN_SETTINGS if any(one in names for names in given)]
+        layers = {
+            layer: {one: point[names[one]] if one in names else UNLESS_GIVEN[one] for one in settings}
+            for layer, names in zip(layer_stages(architecture), given)
         }
         target = dict(self.target)
         if point.get("frames_per_s", FASTEST) != FASTEST:
             target[FRAMES_PER_S] = point["frames_per_s"]
         if "threads" in point:
             target[CORES] = point["threads"]
-        plan = stage_plan(architecture, weights, **others)
-        return Candidate(architecture, plan, target, point.get("threads", 1), point.get("batch", 1))
+        return Candidate(architecture, Plan(layers=layers), target, point.get("threads", 1), point.get("batch", 1))

@@ -18,15 +18,17 @@ def distributions(space: ChoiceSpace) -> dict[str, BaseDistribution]:
 
 
 def parameters_of(space: ChoiceSpace, point: Point) -> dict[str, int | str]:
-    """What a trial at the point has."""
+    """What a trial at the point has; of dimensions that are idle there the first value."""
+    whole = {name: point.get(name, values[0]) for name, values in space.dimensions.items()}
     return {
-        name: value if isinstance(value, str) else space.dimensions[name].index(value) for name, value in point.items()
+        name: value if isinstance(value, str) else space.dimensions[name].index(value) for name, value in whole.items()
     }
 
 
 def point_of(space: ChoiceSpace, trial: FrozenTrial | optuna.Trial) -> Point:
     """The point of a trial."""
-    return {
+    whole = {
         name: values[trial.params[name]] if not isinstance(values[0], str) else trial.params[name]
         for name, values in space.dimensions.items()
     }
+    return space.settled(whole)

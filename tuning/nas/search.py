@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from espalier import api
+from espalier.core.architecture import SPACES
 from espalier.core.artifact import Artifact
 from espalier.core.choice_space import ChoiceSpace, Point
 from espalier.core.errors import EspalierError, InvalidInputError
@@ -32,7 +33,7 @@ from .evaluators import (
     in_words,
 )
 from .fine_tuning import FineTuning
-from .joint_space import CPU, GPU, Candidate, JointSpace, on_cpu
+from .joint_space import CPU, GPU, Candidate, JointSpace, choices_of, on_cpu
 from .problem import OBJECTIVES, Limit, Objective, Problem, Value
 from .samplers import require_optuna
 from .study import FILE, NAME, Evaluated, Search, description, evaluated, front_of, opened
@@ -71,7 +72,7 @@ def problem_of(
     is_measured: latency is measured for every candidate, not predicted.
     Raises InvalidInputError for objectives that are not known of the target, and for limits on other values.
     """
-    if networks.tuned and space.has_plain_activations:
+    if networks.tuned and space.is_tabled:
         accuracy: Evaluator = FittedAccuracy(networks, networks.tuned)
     else:
         accuracy = SupernetAccuracy(networks)
@@ -87,7 +88,7 @@ def problem_of(
         "target": dict(space.target),
         "images": networks.split.origin,
         "supernet": sha256_of(networks.weights),
-        "tuned": networks.tuned and networks.tuned.digest if space.has_plain_activations else None,
+        "tuned": networks.tuned and networks.tuned.digest if space.is_tabled else None,
     }
     return Problem(space.choices, objectives, Evaluation(space, used), limits, facts=facts)
 
@@ -288,8 +289,14 @@ def read_study(folder: Path, storage: str | None = None) -> Finished:
         raise InvalidInputError(f"study {folder}: of another version, accepted is {STUDY_VERSION}; search again")
     objectives = tuple(OBJECTIVES[name] for name in noted["objectives"])
     limits = tuple(map(Limit.parse, noted["limits"]))
-    problem = Problem(ChoiceSpace.parse(noted["space"]), objectives, lambda point: {}, limits)
+    problem = Problem(_choices(noted), objectives, lambda point: {}, limits)
     return Finished(noted, objectives, evaluated(study, problem), *_read_front(folder / RESULT))
+
+
+def _choices(noted: Mapping) -> ChoiceSpace:
+    """Of what a study has noted."""
+    choices, architectures = ChoiceSpace.parse(noted["space"]), SPACES.get(noted["facts"].get("space"))
+    return choices_of(architectures, choices.dimensions) if architectures else choices
 
 
 def _read_front(path: Path) -> tuple[list[Built], tuple[str, ...]]:

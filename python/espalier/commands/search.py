@@ -110,10 +110,10 @@ def _checked(folder: Path, target: str, how: SearchOptions) -> Callable[[], Outc
         raise InvalidInputError(f"--simulate: got the target {target}, accepted are fpga_hls/<board>")
     is_trained = how.fine_tune is not None
     networks = SupernetNetworks(space.architectures, how.supernet, split, how.tuned, takes_table=is_trained)
-    if how.tuned and not space.has_plain_activations:
+    if how.tuned and not space.is_tabled:
         raise InvalidInputError(
-            f"--tuned: got a space with densities or activations of few bits, which {how.tuned} says nothing of; "
-            "accepted is either"
+            "--tuned: got a space with densities, activations of few bits, or settings of blocks and layers, which "
+            f"{how.tuned} says nothing of; accepted is either"
         )
     limits = tuple(map(Limit.parse, how.limits))
     tuned = _fine_tuning(how, networks.weights, folder)

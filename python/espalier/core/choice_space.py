@@ -1,12 +1,15 @@
 """Spaces of named choices: a point takes one of a few values in every dimension.
 
 A space has a text form, one dimension a line: `stage1.width = 8 | 16`. So has a point: `stage1.width=16 ...`.
+Dimensions may be idle at a point, where others decide that they say nothing; the point has no values of these.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import itertools
+import math
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -17,15 +20,21 @@ Value = int | float | str
 Point = dict[str, Value]
 """Dimension -> value."""
 
+COUNTED = 2000
+"""Points of a space with idle dimensions that are counted one by one."""
+
 
 @dataclass(frozen=True)
 class ChoiceSpace:
     """dimensions: name -> the values that it may have, each once; numbers rise. Those of a dimension are of one type.
 
+    idle: which dimensions say nothing at a point, None if none ever does; it is no part of the text form. A dimension
+        that it looks at is not idle itself where that matters.
     Raises InvalidInputError for a dimension without values, with repeated or mixed ones, and for a space without any.
     """
 
     dimensions: Mapping[str, tuple[Value, ...]]
+    idle: Callable[[Mapping[str, Value]], Collection[str]] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self):
         if not self.dimensions:
@@ -33,13 +42,14 @@ class ChoiceSpace:
         for name, values in self.dimensions.items():
             _check_dimension(name, values)
 
-    @property
+    @cached_property
     def size(self) -> int:
-        """How many points there are."""
-        size = 1
-        for values in self.dimensions.values():
-            size *= len(values)
-        return size
+        """How many points there are; where some dimensions may be idle and there are more than COUNTED, at most."""
+        most = math.prod(map(len, self.dimensions.values()))
+        if self.idle is None or most > COUNTED:
+            return most
+        points = (dict(zip(self.dimensions, values)) for values in itertools.product(*self.dimensions.values()))
+        return len({point_text(self.settled(point)) for point in points})
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
@@ -51,8 +61,9 @@ class ChoiceSpace:
 
     def check(self, point: Mapping[str, Value]) -> None:
         """Raise InvalidInputError unless this is a point of the space."""
-        for name in (*self.dimensions, *point):
-            if name not in self.dimensions or name not in point:
+        needed = self.settled({**{name: values[0] for name, values in self.dimensions.items()}, **point})
+        for name in (*needed, *point):
+            if name not in needed or name not in point:
                 where = "point" if name not in point else "space"
                 accepted = ", ".join(self.dimensions)
                 raise InvalidInputError(f"point: {name} is not in the {where}, accepted are {accepted}")
@@ -61,13 +72,18 @@ class ChoiceSpace:
                     f"point, {name}: got {point[name]!r}, accepted are {', '.join(map(str, self.dimensions[name]))}"
                 )
 
+    def settled(self, point: Mapping[str, Value]) -> Point:
+        """Without values of dimensions that are idle, of which the point may have some."""
+        idle = self.idle(point) if self.idle else ()
+        return {name: point[name] for name in self.dimensions if name not in idle}
+
     def sample(self, random: np.random.Generator) -> Point:
-        """A point, each with the same chance."""
-        return {name: values[random.integers(len(values))] for name, values in self.dimensions.items()}
+        """A point, each with the same chance; where dimensions may be idle, each value."""
+        return self._completed({}, random)
 
     def mutate(self, point: Point, random: np.random.Generator, rate: float = 0.1) -> Point:
         """A neighbour: each dimension gets another value with the chance `rate`, and at least one that can does."""
-        free = [name for name, values in self.dimensions.items() if len(values) > 1]
+        free = [name for name, values in self.dimensions.items() if len(values) > 1 and name in point]
         if not free:
             return dict(point)
         chosen = [name for name in free if random.random() < rate] or [free[random.integers(len(free))]]
@@ -75,19 +91,30 @@ class ChoiceSpace:
         for name in chosen:
             others = [value for value in self.dimensions[name] if value != point[name]]
             changed[name] = others[random.integers(len(others))]
-        return changed
+        return self._completed(changed, random)
 
     def cross(self, one: Point, other: Point, random: np.random.Generator) -> Point:
-        """A child that has each value from one of its parents."""
-        return {name: (one if random.random() < 0.5 else other)[name] for name in self.dimensions}
+        """A child that has each value from one of its parents, or a drawn one where both are without."""
+        pairs = ((name, (one, other) if random.random() < 0.5 else (other, one)) for name in self.dimensions)
+        found = {name: first.get(name, second.get(name)) for name, (first, second) in pairs}
+        return self._completed({name: value for name, value in found.items() if value is not None}, random)
+
+    def _completed(self, point: Mapping[str, Value], random: np.random.Generator) -> Point:
+        """With drawn values where it has none, and without those that are idle."""
+        whole = {
+            name: point[name] if name in point else values[random.integers(len(values))]
+            for name, values in self.dimensions.items()
+        }
+        return self.settled(whole)
 
     def encode(self, point: Point) -> np.ndarray:
-        """float64 [columns], each in 0 .. 1: the place of a number among its dimension's, one-hot for texts."""
+        """float64 [columns], each in 0 .. 1: the place of a number among its dimension's, one-hot for texts; 0 where
+        the dimension is idle."""
         row: list[float] = []
         for name, values in self.dimensions.items():
-            place = values.index(point[name])
+            place = values.index(point[name]) if name in point else None
             if _is_ordered(values):
-                row.append(place / max(1, len(values) - 1))
+                row.append((place or 0) / max(1, len(values) - 1))
             else:
                 row += [float(number == place) for number in range(len(values))]
         return np.array(row)

@@ -144,8 +144,8 @@ def _layers(one) -> str:
 def _common(best: list) -> str:
     """How often each value of each dimension is on the front."""
     rows = []
-    for name in best[0].point if best else ():
-        counts = Counter(str(one.point[name]) for one in best).most_common()
+    for name in dict.fromkeys(name for one in best for name in one.point):
+        counts = Counter(str(one.point[name]) for one in best if name in one.point).most_common()
         shown = ", ".join(f"{value} ({count})" for value, count in counts)
         rows.append(f"<tr><td>{_text(name)}</td><td>{_text(shown)}</td></tr>")
     return f'<div class="scroll"><table><tr><th>choice</th><th>value (networks)</th></tr>{"".join(rows)}</table></div>'

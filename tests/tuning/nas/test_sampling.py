@@ -100,6 +100,9 @@ def test_a_search_predicts_from_a_table(here, tmp_path, untrained):
     assert value["how"].startswith("by a Gaussian process over 10 fine-tuned networks, deviation ")
     assert value["how"].endswith("points; for 1 epochs of fine-tuning, taught by the supernet's largest network")
     assert_refused(("search", *words, "--budget", "2trials"), "was begun with facts", kept=tmp_path)
+    (tmp_path / "finer.txt").write_text("architectures = resnet-cifar\nstage1.0.weights = uniform<8>\n")
+    finer = ("search", "--space", tmp_path / "finer.txt", *words[:-1], tmp_path / "finer")
+    assert_refused((*finer, "--tuned", tmp_path / TABLE), "settings of blocks and layers, which", kept=tmp_path)
 
 
 def test_a_table_beside_the_supernet_is_used_and_one_of_another_supernet_refused(here, tmp_path, trained):

@@ -190,7 +190,8 @@ def test_a_gpu_that_is_not_here_is_predicted_and_built_for(here, tmp_path):
 
 def test_gates_and_activations_are_searched_where_a_space_has_them(here, tmp_path):
     gates = "stage3.density = 0.5\nstage3.granularity = 8\nstage2.activations = uniform<4>\n"
-    (tmp_path / "gates.txt").write_text(SMALL.replace("0.5 | 1.0", "1.0") + "frames_per_s = 500\n" + gates)
+    finer = "stage1.0.conv2.weights = uniform<4>\nstage2.0.weights = uniform<6>\nstage2.0.density = 1.0\n"
+    (tmp_path / "gates.txt").write_text(SMALL.replace("0.5 | 1.0", "1.0") + "frames_per_s = 500\n" + gates + finer)
     words = ("--space", tmp_path / "gates.txt", "--supernet", here / "supernet.pt", "--target", BOARD)
     objectives = ("--objectives", "accuracy,energy", "--budget", "1trials")
     (one,) = json_of("search", *words, *objectives, "-o", tmp_path / "st")["studies"][0]["front"]
@@ -201,6 +202,15 @@ def test_gates_and_activations_are_searched_where_a_space_has_them(here, tmp_pat
     assert gated
     assert all(name.startswith("stage3") and one.granularity == 8 for name, one in gated.items())
     assert {layer.activation_bits for layer in artifact.layers if layer.name.startswith("stage2")} >= {4}
+    own = {layer.name: layer.weights for layer in artifact.layers if layer.weights != "uniform<8>"}
+    stage2 = dict.fromkeys(("stage2.0.conv1", "stage2.0.conv2", "stage2.0.downsample"), "uniform<6>")
+    assert own == {"stage1.0.conv2": "uniform<4>", **stage2}
+    assert "stage2.weights" not in one["point"]
+    assert json_of("search", "-o", tmp_path / "st", "--maximize", "accuracy")["point"] == one["point"]
+    json_of("report", tmp_path / "st", "-o", tmp_path / "report.html")
+    shown = (tmp_path / "report.html").read_text()
+    assert "<td>stage2.0.weights</td><td>uniform&lt;6&gt; (1)</td>" in shown
+    assert "<td>stage2.weights</td>" not in shown
 
 
 @pytest.mark.parametrize(("target", "objectives"), [("llvm", "accuracy,size"), (BOARD, "accuracy,cycles")])

@@ -59,6 +59,27 @@ def test_no_point_is_evaluated_twice_not_one_that_was_refused_either(sampler, tm
     assert again.last_refusal == "width 7: accepted are 0 to 6"
 
 
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_network_is_evaluated_once_however_idle_dimensions_are_drawn(sampler, tmp_path):
+    space, asked = ChoiceSpace({"width": (0, 1), "depth": (0, 1), "format": ("large", "small")}, without_format), []
+
+    def evaluate(point):
+        asked.append(point_text(point))
+        return values_of({"format": "small", **point})
+
+    one = dataclasses.replace(problem(space=space), evaluate=evaluate)
+    Search(one, tmp_path, sampler, 0).run(Budget(trials=3))
+    again = Search(one, tmp_path, sampler, 1)
+    assert again.run(Budget(trials=100)) == "every point of the space is evaluated"
+    assert len(asked) == len(set(asked)) == space.size == 6
+    assert {one.text for one in again.evaluated} == set(asked) >= {"width=0 depth=0", "width=1 depth=0"}
+
+
+def without_format(point):
+    """Idle where there is no block."""
+    return ("format",) if point["depth"] == 0 else ()
+
+
 def test_a_budget_that_others_have_overspent_ends(tmp_path):
     Search(problem(), tmp_path, "random", 0).run(Budget(trials=5))
     assert Search(problem(), tmp_path, "random", 1).run(Budget(trials=3)) == "the budget is spent"
