@@ -29,7 +29,7 @@ from .workers import ThisProcess, WorkerDiedError, Workers
 VERSION = 1
 """Of what a study keeps beside Optuna's own; another one is refused."""
 
-FILE, NAME = "study.db", "espalier"
+FILE, NAME, ORIGIN = "study.db", "espalier", "origin"
 FATAL = 2
 """So many workers that a point has taken along refuse it."""
 
@@ -89,14 +89,15 @@ class Search:
     """A problem at work.
 
     storage: a folder, an Optuna storage URL such as "postgresql://...", or None to keep all in memory.
-    name: of the study, for a storage that holds several.
+    name: of the study, for a storage that holds several. origin: what a study that is new remembers of who began it.
     An existing study of the same problem is continued. Raises InvalidInputError for a study of another problem or
     version, a file that is none, or a storage that cannot be reached.
     """
 
     def __init__(
-        self, problem: Problem, storage: Path | str | None, sampler: str = "nsga2", seed: int = 0, name: str = NAME
-    ):
+        self, problem: Problem, storage: Path | str | None, sampler: str = "nsga2", seed: int = 0, name: str = NAME,
+        origin: str = "",
+    ):  # fmt: skip
         optuna = require_optuna()
         self.problem, made = problem, make_sampler(sampler, problem, seed)
         self.random = np.random.default_rng(seed)
@@ -108,7 +109,10 @@ class Search:
             directions=["maximize" if one.is_maximized else "minimize" for one in problem.objectives],
             load_if_exists=True,
         )
-        _check_or_note(self.study, description(problem), _shown(storage))
+        _check(self.study, problem, storage)
+        if "espalier" not in self.study.user_attrs:
+            self.study.set_user_attr(ORIGIN, origin)
+            self.study.set_user_attr("espalier", description(problem))
 
     def run(
         self, budget: Budget, tell: Callable[[Progress], None] | None = None, workers: Workers | None = None
@@ -230,6 +234,27 @@ class Search:
         self.study.tell(trial, [values[one.name].number for one in self.problem.objectives])
 
 
+@dataclass(frozen=True)
+class Begun:
+    """A study that is there already. networks: evaluated so far. origin: who began it."""
+
+    networks: int
+    origin: str
+
+
+def begun(problem: Problem, storage: Path | str, name: str = NAME) -> Begun | None:
+    """The study that `Search` would go on with, None where it would make one; this makes none. Errors as of Search."""
+    optuna = require_optuna()
+    if not is_url(storage) and not (Path(storage) / FILE).exists():
+        return None
+    place = opened(storage)
+    if name not in {one.study_name for one in optuna.get_all_study_summaries(place, include_best_trial=False)}:
+        return None
+    study = optuna.load_study(study_name=name, storage=place)
+    _check(study, problem, storage)
+    return Begun(len(evaluated(study, problem)), study.user_attrs.get(ORIGIN, ""))
+
+
 def opened(storage: Path | str | None):
     """What Optuna takes as a storage: SQLite in a folder, or what a URL names."""
     optuna = require_optuna()
@@ -321,17 +346,16 @@ def front_of(problem: HasObjectives, points: list[Evaluated], most: int | None =
     return [feasible[number] for number in sorted(found, key=lambda number: losses[number, 0])]
 
 
-def _check_or_note(study, expected: dict, storage: str) -> None:
-    """Note what the study is about, or compare it with what is noted."""
-    noted = study.user_attrs.get("espalier")
+def _check(study, problem: Problem, storage: Path | str | None) -> None:
+    """Raise InvalidInputError for a study of another problem or version, but not for one that is empty."""
+    noted, place = study.user_attrs.get("espalier"), _shown(storage)
     if noted is None and not study.get_trials(deepcopy=False):
-        study.set_user_attr("espalier", expected)
         return
     if (noted or {}).get("version") != VERSION:
-        raise InvalidInputError(f"study {storage}: of another version, accepted is {VERSION}; give another folder")
-    for name, value in expected.items():
+        raise InvalidInputError(f"study {place}: of another version, accepted is {VERSION}; give another folder")
+    for name, value in description(problem).items():
         if noted.get(name) != value:
             raise InvalidInputError(
-                f"study {storage}: was begun with {name} {str(noted.get(name))[:200]!r}, now {str(value)[:200]!r}; "
+                f"study {place}: was begun with {name} {str(noted.get(name))[:200]!r}, now {str(value)[:200]!r}; "
                 "give the same or another folder"
             )

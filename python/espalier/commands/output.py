@@ -36,6 +36,11 @@ def show(outcome: Outcome, as_json: bool) -> None:
         console.print(one, markup=False, soft_wrap=isinstance(one, str))
 
 
+def note(line: str) -> None:
+    """Say on stderr what is good to know before a command does its work."""
+    sys.stderr.write(f"espalier: {line}\n")
+
+
 class Steps:
     """A bar of steps, and one below it while a step reports its own progress."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import shlex
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from pathlib import Path
 from espalier.core.errors import InvalidInputError
 from espalier.report import tables
 
-from .output import Outcome, shares, steps
+from .output import Outcome, note, shares, steps
 
 INTERRUPTED = 130
 
@@ -99,7 +100,7 @@ def _checked(folder: Path, target: str, how: SearchOptions) -> Callable[[], Outc
     from espalier.tuning.nas.joint_space import JointSpace
     from espalier.tuning.nas.problem import Limit, objectives_of
     from espalier.tuning.nas.search import build_front, problem_of, study_name
-    from espalier.tuning.nas.study import NAME, Search
+    from espalier.tuning.nas.study import NAME, Search, begun
     from espalier.tuning.nas.supernet_networks import Split, SupernetNetworks
     from espalier.tuning.nas.workers import RayWorkers
 
@@ -118,14 +119,17 @@ def _checked(folder: Path, target: str, how: SearchOptions) -> Callable[[], Outc
     limits = tuple(map(Limit.parse, how.limits))
     tuned = _fine_tuning(how, networks.weights, folder)
     problem = problem_of(space, networks, objectives, limits, folder, how.measures)
-    name = study_name(folder, len(how.targets) > 1) if how.storage else NAME
+    name, origin = (study_name(folder, len(how.targets) > 1), _origin(folder)) if how.storage else (NAME, "")
+    earlier = begun(problem, how.storage or folder, name)
 
     def run_search() -> Outcome:
+        if how.storage and earlier:
+            note(_joins(earlier, name, origin))
         with contextlib.ExitStack() as stack:
             workers = None
             if how.workers:
                 workers = stack.enter_context(contextlib.closing(RayWorkers(how.workers, problem.evaluate)))
-            search = Search(problem, how.storage or folder, how.sampler, how.seed, name)
+            search = Search(problem, how.storage or folder, how.sampler, how.seed, name, origin)
 
             def build(tell) -> list:
                 simulate = "rtl" if how.simulate else None
@@ -135,6 +139,19 @@ def _checked(folder: Path, target: str, how: SearchOptions) -> Callable[[], Outc
             return _finished(search, budget, workers, build if how.builds else None, folder)
 
     return run_search
+
+
+def _origin(folder: Path) -> str:
+    """Of a study in a database, for those who meet it there."""
+    return f"{socket.gethostname()}:{folder.resolve()}"
+
+
+def _joins(earlier, name: str, origin: str) -> str:
+    """That a study which others may have begun is gone on with."""
+    line = f"this search joins the study {name!r} of the storage, which has {earlier.networks} networks"
+    if earlier.origin in ("", origin):
+        return line
+    return f"{line} and was begun as {earlier.origin}; a folder of another name has a study of its own"
 
 
 def _finished(search, budget, workers, build, folder: Path) -> Outcome:

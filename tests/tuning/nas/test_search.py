@@ -8,6 +8,7 @@ import json
 import pickle
 import re
 import shlex
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ from espalier.core.errors import InvalidInputError  # noqa: E402
 from espalier.tuning.nas.joint_space import JointSpace  # noqa: E402
 from espalier.tuning.nas.problem import Limit, Value, objectives_of  # noqa: E402
 from espalier.tuning.nas.search import problem_of, query  # noqa: E402
+from espalier.tuning.nas.study import Search  # noqa: E402
 from espalier.tuning.nas.supernet_networks import Split, SupernetNetworks  # noqa: E402
 
 SMALL = """architectures = resnet-cifar
@@ -264,6 +266,45 @@ def test_a_budget_too_small_for_anything_is_one_line(here, tmp_path):
     assert "not a single network could be built (the budget is too small)" in result.stderr
 
 
+def test_two_folders_of_one_name_share_a_study_in_a_database_and_are_told_so(here, tmp_path):
+    words = (
+        "search",
+        "--space",
+        here / "small.txt",
+        "--supernet",
+        here / "supernet.pt",
+        "--target",
+        BOARD,
+        "--no-build",
+    )
+    more = ("--objectives", "accuracy,size", "--sampler", "random", "--storage", f"sqlite:///{tmp_path / 'shared.db'}")
+    told = []
+    for folder, trials in (("one", 1), ("one", 1), ("two", 2)):
+        result = call(*words, *more, "--budget", f"{trials}trials", "-o", tmp_path / folder / "st", "--json")
+        assert json.loads(result.stdout)["studies"][0]["evaluated"] == trials
+        told.append(result.stderr)
+    joins = "espalier: this search joins the study 'espalier st' of the storage, which has 1 networks"
+    begun = f"{socket.gethostname()}:{tmp_path / 'one' / 'st'}"
+    end = f" and was begun as {begun}; a folder of another name has a study of its own"
+    assert told == ["", f"{joins}\n", f"{joins}{end}\n"]
+    other = ("--limit", "accuracy>=1%", "--budget", "1trials", "-o", tmp_path / "two" / "st")
+    assert_refused((*words, *more, *other), "was begun with limits", kept=tmp_path)
+
+
+def test_nothing_is_searched_for_one_target_where_the_study_of_another_is_refused(here, tmp_path, monkeypatch):
+    words = ("search", "--supernet", here / "supernet.pt", "--objectives", "accuracy,size")
+    problem = problem_of(*_space_and_networks(here, BOARD), objectives_of(["accuracy"]), ())
+    Search(problem, tmp_path / "fpga_hls-pynq-z2")
+    targets = ("--target", "llvm", "--target", BOARD)
+    monkeypatch.setattr(Search, "run", None)
+    assert_refused((*words, *targets, "-o", tmp_path), "fpga_hls-pynq-z2: was begun with objectives", kept=tmp_path)
+
+
+def _space_and_networks(here, target):
+    space = JointSpace.of("resnet-cifar", target)
+    return space, SupernetNetworks(space.architectures, here / "supernet.pt", Split.bundled())
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -316,8 +357,7 @@ def test_a_folder_without_a_study_is_refused(tmp_path):
 
 
 def test_an_evaluation_goes_elsewhere_without_what_this_machines_clock_tells(here):
-    space = JointSpace.of("resnet-cifar", "llvm")
-    networks = SupernetNetworks(space.architectures, here / "supernet.pt", Split.bundled())
+    space, networks = _space_and_networks(here, "llvm")
     one = problem_of(space, networks, objectives_of(["accuracy", "latency", "energy"]), ()).evaluate
     copy, point = pickle.loads(pickle.dumps(one)), space.choices.sample(np.random.default_rng(0))
     assert copy.away(point) == one.away(point)
