@@ -12,7 +12,7 @@ from espalier.core.errors import InvalidInputError, TrainingStoppedError
 
 torch = pytest.importorskip("torch")
 
-from espalier.training.checkpoint import load_checkpoint  # noqa: E402
+from espalier.training.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
 from espalier.training.data import Images  # noqa: E402
 from espalier.training.exporting import export  # noqa: E402
 from espalier.training.finished import load_finished  # noqa: E402
@@ -176,6 +176,14 @@ def test_a_checkpoint_of_weights_that_were_moved_is_gone_on_from_and_of_others_i
     torch.save(NETWORKS["resnet8"]().state_dict(), tmp_path / "moved" / "first.pt")
     with pytest.raises(InvalidInputError, match="of a training with start first.pt .sha256 .*, now moved/first.pt"):
         training(tmp_path, moved)
+
+
+def test_a_checkpoint_that_is_older_than_a_setting(tmp_path):
+    next(training(tmp_path).run())
+    state = load_checkpoint(tmp_path / CHECKPOINT)
+    del state["recipe"]["drawn_densities"]
+    save_checkpoint(tmp_path / CHECKPOINT, state)
+    assert len(list(training(tmp_path).run())) == 2
 
 
 def test_a_truncated_checkpoint(tmp_path):

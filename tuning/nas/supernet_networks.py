@@ -111,13 +111,20 @@ class SupernetNetworks:
         return _restored, (self.space, self.weights.read_bytes(), self.split, self.tuned)
 
     def calibrated(self, architecture: Architecture, plan: Plan, batch: int = 1):
-        """(mod, calibration) for a plan, fitted on the images to calibrate with; mod computes `batch` images."""
+        """(mod, calibration) for a plan, fitted on the images to calibrate with; mod computes `batch` images. Gates are
+        the supernet's, where it has any."""
         return self.fitted(self.network(architecture), plan, batch)
 
     def fitted(self, network, plan: Plan, batch: int = 1):
         """The same of a torch network that was trained further."""
         from espalier import api
+        from espalier.training import export
 
+        if (gated := self._gated(network, plan)) is not None:
+            mod, _, calibration = export(gated, self.examples(batch))
+            alone = export(gated, self.example)[0] if batch > 1 else mod
+            images = bundled.normalise(self.split.calibration[:RANGE_IMAGES])
+            return mod, api.calibrate(alone, images, plan, gates_from=calibration)
         mod = from_torch(network, self.examples(batch))
         if all(plan.layer(name).weights == "float32" and plan.layer(name).density == 1 for name in plan.layers):
             return mod, Calibration()
@@ -127,6 +134,21 @@ class SupernetNetworks:
     def examples(self, batch: int):
         """An input of so many images."""
         return self.example.expand(batch, -1, -1, -1).contiguous()
+
+    def _gated(self, network, plan: Plan):
+        """The network with the supernet's gates; None where it has none, or the plan does not gate the network."""
+        from espalier.training.gates import found_gates, insert_gates, set_density
+        from espalier.training.sites import find_sites
+        from espalier.training.supernet import recalibrate
+        from espalier.training.supernet_gates import share_gates
+
+        lowest = min((plan.layer(name).density for name in plan.layers), default=1.0)
+        if lowest == 1 or not found_gates(self.largest) or not find_sites(network, plan, self.example).sites:
+            return None
+        gated = insert_gates(network, plan, self.example)
+        share_gates(gated, self.largest)
+        set_density(gated, lowest)
+        return recalibrate(gated, self.calibration_images)
 
     def _network(self, architecture: Architecture):
         from espalier.training.supernet import extract, recalibrate

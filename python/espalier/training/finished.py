@@ -21,14 +21,19 @@ from .quantizers import unfitted
 from .recipe import Recipe
 from .stored import restored_state
 from .supernet import extract
+from .supernet_gates import gate_blocks
 
 EXAMPLE = torch.zeros(1, 3, 32, 32)
 """An input of every network in `NETWORKS`."""
 
 
 def drawn_network(recipe: Recipe) -> nn.Module:
-    """The recipe's network with the weights that its seed draws; torch's own random state is left alone."""
-    return _drawn(recipe.network, recipe.seed)
+    """The recipe's network with the weights that its seed draws, and with a supernet's gates; torch's own random state
+    is left alone."""
+    network = _drawn(recipe.network, recipe.seed)
+    if recipe.drawn_densities:
+        gate_blocks(network)
+    return network
 
 
 def _drawn(name: str, seed: int) -> nn.Module:

@@ -209,13 +209,14 @@ class Training:
 
     def _check_same(self, state: dict, path: Path) -> None:
         """The recipe; of the files that it names, what is in them and not where they are."""
-        files = state.get("files", {})  # not in those of earlier versions
+        files = state.get("files", {})  # not in those of earlier versions, as newer settings are not
+        recipe = {**Recipe("", "").to_dict(), **state["recipe"]}
         for name, value in self.recipe.to_dict().items():
             got, now = (of.get(name) for of in (files, self.files))
             if got is None or now is None:
-                got, now = state["recipe"].get(name), value
+                got, now = recipe[name], value
             elif got != now:
-                got, now = f"{state['recipe'][name]} (sha256 {got[:12]})", f"{value} (sha256 {now[:12]})"
+                got, now = f"{recipe[name]} (sha256 {got[:12]})", f"{value} (sha256 {now[:12]})"
             if got != now:
                 raise InvalidInputError(
                     f"checkpoint {path}: of a training with {name} {got}, now {now}; "

@@ -52,6 +52,7 @@ class BasicBlock(nn.Module):
     """Two convolutions, the second one 3x3, and a shortcut; `downsample` replaces the identity.
 
     inner: channels between the two, None for c_out. size: rows and columns of the first one's kernel.
+    A supernet's blocks have a `gate` (`supernet_gates`).
     """
 
     def __init__(
@@ -61,10 +62,11 @@ class BasicBlock(nn.Module):
         inner = inner or c_out
         self.conv1, self.bn1 = conv(c_in, inner, size, stride), nn.BatchNorm2d(inner)
         self.conv2, self.bn2 = conv(inner, c_out, 3), nn.BatchNorm2d(c_out)
-        self.downsample = downsample
+        self.downsample, self.gate = downsample, None
 
     def forward(self, x):
-        y = torch.relu(self.bn1(self.conv1(x)))
+        y = self.bn1(self.conv1(x))
+        y = torch.relu(y if self.gate is None else self.gate.scaled(x, y))
         shortcut = x if self.downsample is None else self.downsample(x)
         return torch.relu(self.bn2(self.conv2(y)) + shortcut)
 

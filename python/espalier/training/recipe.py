@@ -13,7 +13,7 @@ from ..core.plan import LayerPlan, Plan
 PRUNING = 0.5
 """The share of the epochs in which it may change which weights are pruned."""
 
-LISTS = ("teacher", "following", "incremental", "drawn_formats")
+LISTS = ("teacher", "following", "incremental", "drawn_formats", "drawn_densities")
 """Fields of a recipe that are tuples."""
 
 
@@ -53,8 +53,8 @@ class Recipe:
         thirds of the time.
     space: of architectures (`core.architecture`), of which `network` is the largest, for a supernet; None for one
         network. drawn: how many networks of it learn in a step beside the smallest one, with weights in one of
-        drawn_formats each. largest_every: the largest one learns in the first of so many steps, see
-        `supernet_training`.
+        drawn_formats each, and with gates at one of drawn_densities, if there are any; 1 is without gates.
+        largest_every: the largest one learns in the first of so many steps, see `supernet_training`.
     """
 
     name: str
@@ -86,6 +86,7 @@ class Recipe:
     drawn: int = 1
     largest_every: int = 1
     drawn_formats: tuple[str, ...] = ("float32",)
+    drawn_densities: tuple[float, ...] = ()
 
     def __post_init__(self):
         for name in ("epochs", "batch", "largest_every"):
@@ -93,6 +94,10 @@ class Recipe:
                 raise InvalidInputError(f"{name}: got {getattr(self, name)}, accepted are whole numbers from 1")
         if self.space and (self.is_gated or self.is_quantized or self.pruning is not None):
             raise InvalidInputError("space: a supernet's recipe has neither plan nor pruning")
+        if self.drawn_densities and not (self.space and all(0 < one <= 1 for one in self.drawn_densities)):
+            raise InvalidInputError(
+                f"drawn_densities: got {self.drawn_densities}, accepted are numbers in (0, 1], for a supernet"
+            )
         if self.largest_every > 1 and not self.distillation:
             raise InvalidInputError(f"largest_every: got {self.largest_every} and no teacher, accepted is to distil")
         if self.narrowed_from and not self.start:
@@ -366,6 +371,15 @@ RECIPES = {
             drawn=3,
             largest_every=8,
             **SUPERNET,
+        ),
+        Recipe(
+            "supernet-resnet-cifar-gated",
+            start="supernet-resnet-cifar/weights.pt",
+            epochs=3,
+            drawn=3,
+            largest_every=4,
+            drawn_densities=(0.5, 0.75, 1.0),
+            **{**SUPERNET, "learning_rate": 0.02},
         ),
     )
 }
