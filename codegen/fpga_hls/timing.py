@@ -50,7 +50,7 @@ NEVER = -1
 FREED_LATENCY = 3
 """Cycles from a row's last read to the first write over it, see window_reader.sv."""
 
-ADD_LATENCY, MEAN_LATENCY = 9, 8
+ADD_LATENCY, MEAN_LATENCY = 10, 9
 """Cycles from a beat's arrival to that of the result, see add.sv and mean_pool.sv."""
 
 

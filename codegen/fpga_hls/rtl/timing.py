@@ -10,7 +10,7 @@ from . import recentred
 READ, MULTIPLY, ACCUMULATE, WAIT = 6, 2, 1, 1
 """Cycles from a count of window_reader to its x_data, of a product, of the addition to the sum, of the hand-over."""
 
-REQUANTIZE, WITH_RESIDUAL, WITH_PI, RAW = 9, 16, 11, 4
+REQUANTIZE, WITH_RESIDUAL, WITH_PI, RAW = 10, 18, 12, 4
 """Cycles from the first beat of a group in `requantize` to its result."""
 
 SHALLOW = 64
@@ -22,16 +22,16 @@ FIFO = 1
 SEVERAL_PIXELS = 1
 """Cycles in which the sums of several pixels are corrected, see pixel_convolution.sv."""
 
-TAKE = 8
+TAKE = 9
 """Cycles from where `requantize` takes a beat of the residual to that beat's result."""
 
 QUEUE = 16
 """Results that find room in `result_queue`."""
 
-MEAN_END, SCORE_END, RANK_END = 8, 7, 3
+MEAN_END, SCORE_END, RANK_END = 9, 7, 3
 """Cycles in which the pipelines of `channel_gate` end after their last word, and one to begin."""
 
-WINNERS_LATENCY, PI_LATENCY = 2 + FIFO, 9 + FIFO
+WINNERS_LATENCY, PI_LATENCY = 2 + FIFO, 10 + FIFO
 """Cycles from a winner that is given to its number, and to its factor, at the outputs."""
 
 GIVE_BACK = 8

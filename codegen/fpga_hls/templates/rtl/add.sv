@@ -26,7 +26,7 @@ module add #(
   localparam int ProductBits = 9 + FACTOR_BITS;
   localparam int SumBits = ProductBits + 1;
   localparam int RoundedBits = SHIFT == 0 ? SumBits : SumBits > SHIFT ? SumBits - SHIFT + 1 : 2;
-  localparam int Delay = 8;
+  localparam int Delay = 9;
 
   logic accept, has_room;
   logic [LANES*8-1:0] result;

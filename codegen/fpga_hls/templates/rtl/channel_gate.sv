@@ -54,7 +54,7 @@ module channel_gate #(
   localparam int PhiBits = ALL_CHANNELS * OUTPUTS > 1 ? $clog2(ALL_CHANNELS * OUTPUTS) : 1;
   localparam int MeanBits = SUM_BITS + MEAN_FACTOR_BITS;
   localparam int MeanRounded = MEAN_SHIFT == 0 ? MeanBits : MeanBits > MEAN_SHIFT ? MeanBits - MEAN_SHIFT + 1 : 2;
-  localparam int MeanDelay = 7, ProductDelay = 6, RankDelay = 3;
+  localparam int MeanDelay = 8, ProductDelay = 6, RankDelay = 3;
 
   localparam logic [2:0] Fill = 0, Wait = 1, Means = 2, Predict = 3, Rank = 4, Give = 5;
   logic [2:0] state;
@@ -364,7 +364,7 @@ module channel_gate #(
       end
       result_queue #(
           .WIDTH(8),
-          .DELAY(9)
+          .DELAY(10)
       ) pi_queue (
           .clk,
           .rst,

@@ -27,7 +27,7 @@ module mean_pool #(
   localparam int PixelBits = PIXELS > 1 ? $clog2(PIXELS) : 1;
   localparam int ProductBits = SUM_BITS + FACTOR_BITS;
   localparam int RoundedBits = SHIFT == 0 ? ProductBits : ProductBits > SHIFT ? ProductBits - SHIFT + 1 : 2;
-  localparam int Delay = 7;
+  localparam int Delay = 8;
 
   logic [WordBits-1:0] word;
   logic [PixelBits-1:0] pixel;

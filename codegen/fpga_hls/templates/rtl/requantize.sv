@@ -52,8 +52,8 @@ module requantize #(
   localparam int BoostedBits = FACTOR_BITS + (HAS_PI ? 8 : 0);
   localparam int ProductBits = SUM_BITS + BoostedBits;
   localparam int RoundedBits = SHIFT == 0 ? ProductBits : ProductBits > SHIFT ? ProductBits - SHIFT + 1 : 2;
-  localparam int Delay = RAW ? 4 : HAS_RESIDUAL ? 16 : HAS_PI ? 11 : 9;
-  localparam int Taken = 8;
+  localparam int Delay = RAW ? 4 : HAS_RESIDUAL ? 18 : HAS_PI ? 12 : 10;
+  localparam int Taken = 9;
   localparam int OffsetPlace = PACKED ? WEIGHT_BITS - 1 : 7;
 
   logic [PE*SUM_BITS-1:0] waiting;

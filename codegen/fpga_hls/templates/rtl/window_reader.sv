@@ -269,7 +269,7 @@ module window_reader #(
         address <= $clog2(Words)'(row_start + in_row);
         in_image <= {
           in_image[1:0],
-          !row[RowBits-1] && row < RowBits'(HEIGHT) && !column[ColumnBits-1] && column < ColumnBits'(WIDTH)
+          $unsigned(row) < RowBits'(HEIGHT) && $unsigned(column) < ColumnBits'(WIDTH)  // where negative, far beyond
         };
         // 3: the memory, 4: its register, 5: the padding; 6 is a register for the wires
         tap <= in_image[2] ? held : {LANES{8'(PAD_VALUE)}};

@@ -1,5 +1,6 @@
 // A number of two's complement times an unsigned factor by multipliers of 18 by 18 bits: of halves of both where they are
-// wide; three registers. The port of a multiplier is 18 bits of two's complement, so that halves have at most 17.
+// wide; four registers. The port of a multiplier is 18 bits of two's complement, so that halves have at most 17. The wires to
+// and from a multiplier take as long as it does: a product's register has nothing but another one behind it, and so can be near.
 module multiply_wide #(
     parameter int WIDTH = 25,
     parameter int FACTOR_BITS = 24
@@ -23,19 +24,25 @@ module multiply_wide #(
       if (WIDTH > 18) begin : g_parts
         logic signed [Lower:0] low;
         logic signed [WIDTH-Lower-1:0] high;
-        logic signed [Lower+Width+1:0] low_product;
-        logic signed [WIDTH-Lower+Width:0] high_product;
+        logic signed [Lower+Width+1:0] low_made, low_product;
+        logic signed [WIDTH-Lower+Width:0] high_made, high_product;
         assign low  = {1'b0, value[Lower-1:0]};
         assign high = value[WIDTH-1:Lower];
         always_ff @(posedge clk) begin
-          low_product <= low * part;
-          high_product <= high * part;
+          low_made <= low * part;
+          high_made <= high * part;
+          low_product <= low_made;
+          high_product <= high_made;
           half[h] <= (Bits'(high_product) <<< Lower) + Bits'(low_product);
         end
       end else begin : g_whole
+        logic signed [WIDTH-1:0] number;
+        logic signed [Width:0] operand;
         logic signed [WIDTH+Width-1:0] whole_product;
         always_ff @(posedge clk) begin
-          whole_product <= value * part;
+          number <= value;
+          operand <= part;
+          whole_product <= number * operand;
           half[h] <= Bits'(whole_product);
         end
       end
