@@ -242,9 +242,7 @@ def _convolution_features(stage: Convolution, packs: bool) -> dict[str, float]:
 
 
 def _pixel_features(stage: Convolution, packs: bool) -> dict[str, float]:
-    """Of the sums that wait in a register of their own, and of those that are corrected before, see
-    pixel_convolution.sv.
-    """
+    """Of the sums that wait in a register of their own, and of those that are corrected there, see convolution.sv."""
     corrected = stage.folding.pe // 2 if is_packed(stage, packs) else 0
     return {
         "waiting_bits": stage.sums_per_group * sum_bits(stage),

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from ..graph import Edge, StreamGraph
 from ..ports import NUMBER_BITS
-from ..stages import Convolution, Gate, Stage, reads_pixels
+from ..stages import Convolution, Gate, Stage
 from .parameters import Module, module_of
-from .recentred import is_recentred
 
 TEMPLATES = Path(__file__).parents[1] / "templates" / "rtl"
 NARROW = TEMPLATES / "narrow"
 """What takes the place of templates of the same name where DSP blocks multiply 18 by 18 bits."""
-
-FOCUSED = TEMPLATES / "focused"
-"""What only designs with recentralised shifts need, as do lines of other templates."""
-
-PIXELS = TEMPLATES / "pixels"
-"""What only designs with several pixels in a beat need."""
-
-OF_FOCUSED = re.compile(r"^`ifdef FOCUSED\n(.*?)(?:^`else\n(.*?))?^`endif\n", re.MULTILINE | re.DOTALL)
 
 TOP, BENCH = "accelerator", "bench"
 
@@ -35,11 +25,8 @@ def emit(graph: StreamGraph, packs: bool = True) -> dict[str, str]:
     rtl/: the templates, a module for each stage and the top module; the tables of constants lie beside them, and tools
     that read them run there. bench.sv: the test bench of this graph.
     """
-    focused = any(isinstance(stage, Convolution) and is_recentred(stage) for stage in graph.stages)
-    several = any(map(reads_pixels, graph.stages))
-    more = {FOCUSED: focused, PIXELS: several, NARROW: not packs}
-    folders = [TEMPLATES, *(folder for folder, wanted in more.items() if wanted)]
-    files = {f"rtl/{path.name}": _template(path, focused) for folder in folders for path in folder.glob("*.sv")}
+    folders = [TEMPLATES, *([] if packs else [NARROW])]
+    files = {f"rtl/{path.name}": path.read_text() for folder in folders for path in folder.glob("*.sv")}
     for stage in graph.stages:
         module = module_of(stage, packs)
         files[f"rtl/{stage_module(stage)}.sv"] = _lines(_stage(graph, stage, module))
@@ -47,11 +34,6 @@ def emit(graph: StreamGraph, packs: bool = True) -> dict[str, str]:
     files[f"rtl/{TOP}.sv"] = _lines(_top(graph))
     files[f"rtl/{BENCH}.sv"] = _lines(_bench(graph))
     return dict(sorted(files.items()))
-
-
-def _template(path: Path, focused: bool) -> str:
-    """A template's text, with or without the lines for recentralised shifts."""
-    return OF_FOCUSED.sub(lambda lines: lines[1] if focused else lines[2] or "", path.read_text())
 
 
 def stage_module(stage: Stage) -> str:
@@ -127,8 +109,7 @@ def _absent(stage: Stage) -> Iterator[tuple[str, int]]:
     bits = {}
     if isinstance(stage, Convolution):
         lanes = {"residual": stage.out_lanes * 8, "pi": stage.folding.pe * 8}
-        ports = ("residual", "active", "winners", "pi") if stage.pixels == 1 else ("residual",)
-        bits = {port: lanes.get(port, NUMBER_BITS) for port in ports}
+        bits = {port: lanes.get(port, NUMBER_BITS) for port in ("residual", "active", "winners", "pi")}
     if isinstance(stage, Gate):
         bits = {"active": NUMBER_BITS}
     yield from ((port, width) for port, width in bits.items() if port not in stage.in_ports)

@@ -42,7 +42,7 @@ def module_of(stage: Stage, packs: bool = True) -> Module:
     if isinstance(stage, Convolution):
         return _convolution(stage, packs)
     if isinstance(stage, MaxPool):
-        return Module("max_pool" if stage.pixels == 1 else "pixel_max_pool", _max_pool(stage))
+        return Module("max_pool", _max_pool(stage))
     if isinstance(stage, MeanPool):
         return Module("mean_pool", _mean_pool(stage))
     if isinstance(stage, Add):
@@ -99,7 +99,9 @@ def window_parameters(stage: Convolution | MaxPool) -> dict[str, int]:
 
 
 def _pixels(stage: Convolution | MaxPool) -> dict[str, int]:
-    """Where the windows of pixels lie in a window of beats."""
+    """Where the windows of pixels lie in a window of beats; nothing where a beat has one pixel."""
+    if stage.pixels == 1:
+        return {}
     return {
         "PIXELS": stage.pixels,
         "OUT_PIXELS": stage.out_pixels,
@@ -118,7 +120,8 @@ def _convolution(stage: Convolution, packs: bool) -> Module:
         "PAD_VALUE": stage.arithmetic.x_zero,
         "DEPTHWISE": int(stage.is_depthwise),
         "TAPS": stage.folding.taps,
-        **({"SIMD": stage.folding.simd} if stage.pixels == 1 else _pixels(stage)),
+        **_pixels(stage),
+        "SIMD": stage.folding.simd,
         "PE": stage.folding.pe,
         "KIND": RECENTRED if recentred.is_recentred(stage) else KINDS[stage.products.kind],
         "PACK": int(packs),
@@ -134,7 +137,7 @@ def _convolution(stage: Convolution, packs: bool) -> Module:
         "CONSTANTS": constants,
     }
     return Module(
-        "convolution" if stage.pixels == 1 else "pixel_convolution",
+        "convolution",
         parameters,
         {weights: _weight_table(stage, packs), constants: _constant_table(stage, packs)},
     )
@@ -204,7 +207,8 @@ def _max_pool(stage: MaxPool) -> dict[str, int]:
     return {
         **window_parameters(stage),
         "CHANNELS": stage.in_shape[2],
-        **({"LANES": stage.lanes} if stage.pixels == 1 else _pixels(stage)),
+        **_pixels(stage),
+        "LANES": stage.lanes // stage.pixels,
         "FIFO_DEPTH": result_depth(stage),
     }
 

@@ -20,7 +20,7 @@ FIFO = 1
 """Cycles from a word's write to where it can be read, in such a FIFO; a deeper one's memory has a register."""
 
 SEVERAL_PIXELS = 1
-"""Cycles in which the sums of several pixels are corrected, see pixel_convolution.sv."""
+"""Cycles in which the sums of several pixels are corrected, see convolution.sv."""
 
 TAKE = 9
 """Cycles from where `requantize` takes a beat of the residual to that beat's result."""

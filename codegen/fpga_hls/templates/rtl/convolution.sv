@@ -1,8 +1,15 @@
 // A convolution, depthwise convolution or dense product with its requantization and its residual.
 //
-// Parameters: see window_reader (X_*: of the input), multiply_accumulate and requantize. FIFO_DEPTH: beats of the result
-// that wait for the next stage; a group starts only if all its beats will find room, so that nothing behind stops.
-// LISTED: CHANNELS_IN and CHANNELS_OUT are those that the streams carry, of ALL_IN and ALL_OUT, see listed_index.
+// Parameters: see window_reader, multiply_accumulate (KIND 3: multiply_focused) and requantize. LANES: results in a cycle.
+// FIFO_DEPTH: beats of the result that wait for the next stage; a group starts only if all its beats will find room, so
+// that nothing behind stops. With lists, CHANNELS_IN and CHANNELS_OUT are those that the streams carry, of ALL_IN and
+// ALL_OUT, see listed_index.
+//
+// With PIXELS above 1 a beat has so many neighbouring pixels, with all channels of each, and OUT_PIXELS output pixels are
+// made at a time by weights that are read once. A group is PE output channels of all of them; where these are several, PE
+// is CHANNELS_OUT, so that results leave pixel after pixel. The window reader sees beats as pixels: WIDTH, KERNEL_W,
+// STRIDE_W, PAD_LEFT and OUT_WIDTH are in beats, see also pixel_windows; TAPS are whole rows of COLUMNS pixels. There are
+// no lists then, and KIND is not 3.
 module convolution #(
     parameter int HEIGHT = 8,
     parameter int WIDTH = 8,
@@ -20,6 +27,11 @@ module convolution #(
     parameter int CHANNELS_OUT = 2,
     parameter bit DEPTHWISE = 0,
     parameter int TAPS = 1,
+    parameter int PIXELS = 1,
+    parameter int OUT_PIXELS = 1,
+    parameter int FIRST = 0,
+    parameter int STEP = 1,
+    parameter int COLUMNS = 1,
     parameter int SIMD = 1,
     parameter int PE = 2,
     parameter int KIND = 0,
@@ -50,8 +62,6 @@ module convolution #(
     parameter int WINNERS_SPLIT = 1,
     parameter int ALL_IN = CHANNELS_IN,
     parameter int ALL_OUT = CHANNELS_OUT,
-`ifdef FOCUSED
-    // For KIND 3, see multiply_focused.
     parameter int CENTRE_BITS = 14,
     parameter int SHIFTED_BITS = 16,
     parameter int TOP = 2,
@@ -59,16 +69,15 @@ module convolution #(
     parameter int STEP_0 = 1,
     parameter int MEAN_1 = 0,
     parameter int STEP_1 = 1,
-`endif
     parameter WEIGHTS = "",
     parameter CONSTANTS = "",
-    localparam int InLanes = DEPTHWISE ? PE : SIMD
+    localparam int InLanes = DEPTHWISE ? PE : SIMD  // of a pixel
 ) (
     input logic clk,
     input logic rst,
     input logic x_valid,
     output logic x_ready,
-    input logic [InLanes*8-1:0] x_data,
+    input logic [PIXELS*InLanes*8-1:0] x_data,
     input logic residual_valid,
     output logic residual_ready,
     input logic [LANES*8-1:0] residual_data,
@@ -88,18 +97,18 @@ module convolution #(
   localparam int Words = CHANNELS_IN / InLanes;
   localparam int Groups = CHANNELS_OUT / PE;
   localparam int Terms = DEPTHWISE ? TAPS : TAPS * SIMD;
-  localparam int Steps = KERNEL_H * KERNEL_W / TAPS;
-  localparam int Indices = Groups * Steps * (DEPTHWISE ? 1 : Words);  // of a pixel
+  localparam int TapRows = TAPS / COLUMNS;
+  localparam int RowBeats = PIXELS > 1 ? KERNEL_W : 1;
+  localparam int BeatTaps = TapRows * RowBeats;  // words of the line buffer in a cycle
+  localparam int Steps = KERNEL_H * KERNEL_W / BeatTaps;
+  localparam int Indices = Groups * Steps * (DEPTHWISE ? 1 : Words);  // of a window
   localparam int AllGroups = ALL_OUT / PE;
   localparam int AllWords = ALL_IN / InLanes;
   localparam int Depth = AllGroups * Steps * (DEPTHWISE ? 1 : AllWords);
-`ifdef FOCUSED
-  localparam int Together = KIND == 3 ? LANES : PE;  // sums that come to the requantizer at once
-  localparam int GroupBits = ALL_OUT / Together > 1 ? $clog2(ALL_OUT / Together) : 1;
-`else
-  localparam int GroupBits = AllGroups > 1 ? $clog2(AllGroups) : 1;
-`endif
-  localparam int Beats = PE / LANES;
+  localparam int Sums = OUT_PIXELS * PE;
+  localparam int Together = KIND == 3 ? LANES : Sums;  // sums that come to the requantizer at once
+  localparam int GroupBits = OUT_PIXELS * ALL_OUT / Together > 1 ? $clog2(OUT_PIXELS * ALL_OUT / Together) : 1;
+  localparam int Beats = Sums / LANES;
   localparam int CreditBits = $clog2(FIFO_DEPTH + 1);
   localparam bit Packed = KIND == 0 && PACK && !DEPTHWISE && PE > 1;
 
@@ -108,18 +117,11 @@ module convolution #(
   logic [(Indices > 1 ? $clog2(Indices) : 1)-1:0] index;
   logic [(Depth > 1 ? $clog2(Depth) : 1)-1:0] address;
   logic [GroupBits-1:0] done_number;
-`ifdef FOCUSED
   logic [Together*8-1:0] done_pi;
-`else
-  logic [PE*8-1:0] done_pi;
-`endif
-  logic [TAPS*InLanes*8-1:0] window;
+  logic [BeatTaps*PIXELS*InLanes*8-1:0] beats;
+  logic [OUT_PIXELS*TAPS*InLanes*8-1:0] windows;
   logic [PE*Terms*WEIGHT_BITS-1:0] weights;
-`ifdef FOCUSED
   logic [Together*SUM_BITS-1:0] sums;
-`else
-  logic [PE*SUM_BITS-1:0] sums;
-`endif
   logic [SUM_BITS-1:0] x_sum;
   logic [LANES*8-1:0] residual;
   logic [LANES*OUT_BITS-1:0] result;
@@ -143,7 +145,7 @@ module convolution #(
       .HEIGHT(HEIGHT),
       .WIDTH(WIDTH),
       .WORDS(Words),
-      .LANES(InLanes),
+      .LANES(PIXELS * InLanes),
       .KERNEL_H(KERNEL_H),
       .KERNEL_W(KERNEL_W),
       .STRIDE_H(STRIDE_H),
@@ -153,7 +155,7 @@ module convolution #(
       .OUT_HEIGHT(OUT_HEIGHT),
       .OUT_WIDTH(OUT_WIDTH),
       .ROWS(ROWS),
-      .TAPS(TAPS),
+      .TAPS(BeatTaps),
       .GROUPS(Groups),
       .OWN_WORD(DEPTHWISE),
       .PAD_VALUE(PAD_VALUE)
@@ -169,7 +171,21 @@ module convolution #(
       .x_valid(window_valid),
       .x_first(window_first),
       .x_last(window_last),
-      .x_data(window)
+      .x_data(beats)
+  );
+
+  pixel_windows #(
+      .ROWS(TapRows),
+      .BEATS(RowBeats),
+      .PIXELS(PIXELS),
+      .CHANNELS(InLanes),
+      .OUT_PIXELS(OUT_PIXELS),
+      .FIRST(FIRST),
+      .STEP(STEP),
+      .COLUMNS(COLUMNS)
+  ) picked (
+      .beats,
+      .windows
   );
 
   weight_rom #(
@@ -182,7 +198,6 @@ module convolution #(
       .word(weights)
   );
 
-`ifdef FOCUSED
   generate
     if (KIND == 3) begin : g_focused
       assign x_sum = '0;
@@ -206,49 +221,67 @@ module convolution #(
           .x_valid(window_valid),
           .x_first(window_first),
           .x_last(window_last),
-          .x_data(window),
+          .x_data(windows),
           .weights,
           .done,
           .sums
       );
     end else begin : g_products
-`endif
-  multiply_accumulate #(
-      .KIND(KIND),
-      .PACK(PACK),
-      .PE(PE),
-      .TAPS(TAPS),
-      .LANES(InLanes),
-      .OWN_LANE(DEPTHWISE),
-      .WEIGHT_BITS(WEIGHT_BITS),
-      .SUM_BITS(SUM_BITS)
-  ) products (
-      .clk,
-      .rst,
-      .x_valid(window_valid),
-      .x_first(window_first),
-      .x_last(window_last),
-      .x_data(window),
-      .weights,
-      .done,
-      .sums,
-      .x_sum
-  );
-`ifdef FOCUSED
+      logic [OUT_PIXELS-1:0] ends;
+      logic [Sums*SUM_BITS-1:0] made;
+      logic [OUT_PIXELS*SUM_BITS-1:0] x_sums;
+      for (genvar q = 0; q < OUT_PIXELS; q++) begin : g_pixel
+        multiply_accumulate #(
+            .KIND(KIND),
+            .PACK(PACK),
+            .PE(PE),
+            .TAPS(TAPS),
+            .LANES(InLanes),
+            .OWN_LANE(DEPTHWISE),
+            .WEIGHT_BITS(WEIGHT_BITS),
+            .SUM_BITS(SUM_BITS)
+        ) products (
+            .clk,
+            .rst,
+            .x_valid(window_valid),
+            .x_first(window_first),
+            .x_last(window_last),
+            .x_data(windows[q*TAPS*InLanes*8+:TAPS*InLanes*8]),
+            .weights,
+            .done(ends[q]),
+            .sums(made[q*PE*SUM_BITS+:PE*SUM_BITS]),
+            .x_sum(x_sums[q*SUM_BITS+:SUM_BITS])
+        );
+      end
+      if (PIXELS == 1) begin : g_one
+        assign done  = ends;
+        assign sums  = made;
+        assign x_sum = x_sums;
+      end else begin : g_corrected
+        // Each pixel has an x_sum of its own: what it corrects is corrected here.
+        logic unused;
+        assign unused = &{1'b0, ends, x_sums};
+        assign x_sum  = '0;
+        always_ff @(posedge clk) done <= !rst && ends[0];
+        for (genvar s = 0; s < Sums; s++) begin : g_sum
+          logic [SUM_BITS-1:0] sum;
+          assign sum = made[s*SUM_BITS+:SUM_BITS];
+          if (Packed && s % PE % 2 == 0 && s % PE + 1 < PE) begin : g_low
+            always_ff @(posedge clk) sums[s*SUM_BITS+:SUM_BITS] <= sum - (x_sums[s/PE*SUM_BITS+:SUM_BITS] << (WEIGHT_BITS - 1));
+          end else begin : g_as_it_is
+            always_ff @(posedge clk) sums[s*SUM_BITS+:SUM_BITS] <= sum;
+          end
+        end
+      end
     end
   endgenerate
-`endif
 
   requantize #(
-`ifdef FOCUSED
       .PE(Together),
-`else
-      .PE(PE),
-`endif
       .LANES(LANES),
-      .CHANNELS(CHANNELS_OUT),
+      .CHANNELS(OUT_PIXELS * CHANNELS_OUT),
       .SUM_BITS(SUM_BITS),
-      .PACKED(Packed),
+      .PACKED(Packed && PIXELS == 1),
       .WEIGHT_BITS(WEIGHT_BITS),
       .RAW(RAW),
       .OUT_BITS(OUT_BITS),
@@ -267,7 +300,7 @@ module convolution #(
       .RESIDUAL_SHIFT(RESIDUAL_SHIFT),
       .LISTED(HAS_WINNERS),
       .HAS_PI(HAS_PI),
-      .ALL_CHANNELS(ALL_OUT),
+      .ALL_CHANNELS(OUT_PIXELS * ALL_OUT),
       .FILE(CONSTANTS)
   ) requantizer (
       .clk,

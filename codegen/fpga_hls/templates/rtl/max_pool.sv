@@ -1,4 +1,7 @@
 // The greatest number of each window, LANES channels a cycle; padding counts as 0.
+//
+// With PIXELS above 1 a beat has so many neighbouring pixels, with all channels of each, and OUT_PIXELS pixels leave in a
+// beat; WIDTH, KERNEL_W, STRIDE_W, PAD_LEFT and OUT_WIDTH are in beats, see convolution.sv.
 module max_pool #(
     parameter int HEIGHT = 8,
     parameter int WIDTH = 8,
@@ -12,6 +15,11 @@ module max_pool #(
     parameter int OUT_HEIGHT = 4,
     parameter int OUT_WIDTH = 4,
     parameter int ROWS = 4,
+    parameter int PIXELS = 1,
+    parameter int OUT_PIXELS = 1,
+    parameter int FIRST = 0,
+    parameter int STEP = 1,
+    parameter int COLUMNS = KERNEL_W,
     parameter int LANES = 1,
     parameter int FIFO_DEPTH = 16
 ) (
@@ -19,20 +27,22 @@ module max_pool #(
     input logic rst,
     input logic x_valid,
     output logic x_ready,
-    input logic [LANES*8-1:0] x_data,
+    input logic [PIXELS*LANES*8-1:0] x_data,
     output logic y_valid,
     input logic y_ready,
-    output logic [LANES*8-1:0] y_data
+    output logic [OUT_PIXELS*LANES*8-1:0] y_data
 );
   localparam int Words = CHANNELS / LANES;
+  localparam int Taps = KERNEL_H * COLUMNS;
   localparam int CreditBits = $clog2(FIFO_DEPTH + 1);
 
   logic [CreditBits-1:0] credit, level;
   logic [(Words > 1 ? $clog2(Words) : 1)-1:0] index;
   logic start, window_valid, window_first, window_last, rows_valid, done, always_ready, unused;
-  logic [KERNEL_H*KERNEL_W*LANES*8-1:0] window;
-  logic [KERNEL_H*LANES*8-1:0] of_row;  // the greatest of each row of the window
-  logic [LANES*8-1:0] greatest;
+  logic [KERNEL_H*KERNEL_W*PIXELS*LANES*8-1:0] beats;
+  logic [OUT_PIXELS*Taps*LANES*8-1:0] windows;
+  logic [OUT_PIXELS*KERNEL_H*LANES*8-1:0] of_row;  // the greatest of each row of a window
+  logic [OUT_PIXELS*LANES*8-1:0] greatest;
 
   always_ff @(posedge clk)
     if (rst) credit <= CreditBits'(FIFO_DEPTH);
@@ -42,7 +52,7 @@ module max_pool #(
       .HEIGHT(HEIGHT),
       .WIDTH(WIDTH),
       .WORDS(Words),
-      .LANES(LANES),
+      .LANES(PIXELS * LANES),
       .KERNEL_H(KERNEL_H),
       .KERNEL_W(KERNEL_W),
       .STRIDE_H(STRIDE_H),
@@ -67,7 +77,21 @@ module max_pool #(
       .x_valid(window_valid),
       .x_first(window_first),
       .x_last(window_last),
-      .x_data(window)
+      .x_data(beats)
+  );
+
+  pixel_windows #(
+      .ROWS(KERNEL_H),
+      .BEATS(KERNEL_W),
+      .PIXELS(PIXELS),
+      .CHANNELS(LANES),
+      .OUT_PIXELS(OUT_PIXELS),
+      .FIRST(FIRST),
+      .STEP(STEP),
+      .COLUMNS(COLUMNS)
+  ) picked (
+      .beats,
+      .windows
   );
 
   always_ff @(posedge clk) begin
@@ -75,27 +99,30 @@ module max_pool #(
     done <= !rst && rows_valid;
   end
   generate
-    for (genvar l = 0; l < LANES; l++) begin : g_lane
-      for (genvar r = 0; r < KERNEL_H; r++) begin : g_row
+    for (genvar q = 0; q < OUT_PIXELS; q++) begin : g_pixel
+      for (genvar l = 0; l < LANES; l++) begin : g_lane
+        for (genvar r = 0; r < KERNEL_H; r++) begin : g_row
+          logic [7:0] most;
+          always_comb begin
+            most = '0;
+            for (int c = 0; c < COLUMNS; c++)
+              if (windows[((q*Taps+r*COLUMNS+c)*LANES+l)*8+:8] > most) most = windows[((q*Taps+r*COLUMNS+c)*LANES+l)*8+:8];
+          end
+          always_ff @(posedge clk) of_row[((q*KERNEL_H+r)*LANES+l)*8+:8] <= most;
+        end
         logic [7:0] most;
         always_comb begin
           most = '0;
-          for (int c = 0; c < KERNEL_W; c++)
-            if (window[((r*KERNEL_W+c)*LANES+l)*8+:8] > most) most = window[((r*KERNEL_W+c)*LANES+l)*8+:8];
+          for (int r = 0; r < KERNEL_H; r++)
+            if (of_row[((q*KERNEL_H+r)*LANES+l)*8+:8] > most) most = of_row[((q*KERNEL_H+r)*LANES+l)*8+:8];
         end
-        always_ff @(posedge clk) of_row[(r*LANES+l)*8+:8] <= most;
+        always_ff @(posedge clk) greatest[(q*LANES+l)*8+:8] <= most;
       end
-      logic [7:0] most;
-      always_comb begin
-        most = '0;
-        for (int r = 0; r < KERNEL_H; r++) if (of_row[(r*LANES+l)*8+:8] > most) most = of_row[(r*LANES+l)*8+:8];
-      end
-      always_ff @(posedge clk) greatest[l*8+:8] <= most;
     end
   endgenerate
 
   stream_fifo #(
-      .WIDTH(LANES * 8),
+      .WIDTH(OUT_PIXELS * LANES * 8),
       .DEPTH(FIFO_DEPTH)
   ) results (
       .clk,

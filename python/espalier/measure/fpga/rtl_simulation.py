@@ -24,9 +24,8 @@ COMPILE = ("-std=c++17", "-O1", "-fno-strict-aliasing", "-DVM_COVERAGE=0", "-DVM
 RUNTIME = ("verilated.cpp", "verilated_threads.cpp")
 INCLUDE_FOLDERS = ("share/verilator/include", "include")
 PATIENCE = 100_000
-MAIN, ADAPTERS, SWITCHING, PIXEL_SWITCHING = (
-    Path(__file__).with_name(name)
-    for name in ("verilator_main.cpp", "adapter_statistics.sv", "switching.sv", "pixel_switching.sv")
+MAIN, ADAPTERS, SWITCHING = (
+    Path(__file__).with_name(name) for name in ("verilator_main.cpp", "adapter_statistics.sv", "switching.sv")
 )
 
 
@@ -149,7 +148,6 @@ def build_rtl(folder: Path, limit_s: float = 1200, counts_switching: bool = Fals
         rtl / "bench.sv",
         ADAPTERS,
         *([SWITCHING] if counts_switching else []),
-        *([PIXEL_SWITCHING] if counts_switching and (rtl / "pixel_convolution.sv").is_file() else []),
     ]
     run_tool(words, rtl, build / "verilator.log", limit_s)
     include = _include_folder(verilator)

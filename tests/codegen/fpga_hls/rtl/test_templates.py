@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from espalier.codegen.fpga_hls.rtl.emit import FOCUSED, NARROW, TEMPLATES
+from espalier.codegen.fpga_hls.rtl.emit import NARROW, TEMPLATES
 
 HERE = Path(__file__).parent
-MODULES = sorted(path for folder in (TEMPLATES, NARROW, FOCUSED) for path in folder.glob("*.sv"))
+MODULES = sorted(path for folder in (TEMPLATES, NARROW) for path in folder.glob("*.sv"))
 OF_A_DESIGN = ("testbench", "clock")
 """These instantiate modules that only an emitted project has."""
+
+PIXELS = {"WIDTH": 4, "OUT_WIDTH": 4, "PIXELS": 2, "OUT_PIXELS": 2}
 
 needs_verilator = pytest.mark.skipif(shutil.which("verilator") is None, reason="needs verilator")
 needs_icarus = pytest.mark.skipif(shutil.which("iverilog") is None, reason="needs iverilog")
@@ -28,11 +30,19 @@ def test_lint_of_a_template_alone_is_clean(path):
 
 
 @needs_verilator
-def test_lint_with_the_lines_for_recentralised_shifts_is_clean():
-    words = ["verilator", "--lint-only", "-Wall", "+define+FOCUSED", "-y", ".", "-y", FOCUSED, "convolution.sv"]
-    for kind in (0, 3):
-        sizes = [f"-GKIND={kind}", "-GPE=4", f"-GWEIGHT_BITS={4 if kind == 3 else 8}"]
-        assert subprocess.run([*words, *sizes], cwd=TEMPLATES, capture_output=True, text=True).stderr == ""
+@pytest.mark.parametrize(
+    ("template", "sizes"),
+    [
+        ("convolution", {"KIND": 3, "PE": 4, "WEIGHT_BITS": 4}),
+        ("convolution", PIXELS | {"KERNEL_W": 3, "PAD_LEFT": 1, "TAPS": 3, "FIRST": 1, "COLUMNS": 3, "SIMD": 2}),
+        ("max_pool", PIXELS | {"KERNEL_W": 1, "STRIDE_W": 1, "OUT_PIXELS": 1, "STEP": 2, "COLUMNS": 2, "LANES": 2}),
+    ],
+)
+def test_lint_of_what_a_parameter_chooses_is_clean(template, sizes):
+    """Recentralised shifts, and several pixels in a beat."""
+    words = ["verilator", "--lint-only", "-Wall", "-y", ".", f"{template}.sv"]
+    given = [f"-G{name}={size}" for name, size in sizes.items()]
+    assert subprocess.run([*words, *given], cwd=TEMPLATES, capture_output=True, text=True).stderr == ""
 
 
 @needs_icarus
@@ -42,7 +52,7 @@ def test_multipliers_are_exact_for_all_operands(tmp_path):
 
 @needs_icarus
 def test_recentralised_shifts_are_exact_for_all_operands(tmp_path):
-    assert said_by("recentred_bench", FOCUSED, tmp_path) == "wrong=0"
+    assert said_by("recentred_bench", TEMPLATES, tmp_path) == "wrong=0"
 
 
 @needs_icarus
