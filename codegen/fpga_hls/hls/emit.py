@@ -10,15 +10,12 @@ import numpy as np
 
 from ..graph import Edge, StreamGraph
 from ..rtl.parameters import is_packed
-from ..stages import Adapter, Add, Convolution, Fork, Gate, MaxPool, MeanPool, Stage, reads_pixels
+from ..stages import Adapter, Add, Convolution, Fork, Gate, MaxPool, MeanPool, Stage
 from ..weight_codes import codes, ordered
 from ..windows import taps_read
 from .parameters import structs
 
 TEMPLATES = Path(__file__).parents[1] / "templates" / "hls"
-PIXELS = TEMPLATES / "pixels"
-"""What only designs with several pixels in a beat need."""
-
 SOURCES = ("*.h", "*.cpp")
 FOLDERS = ("simulation", "tcl")
 NUMBERS = {8: "uint8_t", 16: "uint16_t", 32: "int32_t"}
@@ -48,8 +45,7 @@ def emit(graph: StreamGraph, part: str, clock_hz: float, packs: bool = True) -> 
 
     part: of the vendor's tool, such as "xc7z020clg400-1". packs: whether two products share a DSP block.
     """
-    sources = [TEMPLATES, *([PIXELS] if _has_pixels(graph) else [])]
-    files = {f"src/{path.name}": path.read_text() for one in sources for kind in SOURCES for path in one.glob(kind)}
+    files = {f"src/{path.name}": path.read_text() for kind in SOURCES for path in TEMPLATES.glob(kind)}
     for path in (path for folder in FOLDERS for path in (TEMPLATES / folder).iterdir()):
         files[f"{path.parent.name}/{path.name}"] = path.read_text()
     files["tcl/settings.tcl"] = f"set part {part}\nset period_ns {1e9 / clock_hz:.3f}\n"
@@ -61,10 +57,6 @@ def emit(graph: StreamGraph, part: str, clock_hz: float, packs: bool = True) -> 
             arrays = _weights(stage, packs) if isinstance(stage, Convolution) else _predictor(stage)
             files[f"src/weights/{stage.name}.h"] = _guarded(f"WEIGHTS_{stage.name}", arrays)
     return dict(sorted(files.items()))
-
-
-def _has_pixels(graph: StreamGraph) -> bool:
-    return any(map(reads_pixels, graph.stages))
 
 
 def _parameters(graph: StreamGraph, packs: bool) -> Iterator[str]:
@@ -139,7 +131,7 @@ def _braced(values: np.ndarray) -> str:
 def _accelerator(graph: StreamGraph) -> Iterator[str]:
     yield from ABOUT
     yield '#include "accelerator.h"'
-    for name in (*TEMPLATES_USED, *(["pixels"] if _has_pixels(graph) else [])):
+    for name in TEMPLATES_USED:
         yield f'#include "{name}.h"'
     for stage in graph.stages:
         if isinstance(stage, Convolution | Gate):
@@ -203,15 +195,13 @@ def _calls(graph: StreamGraph, stage: Stage) -> Iterator[str]:
         yield from _gate_calls(stage, reads, writes)
     elif isinstance(stage, Convolution):
         multiply = "multiply_focused" if stage.products.kind == "focused" else "multiply"
-        multiply = "multiply_pixels" if stage.pixels > 1 else multiply
         yield _call(f"{name}.window", f"window<{name}_window>({reads[0]}, {name}_windows)")
         weights = f"{name}::weights, {name}::bias"
         yield _call(f"{name}.multiply", f"{multiply}<{name}_multiply>({name}_windows, {name}_sums, {weights})")
         yield _call(f"{name}.requantize", _ending(stage, reads[1:], writes[0]))
     elif isinstance(stage, MaxPool):
         yield _call(f"{name}.window", f"window<{name}_window>({reads[0]}, {name}_windows)")
-        greatest = "greatest" if stage.pixels == 1 else "greatest_pixels"
-        yield _call(f"{name}.pool", f"{greatest}<{name}_pool>({name}_windows, {writes[0]})")
+        yield _call(f"{name}.pool", f"greatest<{name}_pool>({name}_windows, {writes[0]})")
     elif isinstance(stage, MeanPool):
         yield _call(name, f"mean<{name}_mean>({reads[0]}, {writes[0]})")
     elif isinstance(stage, Add):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from ..ports import lanes_in
 from ..rtl.parameters import is_packed
 from ..rtl.timing import words_of_tap
 from ..stages import Add, Convolution, Gate, MaxPool, MeanPool, Stage
@@ -83,13 +84,13 @@ def _image(stage: Convolution | MaxPool) -> dict:
 
 
 def _pixels(stage: Convolution | MaxPool) -> dict:
-    """Where the windows of pixels lie in a window of beats."""
+    """Where the windows of pixels lie in a window of beats, which may have one pixel."""
     seen = windows_of(stage)
     return {
         "out_pixels": stage.out_pixels,
         "columns": stage.kernel[1],
         "beat_taps": taps_read(stage),
-        "beat_lanes": stage.pixels * stage.in_shape[2],
+        "beat_lanes": lanes_in(stage, "x"),
         "beat_columns": seen.kernel[1],
         "beat_pixels": stage.pixels,
         "first": seen.first,
@@ -109,7 +110,7 @@ def _multiply(stage: Convolution, packs: bool) -> dict:
         "sum_bits": stage.sum_bits,
         "is_depthwise": int(stage.is_depthwise),
         **(_lists(stage) if stage.is_listed else {}),
-        **(_pixels(stage) if stage.pixels > 1 else {}),
+        **_pixels(stage),
     }
     if stage.products.kind != "focused":
         return {**constants, "kind": KINDS[stage.products.kind], "packs": int(is_packed(stage, packs))}
@@ -185,7 +186,7 @@ def _pool(stage: MaxPool) -> dict:
         "groups": words_of_tap(stage),
         "taps": math.prod(stage.kernel),
         "lanes": stage.lanes // stage.pixels,
-        **(_pixels(stage) if stage.pixels > 1 else {}),
+        **_pixels(stage),
     }
 
 

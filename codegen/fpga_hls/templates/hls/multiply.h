@@ -4,6 +4,7 @@
 
 #include "dataflow.h"
 #include "next_word.h"
+#include "pixels.h"
 #include "widths.h"
 
 namespace espalier {
@@ -109,14 +110,15 @@ void add_products(
     }
 }
 
-// C: pixels, groups (of PE output channels), cycles (of a group), pe, taps, lanes, inputs (of an output channel in a
-// cycle), sum_bits, kind, packs, is_depthwise (each output channel has an input of its own).
+// C: pixels (out_pixels of them, which are computed at a time, count as one), groups (of PE output channels), cycles (of a
+// group), pe, taps, lanes, inputs (of an output channel in a cycle), sum_bits, kind, packs, is_depthwise (each output
+// channel has an input of its own), out_pixels, and what `window_of` takes. All pixels have the same weights.
 // weights: [group][cycle][output channel][tap * lanes + channel], a depthwise one [group][cycle][channel][tap].
 // bias: [group][output channel], what the zero of the inputs adds taken off.
 template <class C>
 void multiply(
-    hls::stream<window_word<C::taps, C::lanes>>& in,
-    hls::stream<beat<int32_t, C::pe>>& out,
+    hls::stream<window_word<C::beat_taps, C::beat_lanes>>& in,
+    hls::stream<beat<int32_t, C::out_pixels * C::pe>>& out,
     const int8_t (&weights)[C::groups][C::cycles][C::pe][C::inputs],
     const int32_t (&bias)[C::groups][C::pe]
 ) {
@@ -124,23 +126,28 @@ void multiply(
 #pragma HLS ARRAY_RESHAPE variable = weights complete dim = 3
 #pragma HLS ARRAY_RESHAPE variable = weights complete dim = 4
 #pragma HLS ARRAY_RESHAPE variable = bias complete dim = 2
-    window_word<C::taps, C::lanes> kept[C::is_depthwise ? 1 : C::cycles];
+    window_word<C::beat_taps, C::beat_lanes> kept[C::is_depthwise ? 1 : C::cycles];
 #pragma HLS AGGREGATE variable = kept
-    sum_type sums[C::pe] = {};
-#pragma HLS ARRAY_PARTITION variable = sums complete
+    sum_type sums[C::out_pixels][C::pe] = {};
+#pragma HLS ARRAY_PARTITION variable = sums complete dim = 0
     for (int pixel = 0; pixel < C::pixels; ++pixel) {
         for (int group = 0; group < C::groups; ++group) {
             for (int cycle = 0; cycle < C::cycles; ++cycle) {
 #pragma HLS PIPELINE II = 1
-                const window_word<C::taps, C::lanes> word = next_word<C>(in, kept, group, cycle);
-                int32_t added[C::pe];
-#pragma HLS ARRAY_PARTITION variable = added complete
-                add_products<C>(word, weights[group][cycle], added);
-                beat<int32_t, C::pe> result;
-                for (int o = 0; o < C::pe; ++o) {
+                const window_word<C::beat_taps, C::beat_lanes> beats =
+                    next_word<windows_of_beats<C>>(in, kept, group, cycle);
+                beat<int32_t, C::out_pixels * C::pe> result;
+                for (int number = 0; number < C::out_pixels; ++number) {
 #pragma HLS UNROLL
-                    sums[o] = (cycle == 0 ? sum_type(bias[group][o]) : sums[o]) + sum_type(added[o]);
-                    result.lane[o] = int32_t(sums[o]);
+                    int32_t added[C::pe];
+#pragma HLS ARRAY_PARTITION variable = added complete
+                    add_products<C>(window_of<C>(beats, number), weights[group][cycle], added);
+                    for (int o = 0; o < C::pe; ++o) {
+#pragma HLS UNROLL
+                        sums[number][o] =
+                            (cycle == 0 ? sum_type(bias[group][o]) : sums[number][o]) + sum_type(added[o]);
+                        result.lane[number * C::pe + o] = int32_t(sums[number][o]);
+                    }
                 }
                 if (cycle == C::cycles - 1) out.write(result);
             }

@@ -3,29 +3,35 @@
 #define ESPALIER_POOL_H
 
 #include "dataflow.h"
+#include "pixels.h"
 #include "requantize.h"
 #include "widths.h"
 
 namespace espalier {
 
-// The greatest number of each window. C: pixels (of the output), groups (beats of a pixel), taps, lanes; the windows
-// come whole, padding holds 0.
+// The greatest number of each window. C: pixels (of the output, out_pixels of them at a time), groups (beats of a pixel),
+// taps, lanes, out_pixels, and what `window_of` takes; the windows come whole, padding holds 0.
 template <class C>
 void greatest(
-    hls::stream<window_word<C::taps, C::lanes>>& in, hls::stream<beat<uint8_t, C::lanes>>& out
+    hls::stream<window_word<C::beat_taps, C::beat_lanes>>& in,
+    hls::stream<beat<uint8_t, C::out_pixels * C::lanes>>& out
 ) {
     for (int word = 0; word < C::pixels * C::groups; ++word) {
 #pragma HLS PIPELINE II = 1
-        const window_word<C::taps, C::lanes> seen = in.read();
-        beat<uint8_t, C::lanes> result;
-        for (int lane = 0; lane < C::lanes; ++lane) {
+        const window_word<C::beat_taps, C::beat_lanes> beats = in.read();
+        beat<uint8_t, C::out_pixels * C::lanes> result;
+        for (int number = 0; number < C::out_pixels; ++number) {
 #pragma HLS UNROLL
-            uint8_t most = 0;
-            for (int tap = 0; tap < C::taps; ++tap) {
+            const window_word<C::taps, C::lanes> seen = window_of<C>(beats, number);
+            for (int lane = 0; lane < C::lanes; ++lane) {
 #pragma HLS UNROLL
-                if (seen.lane[tap][lane] > most) most = seen.lane[tap][lane];
+                uint8_t most = 0;
+                for (int tap = 0; tap < C::taps; ++tap) {
+#pragma HLS UNROLL
+                    if (seen.lane[tap][lane] > most) most = seen.lane[tap][lane];
+                }
+                result.lane[number * C::lanes + lane] = most;
             }
-            result.lane[lane] = most;
         }
         out.write(result);
     }

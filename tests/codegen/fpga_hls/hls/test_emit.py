@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from espalier.codegen.fpga_hls.cost.resources import dsps
-from espalier.codegen.fpga_hls.hls.emit import PIXELS, TEMPLATES, emit
+from espalier.codegen.fpga_hls.hls.emit import TEMPLATES, emit
 from espalier.codegen.fpga_hls.hls.parameters import structs
 from espalier.codegen.fpga_hls.stages import Folding
 from espalier.measure.fpga.hls_simulation import headers_folder
@@ -50,13 +50,6 @@ def test_every_file_that_is_included_is_there():
     assert theirs < named
 
 
-def test_only_designs_with_several_pixels_have_their_part():
-    without, having = (emit(graph, PART, 1e8) for graph in (every_kind(), raw_pixels()))
-    assert "src/pixels.h" in having.keys() - without.keys()
-    assert "pixels.h" in having["src/accelerator.cpp"]
-    assert "pixels.h" not in without["src/accelerator.cpp"]
-
-
 def test_the_same_code_is_simulated_and_synthesized():
     """A vendor's C simulation does not say __SYNTHESIS__, its synthesis does; the vendor's own headers are found."""
     files = emit(gated_network(), PART, 1e8)
@@ -67,7 +60,7 @@ def test_the_same_code_is_simulated_and_synthesized():
 
 @needs_compiler
 @needs_headers
-@pytest.mark.parametrize("header", sorted([*TEMPLATES.glob("*.h"), *PIXELS.glob("*.h")]), ids=lambda path: path.name)
+@pytest.mark.parametrize("header", sorted(TEMPLATES.glob("*.h")), ids=lambda path: path.name)
 def test_a_header_compiles_alone(header):
     folders = ("-I", TEMPLATES, "-I", TEMPLATES / "simulation", "-isystem", headers_folder())
     compiled("-fsyntax-only", *folders, header)
