@@ -42,6 +42,8 @@ def _check_convolution(stage: Convolution) -> None:
         _require(stage, read % fold.simd == 0, f"simd {fold.simd}", f"are divisors of {read}")
     possible = {1, stage.kernel[1], math.prod(stage.kernel)}
     _require(stage, fold.taps in possible, f"taps {fold.taps}", f"are {sorted(possible)}")
+    plain = stage.multiplier is None or not stage.is_rectified
+    _require(stage, plain, "rectified numbers of 8 bits", "are rectified sums, and limits of arithmetic")
     _check_lists(stage)
     if stage.pixels > 1:
         _check_pixels(stage)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from dataclasses import dataclass
@@ -29,8 +30,9 @@ KEEPS_ORDER = ("relax.reshape", "relax.flatten", "relax.nn.batch_flatten", "rela
 class Streamed:
     """A network cut in three: the host makes `first` of the inputs, the stages `last` of it, the host the outputs.
 
-    first, last: variables of the module's main, uint8. A float32 `last` is the product of a layer's sums and a scale:
-    the stages give the int32 sums; `before` is then the input of that layer, uint8. quantize: how `first` is made.
+    first, last: variables of the module's main, uint8. A float32 `last` is the product of a layer's sums and a scale,
+    or a ReLU of that: the stages give the int32 sums, or those limited to 0 and more; `before` is then the input of
+    that layer, uint8. quantize: how `first` is made.
     """
 
     network: StageNetwork
@@ -94,9 +96,13 @@ class _Reader:
         return found[0]
 
     def _stage(self, var: relax.Var) -> None:
-        """Translate what is computed from the stream; a dequantize, and all behind it, stays on the host."""
+        """Translate what is computed from the stream; all that reads or gives real numbers stays on the host, but for a
+        ReLU of a layer's sums.
+        """
         found, call = self.flow.operator_of(var), self.flow.call_of(var)
-        if found and found[0] in (ir_names.CONV2D, ir_names.DENSE):
+        if self._reads_reals(var):
+            self._rectify(var)
+        elif found and found[0] in (ir_names.CONV2D, ir_names.DENSE):
             self._layer(var, found[1], found[2])
         elif found and found[0] == ir_names.CHANNEL_GATE:
             self._gate(var, found[1], found[2])
@@ -121,6 +127,21 @@ class _Reader:
                 f"fpga_hls, {var.name}: got {name} on quantized numbers, accepted are convolution, depthwise "
                 "convolution, dense, max_pool2d, the mean over all pixels, add, and reshape"
             )
+
+    def _reads_reals(self, var: relax.Var) -> bool:
+        """Whether it reads the product of a layer's sums and its scales, see `Streamed`."""
+        made = [one for one in self._reads(var) if one in self.made]
+        return any(isinstance(one.ty, relax.TensorType) and dtype_of(one) == "float32" for one in made)
+
+    def _rectify(self, var: relax.Var) -> None:
+        """A ReLU that alone reads a layer's sums limits them: scales are positive."""
+        call = self.flow.call_of(var, "relax.nn.relu")
+        if call is None or not self.flow.layer_of(call.args[0]) or self.flow.only_user(call.args[0]) is None:
+            return
+        source, (name, _) = call.args[0], self.made[call.args[0]]
+        at = next(place for place, stage in enumerate(self.stages) if stage.name == name)
+        self.stages[at] = dataclasses.replace(self.stages[at], is_rectified=True)
+        self.made[var], self.shapes[var] = self.made[source], self.shapes[source]
 
     def _layer(self, var: relax.Var, spec: LayerSpec, call: relax.Call) -> None:
         given = dict(zip(spec.roles, call.args))
@@ -313,7 +334,8 @@ class _Reader:
         """The input of a layer in float32."""
         if dtype_of(last) == "uint8":
             return None
-        _, spec, call = self.flow.operator_of(last)
+        relu = self.flow.call_of(last)
+        _, spec, call = self.flow.operator_of(last if relu is None else relu.args[0])
         return call.args[spec.roles.index("x")]
 
     def _refuse_layers_behind(self) -> None:

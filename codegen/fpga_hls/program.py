@@ -138,7 +138,7 @@ def load_fpga_program(folder: Path) -> FpgaProgram:
 
 
 def sums(stage: Convolution, x: np.ndarray) -> np.ndarray:
-    """The int32 sums of a convolution, [H, W, C_out], of x uint8 [H, W, C_in]."""
+    """The int32 sums that a convolution gives, [H, W, C_out], of x uint8 [H, W, C_in]."""
     top, left, bottom, right = stage.padding
     centred = x.astype(np.int64) - stage.arithmetic.x_zero
     padded = np.pad(centred, ((top, bottom), (left, right), (0, 0)))
@@ -149,7 +149,8 @@ def sums(stage: Convolution, x: np.ndarray) -> np.ndarray:
     else:  # float64 holds these integers exactly, and libraries multiply matrices of it
         axes = ((2, 3, 4), (1, 2, 3))
         found = np.tensordot(windows.astype(np.float64), stage.weights.astype(np.float64), axes).astype(np.int64)
-    return (found + stage.bias).astype(np.int32)
+    found = found + stage.bias
+    return (np.maximum(found, 0) if stage.is_rectified else found).astype(np.int32)
 
 
 def _stream_order(array: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:

@@ -107,6 +107,7 @@ class Convolution(Stage):
         multiplier are of all of them. The lists come by the ports of these names. simd and pe divide the granularity,
         and x_zero is 0 where there is a list of the input.
     has_pi: whether each winner has a factor of the requantization, uint8, by the port "pi", pe in a beat.
+    is_rectified: whether int32 sums that are the output are limited to 0 and more.
     """
 
     kind: str
@@ -121,6 +122,7 @@ class Convolution(Stage):
     active: ChannelList | None = None
     winners: ChannelList | None = None
     has_pi: bool = False
+    is_rectified: bool = False
 
     @property
     def in_ports(self) -> tuple[str, ...]:

@@ -47,7 +47,8 @@ class GraphBuilder:
         self.stages, self.edges, self.lists = [], [], {}
 
     def conv(self, source, channels, kernel=(3, 3), stride=(1, 1), padding=None, residual=None, **options):
-        """The name of a new convolution. options: kind, folding, products, x_zero, is_raw, arithmetic, gate, active.
+        """The name of a new convolution. options: kind, folding, products, x_zero, is_raw, is_rectified, arithmetic,
+        gate, active.
 
         gate, active: the names of gates, of its output and of its input; the zeros are then 0.
         """
@@ -88,6 +89,7 @@ class GraphBuilder:
             listed,
             winners,
             has_pi,
+            options.get("is_rectified", False),
         )
         lists = [*([residual] if residual else []), *([self._list(active)] if active else [])]
         lists += [self._list(gate)] if gate else []
@@ -294,6 +296,13 @@ def several_pixels() -> StreamGraph:
     return builder.graph(builder.conv(y, 6, folding=Folding(2, 1, 3), is_raw=True))
 
 
+def rectified_sums() -> StreamGraph:
+    """int32 sums of which those below 0 are 0, behind a convolution."""
+    builder = GraphBuilder(5, 6, 3)
+    y = builder.conv(HOST, 8, folding=Folding(3, 4, 3))
+    return builder.graph(builder.conv(y, 5, folding=Folding(4, 5), is_raw=True, is_rectified=True))
+
+
 def raw_pixels() -> StreamGraph:
     """int32 sums of two pixels in a beat, an odd number of channels multiplied in pairs and one over."""
     return one_conv(2, 3, (5, 6), padding=(1, 2, 1, 0), folding=Folding(2, 3, 9, 2), is_raw=True)
@@ -398,7 +407,7 @@ def _products(stage, x, residual, weights, bias, multiplier):
     y = y.astype(np.int64).transpose(0, 2, 3, 1) + bias
     assert np.abs(y).max() < 2 ** (stage.sum_bits - 1) + 1
     if multiplier is None:
-        return y.astype(np.int32)
+        return (np.maximum(y, 0) if stage.is_rectified else y).astype(np.int32)
     y = rounded_quotient(y * multiplier, one.shift)
     if residual is not None:
         own, limits = y, one.residual

@@ -161,6 +161,7 @@ def _requantize(stage: Convolution) -> dict:
         "out_lanes": stage.out_lanes,
         **_rounding(one),
         **(_lists(stage) if stage.winners else {}),
+        **({"is_rectified": int(stage.is_rectified)} if stage.multiplier is None else {}),
     }
     if residual is None:
         return constants

@@ -158,7 +158,7 @@ def _lists(stage: Convolution) -> dict[str, int]:
 def _requantization(stage: Convolution) -> dict[str, int]:
     one, residual = stage.arithmetic, stage.arithmetic.residual
     if stage.multiplier is None:
-        return {"RAW": 1, "FACTOR_BITS": factor_bits(stage)}
+        return {"RAW": 1, "RECTIFIED": int(stage.is_rectified), "FACTOR_BITS": factor_bits(stage)}
     parameters = {
         "FACTOR_BITS": factor_bits(stage),
         "SHIFT": one.shift,

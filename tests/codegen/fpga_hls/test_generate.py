@@ -64,6 +64,50 @@ def test_a_graph_computes_what_the_host_does(make):
     assert len(np.unique(expected)) > 3
 
 
+def last_layer(b: ModelBuilder, dense: bool) -> str:
+    y = b.relu(b.conv("x", "conv0", 3, 8))
+    return b.head(y, "fc", 8, 4) if dense else b.conv(y, "conv1", 8, 4)
+
+
+@needs_headers
+@pytest.mark.parametrize("dense", [False, True])
+def test_a_relu_behind_the_last_layer_limits_its_sums(dense, tmp_path):
+    b = ModelBuilder()
+    net = b.model([1, 3, 8, 8], b.relu(last_layer(b, dense)))
+    artifact = built(net, inputs=MANY)
+    program = artifact.program
+    assert program.graph.convolutions()[-1].is_rectified
+    given, expected = program.vectors([X])
+    assert np.array_equal(stream_graphs.meaning(program.graph, given[None])[0], expected)
+    assert expected.min() == 0 < expected.max()
+    assert np.array_equal(artifact(X).ravel() > 0, expected.transpose(2, 0, 1).ravel() > 0)
+    artifact.save(tmp_path / "out")
+    loaded = espalier.load(tmp_path / "out").program
+    assert loaded.digest() == program.digest()
+    assert build_hls(tmp_path / "out" / "hls", tmp_path / "build").run(*vectors(loaded)).wrong == 0
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        lambda b, y: b.node("Softmax", y, axis=1),
+        lambda b, y: b.node("Clip", y, b.weight("low", low=0, high=0), b.weight("high", low=0.1)),
+        lambda b, y: b.node("Flatten", y),
+        lambda b, y: b.node("Mul", y, b.relu(y)),
+    ],
+)
+def test_real_numbers_behind_the_last_layer_are_the_hosts(behind):
+    b = ModelBuilder()
+    mod = espalier.from_onnx(b.model([1, 3, 8, 8], behind(b, last_layer(b, dense=False))))
+    calibration = espalier.calibrate(mod, MANY, BYTES)
+    artifact = espalier.build(mod, BOARD, BYTES, calibration)
+    assert artifact.program.graph.output.bits == 32
+    assert not artifact.program.graph.convolutions()[-1].is_rectified
+    assert np.array_equal(artifact(X), espalier.build(mod, "llvm", BYTES, calibration)(X))
+    given, expected = artifact.program.vectors([X])
+    assert np.array_equal(stream_graphs.meaning(artifact.program.graph, given[None])[0], expected)
+
+
 def test_the_host_gives_what_a_cpu_artifact_gives(residual):
     mod = espalier.from_onnx(residual_net())
     calibration = espalier.calibrate(mod, MANY, BYTES)

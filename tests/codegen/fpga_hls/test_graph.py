@@ -95,6 +95,11 @@ def test_beats_that_a_stage_does_not_take_are_refused(kind, lanes, message):
         builder.graph(getattr(builder, kind)(HOST, lanes=lanes))
 
 
+def test_only_sums_are_rectified():
+    with pytest.raises(InvalidInputError, match="rectified numbers of 8 bits, accepted are rectified sums"):
+        stream_graphs.one_conv(is_rectified=True)
+
+
 def test_gates_read_single_pixels():
     stage = next(stage for stage in stream_graphs.gated_network().convolutions() if stage.winners)
     with pytest.raises(InvalidInputError, match="lists or recentralised shifts with 7 pixels in a beat"):

@@ -36,6 +36,7 @@ from tests.oracles.stream_graphs import (
     network_of,
     one_conv,
     raw_pixels,
+    rectified_sums,
     residual_network,
     several_pixels,
 )
@@ -74,7 +75,7 @@ def simulated(graph, program, frames=2, stalls=0):
 
 
 @needs_icarus
-@pytest.mark.parametrize("graph", [every_kind, every_product, every_recentred, narrow_weights])
+@pytest.mark.parametrize("graph", [every_kind, every_product, every_recentred, narrow_weights, rectified_sums])
 def test_every_stage_is_the_oracle(graph, tmp_path):
     graph = graph()
     program = build_icarus(written(graph, tmp_path))

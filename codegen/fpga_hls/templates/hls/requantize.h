@@ -80,7 +80,7 @@ void requantize_with_residual(
     }
 }
 
-// The sums themselves. C: pixels, groups, pe, out_lanes.
+// The sums themselves. C: pixels, groups, pe, out_lanes, is_rectified (whether those below 0 are 0).
 template <class C>
 void pass_sums(hls::stream<beat<int32_t, C::pe>>& in, hls::stream<beat<int32_t, C::out_lanes>>& out) {
     beat<int32_t, C::pe> sums;
@@ -91,7 +91,8 @@ void pass_sums(hls::stream<beat<int32_t, C::pe>>& in, hls::stream<beat<int32_t, 
             beat<int32_t, C::out_lanes> result;
             for (int lane = 0; lane < C::out_lanes; ++lane) {
 #pragma HLS UNROLL
-                result.lane[lane] = sums.lane[part * C::out_lanes + lane];
+                const int32_t sum = sums.lane[part * C::out_lanes + lane];
+                result.lane[lane] = C::is_rectified && sum < 0 ? 0 : sum;
             }
             out.write(result);
         }

@@ -1,7 +1,8 @@
 // From the sums of a group to LANES channels of a beat, one beat a cycle (core/integer.py, LayerArithmetic).
 //
 // Each beat's constants come from FILE: for each lane the multiplier (FACTOR_BITS), above it the bias (SUM_BITS). With
-// PACKED, 2^(WEIGHT_BITS-1) * x_sum is taken off the even sums, see multiply_accumulate. RAW: the sums themselves are the result.
+// PACKED, 2^(WEIGHT_BITS-1) * x_sum is taken off the even sums, see multiply_accumulate. RAW: the sums themselves are the result, of
+// RECTIFIED those below 0 are 0.
 // HAS_RESIDUAL: t is limited to T_LOW .. T_HIGH (T_BITS of two's complement), multiplied by OWN and added to (residual -
 // RESIDUAL_ZERO) * OTHER; `take` asks for a beat of the residual, which must be there. LISTED: the constants are those of
 // the group of the number that comes with `done`, of ALL_CHANNELS; HAS_PI: its multipliers times `pi`.
@@ -13,6 +14,7 @@ module requantize #(
     parameter bit PACKED = 0,
     parameter int WEIGHT_BITS = 8,
     parameter bit RAW = 0,
+    parameter bit RECTIFIED = 0,
     parameter int OUT_BITS = 8,
     parameter int FACTOR_BITS = 24,
     parameter int SHIFT = 24,
@@ -130,7 +132,7 @@ module requantize #(
       if (RAW) begin : g_raw
         logic unused;
         assign unused = &{1'b0, factor};
-        always_ff @(posedge clk) out_data[l*OUT_BITS+:OUT_BITS] <= OUT_BITS'(sum);
+        always_ff @(posedge clk) out_data[l*OUT_BITS+:OUT_BITS] <= RECTIFIED && sum < 0 ? '0 : OUT_BITS'(sum);
       end else begin : g_requantized
         logic signed [ProductBits-1:0] product;
         logic signed [RoundedBits-1:0] rounded;

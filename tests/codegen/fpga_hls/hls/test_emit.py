@@ -23,6 +23,7 @@ from tests.oracles.stream_graphs import (
     meaning,
     one_conv,
     raw_pixels,
+    rectified_sums,
     residual_network,
 )
 
@@ -69,7 +70,7 @@ def test_a_header_compiles_alone(header):
 @needs_compiler
 @needs_headers
 @pytest.mark.parametrize("mode", [(), ("-D__SYNTHESIS__",)])
-@pytest.mark.parametrize("graph", [every_product, gated_network, raw_pixels])
+@pytest.mark.parametrize("graph", [every_product, gated_network, raw_pixels, rectified_sums])
 def test_the_project_is_exact_with_a_vendors_headers(graph, mode, tmp_path):
     """As a vendor's C simulation runs it: stage after stage, streams without bound, nothing optimized."""
     graph, x = graph(), images(graph())
