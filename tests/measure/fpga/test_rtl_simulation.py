@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 
 import numpy as np
 import pytest
 
 from espalier.codegen.fpga_hls.cost.cycles import graph_interval_cycles, interval_cycles
+from espalier.codegen.fpga_hls.cost.resources import NARROW_BITS
 from espalier.codegen.fpga_hls.fifo_depths import with_fifo_depths
 from espalier.codegen.fpga_hls.folding import fold
 from espalier.codegen.fpga_hls.graph import HOST
@@ -142,10 +144,20 @@ def test_shifts_that_cost_more_are_multiplied_as_levels():
     assert module_of(few).parameters["KIND"] == KINDS["lut"]
 
 
+def weights_in_a_block():
+    """More words of weights than a memory in LUTs has, and sums wider than a port of a narrow multiplier."""
+    graph = one_conv(16, 8, (4, 5), folding=Folding(2, 2))
+    assert math.prod(graph.stages[0].weight_words) > 64
+    assert graph.stages[0].sum_bits > NARROW_BITS
+    return graph
+
+
 @needs_icarus
-def test_narrow_multipliers_compute_the_same(tmp_path):
-    graph = every_product()
-    simulated(graph, build_icarus(written(graph, tmp_path, packs=False)))
+@pytest.mark.parametrize("graph", [every_product, weights_in_a_block])
+def test_narrow_multipliers_compute_the_same_in_the_same_time(graph, tmp_path):
+    graph = with_fifo_depths(graph())
+    found = simulated(graph, build_icarus(written(graph, tmp_path, packs=False)))
+    assert found.latency_cycles == latency_cycles(graph)
 
 
 @needs_icarus

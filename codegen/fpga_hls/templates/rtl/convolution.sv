@@ -111,6 +111,7 @@ module convolution #(
   localparam int GroupBits = OUT_PIXELS * ALL_OUT / Together > 1 ? $clog2(OUT_PIXELS * ALL_OUT / Together) : 1;
   localparam int Beats = Sums / LANES;
   localparam int CreditBits = $clog2(FIFO_DEPTH + 1);
+  localparam bit FarWeights = !PACK && Depth > 64;  // blocks of an ECP5 are slow, and lie between the rows of multipliers
   localparam bit Packed = KIND == 0 && PACK && !DEPTHWISE && PE > 1;
 
   logic [CreditBits-1:0] credit;  // beats of the output FIFO that no group has claimed
@@ -192,7 +193,9 @@ module convolution #(
   weight_rom #(
       .WIDTH(PE * Terms * WEIGHT_BITS),
       .DEPTH(Depth),
-      .FILE (WEIGHTS)
+      .IN_FRONT(!FarWeights),
+      .BEHIND(FarWeights),
+      .FILE(WEIGHTS)
   ) rom (
       .clk,
       .address,

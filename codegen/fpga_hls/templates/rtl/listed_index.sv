@@ -3,7 +3,7 @@
 //
 // A frame is PIXELS times GROUPS groups of STEPS * WORDS cycles; `start` begins a group, which then never stops. With
 // word w of the input and group g of the output, by the lists, a cycle reads at (g * STEPS + step) * ALL_WORDS + w; `index`
-// comes four cycles after its cycle. `group_number` and `group_pi` are those of the group that starts. `here` says that the
+// comes three cycles after its cycle. `group_number` and `group_pi` are those of the group that starts. `here` says that the
 // lists of the frame have come.
 module listed_index #(
     parameter int PIXELS = 4,
@@ -51,9 +51,9 @@ module listed_index #(
   logic [(GROUPS > 1 ? $clog2(GROUPS) : 1)-1:0] group;
   logic [PixelBits-1:0] pixel;
   logic count, last_word, last_step, last_group, done, active_here, winners_here, pi_here;
-  logic [WordBits-1:0] word_number, word_1, word_2, word_3;
+  logic [WordBits-1:0] word_number, word_1;
   logic [GroupBits-1:0] group_1;
-  logic [IndexBits-1:0] steps, steps_1, steps_2, most, left, first;  // steps: step * ALL_WORDS
+  logic [IndexBits-1:0] steps, steps_1, most, left, in_group;  // steps: step * ALL_WORDS
 
   assign count = start || word != '0 || step != '0;
   assign last_word = 32'(word) == WORDS - 1;
@@ -76,13 +76,13 @@ module listed_index #(
       if (last_word && last_step) group <= last_group ? '0 : group + 1'b1;
       if (last_word && last_step && last_group) pixel <= 32'(pixel) == PIXELS - 1 ? '0 : pixel + 1'b1;
     end
-    {word_3, word_2, word_1} <= {word_2, word_1, word_number};
+    word_1 <= word_number;
     group_1 <= group_number;
-    {steps_2, steps_1} <= {steps_1, steps};
+    steps_1 <= steps;
     most <= IndexBits'(32'(group_1) * Highest);
     left <= IndexBits'(32'(group_1) * (Cycles - Highest));
-    first <= most + left + steps_2;
-    index <= first + IndexBits'(word_3);
+    in_group <= steps_1 + IndexBits'(word_1);
+    index <= most + left + in_group;
   end
 
   generate

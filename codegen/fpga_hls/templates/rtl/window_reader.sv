@@ -7,7 +7,7 @@
 //
 // A group starts (`start`) when its last pixel is there and `room` says that its results will find room; from then on
 // it never stops: words leave by x_data six cycles after they were counted, x_first and x_last mark a group's ends.
-// `index` numbers the cycles of a pixel's groups; it comes two cycles before its x_data, the time of a `weight_rom`.
+// `index` numbers the cycles of a pixel's groups; it comes three cycles before its x_data, the time of the weights.
 module window_reader #(
     parameter int HEIGHT = 8,
     parameter int WIDTH = 8,
@@ -103,7 +103,7 @@ module window_reader #(
   logic column_here;  // write_column > last_column
   logic [AddressBits-1:0] column_base, kernel_column_words;
   logic [AddressBits-1:0] row_base[KERNEL_H];
-  logic [IndexBits-1:0] counted, index_1, index_2, index_3;
+  logic [IndexBits-1:0] counted, index_1, index_2;
   logic all_rows, all_but_one;  // those that the window needs are complete
   logic at_start, ready, count, last_word, last_step, last_group, last_out_column, last_out_row, last_kernel_column;
   logic ends_window, ends_out_row;
@@ -227,7 +227,7 @@ module window_reader #(
   always_ff @(posedge clk) begin
     if (rst) valid <= '0;
     else valid <= {valid[4:0], count};
-    {index, index_3, index_2, index_1} <= {index_3, index_2, index_1, counted};
+    {index, index_2, index_1} <= {index_2, index_1, counted};
     first <= {first[4:0], at_start};
     last  <= {last[4:0], last_word && last_step};
   end
