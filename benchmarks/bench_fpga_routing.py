@@ -30,7 +30,7 @@ from espalier.codegen.fpga_hls.graph import StreamGraph
 from espalier.codegen.fpga_hls.rtl.emit import TOP, emit, stage_module
 from espalier.codegen.fpga_hls.stages import Convolution, Stage, folded
 from espalier.core.files import write_files
-from espalier.measure.synthesis.nextpnr import route, synthesize_ecp5
+from espalier.measure.synthesis.nextpnr import TIMING_WEIGHT, route, synthesize_ecp5
 from espalier.measure.synthesis.yosys import netlist_digest
 
 RECORD, BOARD, SIZE = "fpga_routing", "ulx3s-85f", "85k"
@@ -131,15 +131,15 @@ def kind(stage: Stage) -> str:
 
 
 def routed(folder: Path, module: str, kind: str, seeds: list[int]) -> None:
-    """Route a module from each seed and record it, unless the record has it of the same netlist."""
-    digest, known = netlist_digest(folder, module), merged_rows(RECORD, [], ("module", "seed"))
-    done = {row["seed"] for row in known if (row["module"], row["netlist"]) == (module, digest)}
+    """Route a module from each seed and record it, unless the record has it of the same netlist, routed alike."""
+    same = {"module": module, "netlist": netlist_digest(folder, module), "timing_weight": TIMING_WEIGHT}
+    done = {row["seed"] for row in merged_rows(RECORD, [], ("module", "seed")) if same.items() <= row.items()}
     todo = [seed for seed in seeds if seed not in done]
     if todo:
         synthesize_ecp5(folder, module)
     for seed in todo:
         found = route(folder, module, SIZE, CLOCK_HZ, seed)
-        row = {"module": module, "kind": kind, "seed": seed, "clock_hz": found.clock_hz, "netlist": digest}
+        row = {**same, "kind": kind, "seed": seed, "clock_hz": found.clock_hz}
         row |= {"used": {cell: count for cell, count in found.used.items() if count}, "label": found.label}
         write_record(RECORD, merged_rows(RECORD, [row], ("module", "seed")))
 
