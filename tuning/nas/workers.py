@@ -227,14 +227,14 @@ def _connected(address: str):
         raise ToolNotFoundError('Ray is not installed; install it with: pip install "espalier[ray]"') from None
     try:
         socket.create_connection(place, REACHED_S).close()
-        _begin(ray, address)
+        _join(ray, address)
     except (OSError, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[-1:]
         raise InvalidInputError(f"workers {address}: no Ray cluster answers ({''.join(reason)})") from None
     return ray
 
 
-def _begin(ray, address: str) -> None:
+def _join(ray, address: str) -> None:
     """Once more where the process failed that the cluster begins for each client."""
     for left in reversed(range(ATTEMPTS)):
         try:

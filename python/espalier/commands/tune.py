@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from espalier.core.errors import InvalidInputError
 from espalier.report import tables
 
 from . import models
-from .output import Outcome, shares, steps
+from .output import Outcome, note, shares, steps
 
 INTERRUPTED = 130
 OWN, PEER = "espalier", "metaschedule"
@@ -140,7 +139,7 @@ def _line(progress) -> str:
 
 
 def _warn(line: str) -> None:
-    sys.stderr.write(f"espalier: warning: {line}\n")
+    note(f"warning: {line}")
 
 
 def _where(text: str | None):

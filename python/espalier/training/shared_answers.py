@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from ..core.errors import InvalidInputError
-from ..core.files import read_arrays, sha256_of, write_atomically
+from ..core.files import read_arrays, write_atomically
 from .data import Images, batches_of
 from .loop import Progress, Training
 from .recipe import Recipe
@@ -34,7 +34,7 @@ class SharedAnswers(Training):
 
     def __init__(self, recipe: Recipe, train: Images, test: Images, start, output, answers: Path):
         super().__init__(recipe, train, test, start, output)
-        self.answers, self.asked = answers, _digest(recipe, train, Path(start))
+        self.answers, self.asked = answers, _digest(recipe, train, self.files["teacher"])
 
     def _epoch(self, number: int, on_batch: Callable[[Progress], None]) -> float:
         path = self.answers / f"{self.asked}-{number}.npy"
@@ -63,11 +63,10 @@ class SharedAnswers(Training):
         return found
 
 
-def _digest(recipe: Recipe, train: Images, start: Path) -> str:
-    """Of all that decides what the teacher is asked and answers."""
-    name, file = recipe.teacher
+def _digest(recipe: Recipe, train: Images, weights: str) -> str:
+    """Of all that decides what the teacher is asked and answers. weights: the digest of the teacher's."""
     images = hashlib.sha256(train.images.cpu().numpy()).hexdigest()
-    asked = [name, sha256_of(start / file), images, *(getattr(recipe, one) for one in ASKED)]
+    asked = [recipe.teacher[0], weights, images, *(getattr(recipe, one) for one in ASKED)]
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
 
 
