@@ -243,7 +243,7 @@ def search(
         str | None, typer.Option(metavar="NAME", help="Only pick from a finished study what has least of it.")
     ] = None,
     maximize: Annotated[str | None, typer.Option(metavar="NAME", help="The same, what has most of it.")] = None,
-    sampler: Annotated[str, typer.Option(help="nsga2, gp, qlognehvi or random.")] = "nsga2",
+    sampler: Annotated[str, typer.Option(help="auto, nsga2, gp, qlognehvi or random.")] = "auto",
     supernet: Annotated[Path | None, typer.Option(metavar="FILE", help="Weights of a supernet, see training.")] = None,
     data: Annotated[
         Path | None, typer.Option(metavar="PATH", help="CIFAR-10 (default: the 1,000 images in the package).")

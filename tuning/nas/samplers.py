@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from espalier.core.errors import InvalidInputError, ToolNotFoundError
 
+from ..budget import Budget
 from .problem import Problem
 
 if TYPE_CHECKING:
@@ -26,7 +27,20 @@ SAMPLERS = {
 }
 """Name -> what it is."""
 
+AUTO, SMALL_S, SMALL_TRIALS = "auto", 900, 300
+"""A budget of up to so many seconds or trials is small: NSGA-II has had few generations by then, and a model of so few
+points is fitted soon."""
+
 POPULATION = 20
+
+
+def sampler_for(name: str, budget: Budget) -> str:
+    """What AUTO stands for: qLogNEHVI for a small budget, where BoTorch is installed, and NSGA-II; any other name is
+    its own."""
+    if name != AUTO:
+        return name
+    is_small = (budget.seconds or 0) <= SMALL_S and (budget.trials or 0) <= SMALL_TRIALS
+    return "qlognehvi" if is_small and _has_botorch() else "nsga2"
 
 
 def require_optuna():
@@ -50,9 +64,13 @@ def make_sampler(name: str, problem: Problem, seed: int) -> optuna.samplers.Base
     if name == "gp":
         return optuna.samplers.GPSampler(seed=seed, deterministic_objective=True)
     if name == "qlognehvi":
-        if importlib.util.find_spec("botorch") is None:
+        if not _has_botorch():
             raise ToolNotFoundError('BoTorch is not installed; install it with: pip install "espalier[search]"')
         from .bayesian import HypervolumeSampler
 
         return HypervolumeSampler(problem, seed)
-    raise InvalidInputError(f"sampler: got {name!r}, accepted are {', '.join(SAMPLERS)}")
+    raise InvalidInputError(f"sampler: got {name!r}, accepted are {', '.join((AUTO, *SAMPLERS))}")
+
+
+def _has_botorch() -> bool:
+    return importlib.util.find_spec("botorch") is not None

@@ -30,7 +30,7 @@ class SearchOptions:
     objectives: str = "accuracy,latency"
     budget: str = "5m"
     limits: tuple[str, ...] = ()
-    sampler: str = "nsga2"
+    sampler: str = "auto"
     supernet: Path | None = None
     data: Path | None = None
     storage: str | None = None
@@ -99,6 +99,7 @@ def _checked(folder: Path, target: str, how: SearchOptions) -> Callable[[], Outc
     from espalier.tuning.budget import Budget
     from espalier.tuning.nas.joint_space import JointSpace
     from espalier.tuning.nas.problem import Limit, objectives_of
+    from espalier.tuning.nas.samplers import sampler_for
     from espalier.tuning.nas.search import build_front, problem_of, study_name
     from espalier.tuning.nas.study import NAME, Search, begun
     from espalier.tuning.nas.supernet_networks import Split, SupernetNetworks
@@ -129,7 +130,7 @@ def _checked(folder: Path, target: str, how: SearchOptions) -> Callable[[], Outc
             workers = None
             if how.workers:
                 workers = stack.enter_context(contextlib.closing(RayWorkers(how.workers, problem.evaluate)))
-            search = Search(problem, how.storage or folder, how.sampler, how.seed, name, origin)
+            search = Search(problem, how.storage or folder, sampler_for(how.sampler, budget), how.seed, name, origin)
 
             def build(tell) -> list:
                 simulate = "rtl" if how.simulate else None

@@ -313,7 +313,7 @@ def _space_and_networks(here, target):
         (("--objectives", "speed"), "objectives: got speed"),
         (("--objectives", "accuracy,cycles"), "not known of this target"),
         (("--limit", "accuracy>90"), "limit: got"),
-        (("--sampler", "tpe"), "accepted are nsga2"),
+        (("--sampler", "tpe"), "accepted are auto, nsga2"),
         (("--target", "opencl"), "there is no code generator"),
         (("--simulate",), "accepted are fpga_hls/<board>"),
         (("--simulate", "--target", BOARD, "--target", "llvm"), "accepted are fpga_hls/<board>"),

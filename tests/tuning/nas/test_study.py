@@ -210,5 +210,5 @@ def test_other_objectives_are_refused(names):
 
 
 def test_an_unknown_sampler_is_refused():
-    with pytest.raises(InvalidInputError, match="accepted are nsga2"):
+    with pytest.raises(InvalidInputError, match="accepted are auto, nsga2"):
         Search(problem(), None, "tpe", 0)
