@@ -18,7 +18,7 @@ from espalier.core.choice_space import Point, point_text
 
 from .front import front
 from .points import distributions, parameters_of, point_of
-from .problem import Problem
+from .problem import Limit, Problem, constraint_name
 
 STARTS = 20
 """Points that are drawn before anything is modelled."""
@@ -34,7 +34,11 @@ DRAWS = 32
 
 
 class HypervolumeSampler(optuna.samplers.BaseSampler):
-    """An Optuna sampler over a problem's points; points of limits that are passed count as the worst ones seen."""
+    """An Optuna sampler over a problem's points.
+
+    A limit on how bad an objective may be bounds the hypervolume; points that pass another limit count as the worst
+    seen.
+    """
 
     def __init__(self, problem: Problem, seed: int):
         self.problem, self.random, self.seed = problem, np.random.default_rng(seed), seed
@@ -71,7 +75,8 @@ class HypervolumeSampler(optuna.samplers.BaseSampler):
         space, found = self.problem.space, {}
         points = [space.sample(self.random) for _ in range(CANDIDATES)]
         if measured:
-            best = [point_of(space, measured[n]) for n in front(self._losses(measured))]
+            within = [one for one in measured if max([0.0, *one.constraints.values()]) <= 0] or measured
+            best = [point_of(space, within[n]) for n in front(self._losses(within))]
             points += [space.mutate(best[self.random.integers(len(best))], self.random) for _ in range(NEIGHBOURS)]
         for point in points:
             found.setdefault(point_text(point), point)
@@ -81,8 +86,22 @@ class HypervolumeSampler(optuna.samplers.BaseSampler):
         """[N, objectives]."""
         objectives = self.problem.objectives
         losses = np.array([[obj.loss(v) for obj, v in zip(objectives, one.values)] for one in measured])
-        broken = np.array([max([0.0, *one.constraints.values()]) > 0 for one in measured])
+        others = [constraint_name(n) for n, one in enumerate(self.problem.limits) if not self._is_bound(one)]
+        broken = np.array([any(one.constraints[name] > 0 for name in others) for one in measured])
         return np.where(broken[:, None], losses.max(0), losses)
+
+    def _worst(self, losses: np.ndarray) -> np.ndarray:
+        """[objectives]: what a point must be better than to count, on the normal quantiles of the losses."""
+        worst = _on_normal_quantiles(losses).max(0) + 0.1
+        for limit in filter(self._is_bound, self.problem.limits):
+            column = self.problem.objectives.index(limit.objective)
+            better = (losses[:, column] <= limit.objective.loss(limit.number)).sum()
+            worst[column] = min(worst[column], _normal_quantile(better, len(losses)))
+        return worst
+
+    def _is_bound(self, limit: Limit) -> bool:
+        """Whether it says how bad an objective may be."""
+        return limit.objective in self.problem.objectives and limit.is_least == limit.objective.is_maximized
 
     def _best(self, measured: Sequence[FrozenTrial], candidates: Sequence[Point], count: int) -> list[Point]:
         import torch
@@ -96,13 +115,14 @@ class HypervolumeSampler(optuna.samplers.BaseSampler):
         choices = torch.tensor(np.array([self.problem.encode(point) for point in candidates]))
         low, high = torch.cat([seen, choices]).aminmax(dim=0)
         seen, choices = ((one - low) / (high - low).clamp(min=1e-9) for one in (seen, choices))
-        goods = torch.tensor(-_on_normal_quantiles(self._losses(measured)))
+        losses = self._losses(measured)
+        goods = torch.tensor(-_on_normal_quantiles(losses))
         with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
             warnings.simplefilter("ignore")  # of a fit that did not converge: its model is used as it is
             torch.manual_seed(self.seed + len(measured))
             acquisition = logei.qLogNoisyExpectedHypervolumeImprovement(
                 _fitted(seen, goods),
-                goods.min(0).values - 0.1,
+                torch.tensor(-self._worst(losses)),
                 seen,
                 SobolQMCNormalSampler(torch.Size([DRAWS])),
                 prune_baseline=True,
@@ -125,6 +145,13 @@ def _fitted(rows, goods):
 
 def _on_normal_quantiles(losses: np.ndarray) -> np.ndarray:
     """Each column's ranks as quantiles of the normal distribution, equal losses at equal ones."""
-    from scipy.stats import norm, rankdata
+    from scipy.stats import rankdata
 
-    return norm.ppf((rankdata(losses, axis=0) - 0.5) / len(losses))
+    return _normal_quantile(rankdata(losses, axis=0) - 0.5, len(losses))
+
+
+def _normal_quantile(smaller: np.ndarray | float, count: int):
+    """Of a loss that so many of `count` are smaller than; half of one counts for itself."""
+    from scipy.stats import norm
+
+    return norm.ppf(np.clip(smaller, 0.25, count - 0.25) / count)

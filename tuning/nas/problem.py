@@ -115,6 +115,11 @@ class Problem:
         return self.space.encode(point) if self.columns is None else self.columns(point)
 
 
+def constraint_name(limit: int) -> str:
+    """Of the limit of this number, in Optuna's trials."""
+    return f"limit{limit}"
+
+
 def objectives_of(names: Sequence[str]) -> tuple[Objective, ...]:
     """By name, each once; InvalidInputError with the names there are."""
     for name in names:

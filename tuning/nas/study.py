@@ -22,7 +22,7 @@ from espalier.core.errors import EspalierError, InvalidInputError, ToolNotFoundE
 
 from ..budget import Budget
 from .front import front, thinned
-from .problem import Limit, Objective, Problem, Value
+from .problem import Limit, Objective, Problem, Value, constraint_name
 from .samplers import make_sampler, require_optuna
 from .workers import ThisProcess, WorkerDiedError, Workers
 
@@ -230,7 +230,7 @@ class Search:
     def _tell(self, trial, values: Mapping[str, Value]) -> None:
         trial.set_user_attr("values", {name: [one.number, one.how] for name, one in values.items()})
         for number, limit in enumerate(self.problem.limits):
-            trial.set_constraint(f"limit{number}", limit.violation(values[limit.objective.name].number))
+            trial.set_constraint(constraint_name(number), limit.violation(values[limit.objective.name].number))
         self.study.tell(trial, [values[one.name].number for one in self.problem.objectives])
 
 
