@@ -1,4 +1,5 @@
-"""What searches found: docs/search.svg from search.json (samplers) and search_front.json (networks built and measured).
+"""What searches found: docs/search.svg from search.json (samplers), search_front.json and search_board.json (networks
+that were built, on a CPU and for a board).
 
 python benchmarks/plot_search.py
 """
@@ -10,12 +11,15 @@ from pathlib import Path
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 from support import REPOSITORY
 from support.records import FOLDER
 
 OUTPUT = REPOSITORY / "docs" / "search.svg"
 STYLE = {"svg.hashsalt": "espalier", "font.size": 8}
 TARGETS = {"llvm": "CPU: accuracy and latency", "fpga_hls/pynq-z2": "XC7Z020: accuracy and cycles"}
+FOUND, BY_HAND = "#1b6ca8", "#c8553d"
+TICKS_MS = (0.05, 0.1, 0.2, 0.5, 1, 2)
 WAYS = {
     "nsga2": ("NSGA-II", "#1b6ca8", "o-"),
     "qlognehvi": ("qLogNEHVI", "#2f855a", "s-"),
@@ -25,7 +29,7 @@ WAYS = {
 
 
 def main() -> None:
-    save(results("search"), results("search_front")["rows"], OUTPUT)
+    save(results("search"), results("search_front")["rows"], results("search_board"), OUTPUT)
 
 
 def results(record: str):
@@ -33,16 +37,18 @@ def results(record: str):
     return json.loads((FOLDER / f"{record}.json").read_text())["results"]
 
 
-def save(samplers: list[dict], built: list[dict], output: Path) -> None:
-    """Draw it."""
+def save(samplers: list[dict], on_cpu: list[dict], on_board: dict, output: Path) -> None:
+    """Draw it: a panel for each target whose samplers were compared, one for each front that was built."""
+    rows = {target: [row for row in samplers if row["target"] == target and "shares" in row] for target in TARGETS}
+    compared = [target for target, ways in rows.items() if ways]
     with rc_context(STYLE):
-        figure = Figure(figsize=(9, 3.4), layout="constrained")
-        axes = figure.subplots(1, 3)
-        for place, (target, title) in zip(axes, TARGETS.items()):
-            draw_samplers(place, [row for row in samplers if row["target"] == target and "shares" in row], title)
-        draw_built(axes[2], built)
-        handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper left", ncols=4, frameon=False)
+        figure = Figure(figsize=(3 * (len(compared) + 2), 3.4), layout="constrained")
+        *places, cpu, board = figure.subplots(1, len(compared) + 2)
+        for place, target in zip(places, compared):
+            draw_samplers(place, rows[target], TARGETS[target])
+        draw_cpu(cpu, on_cpu)
+        draw_board(board, on_board)
+        figure.legend(*places[0].get_legend_handles_labels(), loc="outside upper left", ncols=4, frameon=False)
         figure.savefig(output, metadata={"Date": None})
 
 
@@ -61,25 +67,43 @@ def draw_samplers(place, rows: list[dict], title: str) -> None:
     place.grid(alpha=0.25)
 
 
-def draw_built(place, rows: list[dict]) -> None:
-    """The front as it was measured, and the networks made by hand, each with its better plan."""
-    found = [row for row in rows if "dominated_by" not in row]
-    place.plot(*measured(found), "o", color="#1b6ca8", ms=4, label="found, fine-tuned")
-    hand = [row for row in rows if "dominated_by" in row]
-    place.plot(*measured(hand), "D", color="#c8553d", ms=4, label="made by hand")
-    for name, at in zip((row["network"] for row in hand), zip(*measured(hand))):
-        place.annotate(name, at, xytext=(4, -8), textcoords="offset points", fontsize=6)
+def draw_cpu(place, rows: list[dict]) -> None:
+    """The front as it was measured, and the networks made by hand, each in its formats."""
+    points = {row["network"]: (1e3 * row["latency_s"], row["top1"]) for row in rows}
+    hand = {row["network"]: points[row["network"]] for row in rows if "dominated_by" in row}
+    draw_built(place, [at for name, at in points.items() if name not in hand], hand)
     place.set_title("built and measured on the CPU")
     place.set_xlabel("ms, one image, one thread")
-    place.set_ylabel("top-1, %")
     place.set_xscale("log")
+    place.xaxis.set_major_locator(FixedLocator(TICKS_MS))
+    place.xaxis.set_major_formatter("{x:g}")
+    place.xaxis.set_minor_locator(NullLocator())
+
+
+def draw_board(place, results: dict) -> None:
+    """The front within the part, and the accelerator made by hand."""
+    found = [(row["cycles"], row["top1"]) for row in results["rows"] if row["fits"]]
+    draw_built(place, found, {"ResNet-8": (results["hand"]["cycles"], results["hand"]["top1"])})
+    place.set_title("built for an XC7Z020")
+    place.set_xlabel("cycles between images")
+    place.xaxis.set_major_formatter("{x:,.0f}")
+    place.xaxis.set_major_locator(MaxNLocator(4))
+
+
+def draw_built(place, found: list[tuple[float, float]], hand: dict[str, tuple[float, float]]) -> None:
+    """Points (cost, top-1); those made by hand by name and format, each network's joined by a line."""
+    place.plot(*zip(*found), "o", color=FOUND, ms=4, label="found, fine-tuned")
+    networks = {name.split(" ")[0]: [] for name in hand}
+    for name, at in hand.items():
+        networks[name.split(" ")[0]].append(at)
+    for number, (name, formats) in enumerate(networks.items()):
+        formats = sorted(formats)
+        place.plot(*zip(*formats), "D-", color=BY_HAND, ms=4, lw=0.8, label="made by hand" if number == 0 else None)
+        place.annotate(name, formats[-1], xytext=(0, -10), textcoords="offset points", fontsize=6, ha="center")
+    place.set_ylabel("top-1, %")
+    place.margins(x=0.12, y=0.12)
     place.grid(alpha=0.25)
     place.legend(loc="lower right", frameon=False)
-
-
-def measured(rows: list[dict]) -> tuple[list[float], list[float]]:
-    """Milliseconds and top-1."""
-    return [1e3 * row["latency_s"] for row in rows], [row["top1"] for row in rows]
 
 
 if __name__ == "__main__":

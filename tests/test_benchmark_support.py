@@ -193,8 +193,10 @@ def test_the_plot_of_searches_depends_on_its_records_only(tmp_path):
     ]
     built = [{"network": "front 00", "top1": 90.0, "latency_s": 1e-4}]
     built.append({"network": "ResNet-8 float32", "top1": 87.0, "latency_s": 2e-4, "dominated_by": ["front 00"]})
-    for name in ("a.svg", "b.svg"):
-        plot_search.save([*samplers, {"target": "llvm", "way": "cost"}], built, tmp_path / name)
-    first, second = ((tmp_path / name).read_bytes() for name in ("a.svg", "b.svg"))
+    board = {"rows": [{"cycles": 9000, "top1": 84.0, "fits": True}], "hand": {"cycles": 18000, "top1": 87.0}}
+    for name, of in (("a.svg", samplers), ("b.svg", samplers), ("cpu.svg", samplers[: len(plot_search.WAYS)])):
+        plot_search.save([*of, {"target": "llvm", "way": "cost"}], built, board, tmp_path / name)
+    first, second, cpu = ((tmp_path / name).read_bytes() for name in ("a.svg", "b.svg", "cpu.svg"))
     assert first == second
+    assert (first.count(b'id="axes_'), cpu.count(b'id="axes_')) == (4, 3)
     assert b"<dc:date>" not in first
