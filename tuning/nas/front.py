@@ -17,14 +17,17 @@ def front(losses: np.ndarray) -> np.ndarray:
 def thinned(losses: np.ndarray, count: int) -> np.ndarray:
     """Numbers of at most `count` rows of a front [N, M], which dominate most together.
 
-    One row after the other is left out, the one without which least volume is lost; objectives are scaled to the
-    front's own ranges, over a reference point that lies a tenth of them beyond it, so that ends are worth most.
+    One row after the other is left out, the one without which least volume is lost; the best row of each objective
+    stays where there is room for all of these. Objectives are scaled to the front's own ranges, over a reference point
+    that lies a tenth of them beyond it.
     """
     low, high = losses.min(0), losses.max(0)
     scaled = (losses - low) / np.where(high > low, high - low, 1)
     kept, reference = [*range(len(losses))], np.full(losses.shape[1], 1.1)
+    ends = set(losses.argmin(0).tolist()) if len(losses) else set()
+    removable = set(kept) - (ends if len(ends) <= count else set())
     while len(kept) > max(1, count):
-        rests = [[one for one in kept if one != out] for out in kept]
+        rests = [[one for one in kept if one != out] for out in removable & set(kept)]
         kept = max(rests, key=lambda rest: hypervolume(scaled[rest], reference))
     return np.array(kept, dtype=int)
 

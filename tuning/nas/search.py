@@ -143,7 +143,7 @@ def build_front(
     search has not seen, and save artifacts, plans, spaces of one point each, and `front.json`.
 
     tell: is told how many of how many are done, and what is done now. tuned: how the networks are trained further, by
-    this and all other processes that build the same front. most: points to build, those that dominate most together.
+    this and all other processes that build the same front. most: points to build, see `front.thinned`.
     simulate: "rtl" takes an accelerator's cycles from a simulation of its SystemVerilog, None from its exact model.
     options: of the command line that builds the same again from a space, for the report.
     """

@@ -28,16 +28,20 @@ def test_a_thinned_front_keeps_what_dominates_most(losses, count):
     losses = losses[front(losses)].astype(float)
     kept = thinned(losses, count)
     assert len(kept) == min(count, len(losses)) == len(set(kept.tolist()))
-    low, span = losses.min(0), np.ptp(losses, axis=0)
+    low, span, ends = losses.min(0), np.ptp(losses, axis=0), set(losses.argmin(0).tolist())
+    assert ends <= set(kept.tolist()) or count < len(ends)
     scaled, reference = (losses - low) / np.where(span > 0, span, 1), np.full(losses.shape[1], 1.1)
     if len(losses) == count + 1:
-        for out in range(len(losses)):
+        for out in set(range(len(losses))) - (ends if len(ends) <= count else set()):
             assert hypervolume(scaled[kept], reference) >= hypervolume(np.delete(scaled, out, 0), reference)
 
 
 def test_a_thinned_front_keeps_its_ends():
     losses = np.array([[0.0, 9.0], [1.0, 8.9], [2.0, 3.0], [2.1, 2.9], [9.0, 0.0]])
     assert thinned(losses, 3).tolist() == [0, 3, 4]
+    near = np.array([[0.0, 9.0], [0.1, 4.0], [4.0, 0.1], [9.0, 0.0]])
+    assert thinned(near, 2).tolist() == [0, 3]
+    assert thinned(near, 1).tolist() in ([1], [2])
 
 
 @given(LOSSES)
