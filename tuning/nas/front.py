@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
+
 import numpy as np
 
 
@@ -24,12 +26,23 @@ def thinned(losses: np.ndarray, count: int) -> np.ndarray:
     low, high = losses.min(0), losses.max(0)
     scaled = (losses - low) / np.where(high > low, high - low, 1)
     kept, reference = [*range(len(losses))], np.full(losses.shape[1], 1.1)
-    ends = set(losses.argmin(0).tolist()) if len(losses) else set()
-    removable = set(kept) - (ends if len(ends) <= count else set())
+    best = set(losses.argmin(0).tolist())
+    removable = [one for one in kept if one not in best or len(best) > count]
+    lost = [(0.0, number, 0) for number in removable]  # at least, without this row, as it was among so many
     while len(kept) > max(1, count):
-        rests = [[one for one in kept if one != out] for out in removable & set(kept)]
-        kept = max(rests, key=lambda rest: hypervolume(scaled[rest], reference))
+        _, number, among = heapq.heappop(lost)
+        rest = [one for one in kept if one != number]
+        if among == len(kept):
+            kept = rest
+        else:  # which can only grow when others are left out
+            heapq.heappush(lost, (_alone(scaled[number], scaled[rest], reference), number, len(kept)))
     return np.array(kept, dtype=int)
+
+
+def _alone(row: np.ndarray, others: np.ndarray, reference: np.ndarray) -> float:
+    """The volume that the row [M] dominates and none of the others [N, M]."""
+    within = np.maximum(others, row)
+    return float(np.prod(reference - row)) - hypervolume(within[front(within)], reference)
 
 
 def hypervolume(losses: np.ndarray, reference: np.ndarray) -> float:
