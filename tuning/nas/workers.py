@@ -7,6 +7,7 @@ networks on one processor slow each other down. Workers find the rest, above all
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -32,6 +33,10 @@ ATTEMPTS = 3
 DEATHS = 5
 """So many workers that fail one after the other, none having evaluated a point meanwhile, end a search. Of those that
 die only those count that replaced others and evaluated nothing yet: a lost machine takes all its workers along."""
+
+
+_DETAILS = re.compile(r'^\s*details = "(.*)"$', re.MULTILINE)
+"""What went wrong, in the many lines of a gRPC error."""
 
 
 class WorkerDiedError(EspalierError):
@@ -149,7 +154,7 @@ class RayWorkers(Workers):
         except self.ray.exceptions.RayError as error:
             self._replace()
             self.failures += worker.replaces_another
-            raise self._failed("died", _first_line(error)) from None
+            raise self._failed("died", _reason(error)) from None
         self.idle.append(_Worker(worker.actor))
         self.failures = 0
         return answer
@@ -202,7 +207,7 @@ def _answering() -> Iterator[None]:
     try:
         yield
     except _lost() as error:
-        raise WorkerDiedError(f"workers: the cluster no longer answers ({_first_line(error)})", is_last=True) from None
+        raise WorkerDiedError(f"workers: the cluster no longer answers ({_reason(error)})", is_last=True) from None
 
 
 def _lost() -> tuple[type[Exception], ...]:
@@ -214,8 +219,11 @@ def _lost() -> tuple[type[Exception], ...]:
     return ConnectionError, RpcError
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+def _reason(error: Exception) -> str:
+    """In one line."""
+    text = str(error).strip()
+    details = _DETAILS.search(text)
+    return details[1] if details else text.partition("\n")[0] or type(error).__name__
 
 
 def _connected(address: str):

@@ -235,6 +235,28 @@ def test_a_cluster_that_goes_away_is_one_line_whenever_it_does(monkeypatch, tmp_
     assert not fake.is_connected
 
 
+OF_GRPC = """GRPC connection failed: <_InactiveRpcError of RPC that terminated with:
+\tstatus = StatusCode.UNAVAILABLE
+\tdetails = "failed to connect to all addresses"
+\tdebug_error_string = "UNAVAILABLE"
+>"""
+
+
+@pytest.mark.parametrize(
+    ("gone", "words"),
+    [
+        (ConnectionError(OF_GRPC), "failed to connect to all addresses"),
+        (ConnectionResetError(), "ConnectionResetError"),
+    ],
+)
+def test_why_a_cluster_is_gone_is_told_however_it_says_so(monkeypatch, tmp_path, gone, words):
+    fake = use_fake_ray(monkeypatch, 1)
+    fake.answers, fake.gone = 0, gone
+    with pytest.raises(WorkerDiedError) as caught:
+        RayWorkers("ray://fake", Divided(tmp_path))
+    assert str(caught.value) == f"workers: the cluster no longer answers ({words})"
+
+
 @pytest.fixture(scope="module")
 def cluster():
     """The address of a cluster of two processors."""
