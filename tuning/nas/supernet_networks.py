@@ -137,15 +137,18 @@ class SupernetNetworks:
 
     def _gated(self, network, plan: Plan):
         """The network with the supernet's gates; None where it has none, or the plan does not gate the network."""
-        from espalier.training.gates import found_gates, insert_gates, set_density
+        from espalier.training.gates import found_gates, gated_at, set_density
         from espalier.training.sites import find_sites
         from espalier.training.supernet import recalibrate
         from espalier.training.supernet_gates import share_gates
 
         lowest = min((plan.layer(name).density for name in plan.layers), default=1.0)
-        if lowest == 1 or not found_gates(self.largest) or not find_sites(network, plan, self.example).sites:
+        if lowest == 1 or not found_gates(self.largest):
             return None
-        gated = insert_gates(network, plan, self.example)
+        found = find_sites(network, plan, self.example)
+        if not found.sites:
+            return None
+        gated = gated_at(found, network, plan)
         share_gates(gated, self.largest)
         set_density(gated, lowest)
         return recalibrate(gated, self.calibration_images)

@@ -109,6 +109,11 @@ def insert_gates(model: nn.Module, plan: Plan, example) -> fx.GraphModule:
     if not found.sites:
         reasons = "; ".join(found.remarks) or "every density is 1"
         raise InvalidPlanError(f"plan: it gates no layer of this network ({reasons})")
+    return gated_at(found, model, plan)
+
+
+def gated_at(found: FoundSites, model: nn.Module, plan: Plan) -> fx.GraphModule:
+    """What `insert_gates` gives, of a network and a plan whose sites are known: there are some."""
     gated, plan = traced(model), plan.for_layers(found.specs)
     _GateInserter(gated, found, plan).run()
     gated.meta[PLAN] = plan
