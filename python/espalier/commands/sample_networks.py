@@ -45,7 +45,7 @@ def run(folder: Path, data: Path, how: SamplingOptions) -> Outcome:
     from espalier.tuning.nas.supernet_networks import Split, SupernetNetworks
 
     keep_freed_memory()
-    networks = SupernetNetworks(architecture_space(how.space), how.supernet, Split.of(data))
+    networks = SupernetNetworks(architecture_space(how.space), how.supernet, Split.of(data), takes_table=False)
     teacher = FineTuning.parse_teacher(how.teacher) if how.teacher else None
     tuned = FineTuning(how.fine_tune, data, networks.weights, folder, teacher)
     sampling = Sampling(networks, tuned, folder, how.words)

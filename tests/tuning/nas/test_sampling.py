@@ -117,6 +117,14 @@ def test_a_table_beside_the_supernet_is_used_and_one_of_another_supernet_refused
     assert_refused((*words, "--tuned", tmp_path / "none.json"), "none.json: cannot be read", kept=tmp_path)
 
 
+def test_networks_of_a_supernet_that_took_anothers_place_are_sampled(here, tmp_path, trained, untrained):
+    """As the error of the other's table beside it says."""
+    shutil.copy(here / "supernet.pt", tmp_path)
+    shutil.copy(here / "samples" / TABLE, tmp_path / "supernet.json")
+    words = ("sample-networks", "--data", here, "--supernet", tmp_path / "supernet.pt", "-o", tmp_path / "samples")
+    assert json_of(*words, "--networks", 2, "--fine-tune", 1)["architectures"] == 2
+
+
 def test_what_is_there_is_not_trained_again(here, trained, monkeypatch):
     monkeypatch.setattr(FineTuning, "trained", None)
     assert small_sampling(here, here / "samples").run(2, 0, lambda *_: None) == trained
