@@ -105,12 +105,8 @@ class HypervolumeSampler(optuna.samplers.BaseSampler):
 
     def _best(self, measured: Sequence[FrozenTrial], candidates: Sequence[Point], count: int) -> list[Point]:
         import torch
-        from botorch.acquisition.multi_objective import logei
         from botorch.optim import optimize_acqf_discrete
-        from botorch.sampling import SobolQMCNormalSampler
 
-        # BoTorch would compile a kernel first; killed meanwhile, it leaves a lock that the next search waits at
-        logei._load_attempted = True
         seen = torch.tensor(np.array([self.problem.encode(point_of(self.problem.space, one)) for one in measured]))
         choices = torch.tensor(np.array([self.problem.encode(point) for point in candidates]))
         low, high = torch.cat([seen, choices]).aminmax(dim=0)
@@ -120,16 +116,25 @@ class HypervolumeSampler(optuna.samplers.BaseSampler):
         with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
             warnings.simplefilter("ignore")  # of a fit that did not converge: its model is used as it is
             torch.manual_seed(self.seed + len(measured))
-            acquisition = logei.qLogNoisyExpectedHypervolumeImprovement(
-                _fitted(seen, goods),
-                torch.tensor(-self._worst(losses)),
-                seen,
-                SobolQMCNormalSampler(torch.Size([DRAWS])),
-                prune_baseline=True,
-            )
+            acquisition = _expected_improvement(seen, goods, torch.tensor(-self._worst(losses)))
             found, _ = optimize_acqf_discrete(acquisition, count, choices, max_batch_size=256, unique=True)
         numbers = [int((choices == row).all(1).nonzero()[0]) for row in found]
         return [candidates[number] for number in numbers]
+
+
+def _expected_improvement(rows, goods, worst):
+    """Of the hypervolume over `worst`; of a single objective, which has none, of its best value."""
+    import torch
+    from botorch.acquisition.logei import qLogNoisyExpectedImprovement
+    from botorch.acquisition.multi_objective import logei
+    from botorch.sampling import SobolQMCNormalSampler
+
+    model, sampler = _fitted(rows, goods), SobolQMCNormalSampler(torch.Size([DRAWS]))
+    if goods.shape[1] == 1:
+        return qLogNoisyExpectedImprovement(model, rows, sampler, prune_baseline=True)
+    # BoTorch would compile a kernel first; killed meanwhile, it leaves a lock that the next search waits at
+    logei._load_attempted = True
+    return logei.qLogNoisyExpectedHypervolumeImprovement(model, worst, rows, sampler, prune_baseline=True)
 
 
 def _fitted(rows, goods):

@@ -31,16 +31,22 @@ AUTO, SMALL_S, SMALL_TRIALS = "auto", 900, 300
 """A budget of up to so many seconds or trials is small: NSGA-II has had few generations by then, and a model of so few
 points is fitted soon."""
 
+FEW_OBJECTIVES = 2
+"""Of more, qLogNEHVI takes much longer to choose a network than it takes to judge one."""
+
 POPULATION = 20
 
 
-def sampler_for(name: str, budget: Budget) -> str:
-    """What AUTO stands for: qLogNEHVI for a small budget, where BoTorch is installed, and NSGA-II; any other name is
-    its own."""
+def sampler_for(name: str, budget: Budget, objectives: int, known: int) -> str:
+    """What AUTO stands for: qLogNEHVI for a small budget, few objectives and a study that is small, where BoTorch is
+    installed, else NSGA-II; any other name is its own.
+
+    objectives: how many there are. known: points that the study has already.
+    """
     if name != AUTO:
         return name
-    is_small = (budget.seconds or 0) <= SMALL_S and (budget.trials or 0) <= SMALL_TRIALS
-    return "qlognehvi" if is_small and _has_botorch() else "nsga2"
+    is_short = (budget.seconds or 0) <= SMALL_S and max(budget.trials or 0, known) <= SMALL_TRIALS
+    return "qlognehvi" if is_short and objectives <= FEW_OBJECTIVES and _has_botorch() else "nsga2"
 
 
 def require_optuna():

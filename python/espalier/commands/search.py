@@ -130,7 +130,8 @@ def _checked(folder: Path, target: str, how: SearchOptions) -> Callable[[], Outc
             workers = None
             if how.workers:
                 workers = stack.enter_context(contextlib.closing(RayWorkers(how.workers, problem.evaluate)))
-            search = Search(problem, how.storage or folder, sampler_for(how.sampler, budget), how.seed, name, origin)
+            sampler = sampler_for(how.sampler, budget, len(objectives), earlier.networks if earlier else 0)
+            search = Search(problem, how.storage or folder, sampler, how.seed, name, origin)
 
             def build(tell) -> list:
                 simulate = "rtl" if how.simulate else None

@@ -18,13 +18,22 @@ pytest.importorskip("optuna")
 )
 def test_the_default_sampler_depends_on_the_budget(budget, expected, monkeypatch):
     monkeypatch.setattr(samplers.importlib.util, "find_spec", lambda name: name)
-    assert samplers.sampler_for("auto", Budget.parse(budget)) == expected
-    assert samplers.sampler_for("random", Budget.parse(budget)) == "random"
+    assert samplers.sampler_for("auto", Budget.parse(budget), 2, 0) == expected
+    assert samplers.sampler_for("random", Budget.parse(budget), 2, 0) == "random"
+
+
+@pytest.mark.parametrize(
+    ("objectives", "known", "expected"),
+    [(1, 0, "qlognehvi"), (3, 0, "nsga2"), (2, 300, "qlognehvi"), (2, 301, "nsga2")],
+)
+def test_the_default_sampler_depends_on_what_is_to_be_modelled(objectives, known, expected, monkeypatch):
+    monkeypatch.setattr(samplers.importlib.util, "find_spec", lambda name: name)
+    assert samplers.sampler_for("auto", Budget.parse("5m"), objectives, known) == expected
 
 
 def test_the_default_sampler_needs_no_botorch(monkeypatch):
     monkeypatch.setattr(samplers.importlib.util, "find_spec", lambda name: None)
-    assert samplers.sampler_for("auto", Budget.parse("5m")) == "nsga2"
+    assert samplers.sampler_for("auto", Budget.parse("5m"), 2, 0) == "nsga2"
 
 
 def test_limits_on_objectives_bound_the_hypervolume_that_a_model_expects():

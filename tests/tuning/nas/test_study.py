@@ -39,6 +39,16 @@ def test_every_sampler_finds_points_of_the_space(sampler):
         assert dict(one.values) == values_of(one.point)
 
 
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler_takes_a_single_objective(sampler):
+    one = problem()
+    search = Search(dataclasses.replace(one, objectives=one.objectives[:1]), None, sampler, 0)
+    search.run(Budget(trials=26))
+    (best,) = front_of(search.problem, search.evaluated)
+    assert len(search.evaluated) + len(search.refused) == 26
+    assert best.values["accuracy"].number == max(one.values["accuracy"].number for one in search.evaluated)
+
+
 def test_a_small_space_is_searched_to_its_end():
     space = ChoiceSpace({"width": (0, 1), "depth": (0,), "format": ("small", "large")})
     search = Search(problem(space=space), None, "random", 0)
