@@ -215,8 +215,10 @@ class JointSpace:
         if text in SPACES or not Path(text).is_file():
             return JointSpace.of(text, target)
         given = ChoiceSpace.parse(read_text(Path(text), "space"))
-        (name,) = given.dimensions.get(ARCHITECTURES, ("",))[:1]
-        whole = JointSpace.of(str(name), target)
+        names = given.dimensions.get(ARCHITECTURES, ("",))
+        if len(names) > 1:
+            raise InvalidInputError(f"space {text}, {ARCHITECTURES}: got {list(names)}, accepted is one")
+        whole = JointSpace.of(str(names[0]), target)
         asked = {name: values for name, values in given.dimensions.items() if name != ARCHITECTURES}
         coarse, finer = {**whole.offered, **whole.choices.dimensions}, whole.finer
         dimensions = {**whole.choices.dimensions, **asked}
