@@ -77,11 +77,10 @@ class FineTuning:
         with self._claimed(architecture, waits=True):
             return self._trained(architecture, plan, tell)
 
-    def train_unless_another_does(self, architecture: Architecture, plan: Plan, tell: Callable[[str], None]) -> None:
-        """What `trained` does, if no other process is at it: several processes share the networks of a front so."""
+    def trained_unless_another_does(self, architecture: Architecture, plan: Plan, tell: Callable[[str], None]):
+        """What `trained` gives; None where another process is at it: several share the networks of a front so."""
         with self._claimed(architecture) as is_mine:
-            if is_mine:
-                self._trained(architecture, plan, tell)
+            return self._trained(architecture, plan, tell) if is_mine else None
 
     def _claimed(self, architecture: Architecture, waits: bool = False):
         return claimed(self.folder / str(architecture) / CLAIM, waits)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from espalier.core.architecture import SPACES
 from espalier.core.artifact import Artifact
 from espalier.core.choice_space import ChoiceSpace, Point
 from espalier.core.errors import EspalierError, InvalidInputError
-from espalier.core.files import read_text, sha256_of, write_atomically
+from espalier.core.files import claimed, read_text, sha256_of, write_atomically
 from espalier.frontend import bundled
 from espalier.measure.threads import set_threads
 
@@ -41,6 +42,9 @@ from .study import VERSION as STUDY_VERSION
 from .supernet_networks import SupernetNetworks, top1
 
 RESULT, LATENCIES, FRONT, SPACE = "front.json", "latency", "front", "space.txt"
+CLAIM = "building"
+"""The file that a process holds while it builds the front."""
+
 VERSION = 2
 MEASURED_RUNS = 50
 LAYER = ("name", "macs", "weights", "channels")
@@ -143,38 +147,58 @@ def build_front(
     search has not seen, and save artifacts, plans, spaces of one point each, and `front.json`.
 
     tell: is told how many of how many are done, and what is done now. tuned: how the networks are trained further, by
-    this and all other processes that build the same front. most: points to build, see `front.thinned`.
+    this and all other processes that build the same front; one of them builds what the others take from it.
+    most: points to build, see `front.thinned`.
     simulate: "rtl" takes an accelerator's cycles from a simulation of its SystemVerilog, None from its exact model.
     options: of the command line that builds the same again from a space, for the report.
     """
-    chosen, built = front_of(search.problem, search.evaluated, most), []
+    chosen, trained = front_of(search.problem, search.evaluated, most), {}
     for number, point in enumerate(chosen if tuned else ()):
-        candidate = space.candidate(point.point)
-        begin = partial(tell, number, 2 * len(chosen))
-        tuned.train_unless_another_does(candidate.architecture, candidate.plan, begin)
-    first = len(chosen) if tuned else 0
-    for number, point in enumerate(chosen):
-        begin = partial(tell, first + number, first + len(chosen))
-        begin("networks")
-        built.append(_built(point, space, networks, folder / FRONT / f"{number:02d}", tuned, simulate, begin))
-    facts = {**description(search.problem), "version": VERSION, "options": list(options)}
-    content = {**facts, "front": [_as_data(one) for one in built]}
-    write_atomically(folder / RESULT, (json.dumps(content, indent=2) + "\n").encode())
+        candidate, begin = space.candidate(point.point), partial(tell, number, 2 * len(chosen))
+        trained[number] = tuned.trained_unless_another_does(candidate.architecture, candidate.plan, begin)
+    first, built, words = len(trained), [], tuned.words if tuned else "no fine-tuning"
+    with _alone(folder) as another_did:
+        if another_did and (taken := _front_of(chosen, folder / RESULT, options)):
+            return taken
+        for number, point in enumerate(chosen):
+            begin, place = partial(tell, first + number, first + len(chosen)), folder / FRONT / f"{number:02d}"
+            begin("networks")
+            network = trained.get(number) or trained_of(space.candidate(point.point), networks, tuned, begin)
+            built.append(_built(point, space, networks, place, network, words, simulate))
+        facts = {**description(search.problem), "version": VERSION, "options": list(options)}
+        content = {**facts, "front": [_as_data(one) for one in built]}
+        write_atomically(folder / RESULT, (json.dumps(content, indent=2) + "\n").encode())
     return built
 
 
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[bool]:
+    """While no other process builds a front in the folder; whether one did until now."""
+    with claimed(folder / CLAIM) as is_mine:
+        if is_mine:
+            yield False
+            return
+    with claimed(folder / CLAIM, waits=True):
+        yield True
+
+
+def _front_of(chosen: list[Evaluated], path: Path, options: Sequence[str]) -> list[Built]:
+    """The front in the file, if it is of these points and options; else nothing."""
+    found, given = _read_front(path)
+    return found if ([one.point for one in found], given) == (chosen, tuple(options)) else []
+
+
 def _built(
-    point: Evaluated, space: JointSpace, networks: SupernetNetworks, folder: Path, tuned: FineTuning | None,
-    simulate: str | None, tell: Callable[[str], None],
+    point: Evaluated, space: JointSpace, networks: SupernetNetworks, folder: Path, trained: tuple, words: str,
+    simulate: str | None,
 ) -> Built:  # fmt: skip
+    """trained: what `trained_of` gives; words: how it was trained."""
     candidate = space.candidate(point.point)
-    trained = trained_of(candidate, networks, tuned, tell)
     mod, calibration = module_of(candidate, trained, networks)
     artifact = api.build(mod, candidate.target, candidate.plan, calibration)
     artifact.save(folder)
     candidate.plan.save(folder / "plan.json")
     write_atomically(folder / SPACE, space.text(point.point).encode())
-    words = tuned.words if tuned else "no fine-tuning"
     measured, remark = {"accuracy": _judged(candidate, artifact, trained, networks, words)}, ""
     try:
         measured |= _measured(artifact, candidate, space, simulate)

@@ -41,7 +41,9 @@ def tuning(here, folder, **settings) -> FineTuning:
     return FineTuning(**{"epochs": 1, "data": here, "supernet": here / "supernet.pt", "folder": folder, **settings})
 
 
-def test_the_front_is_trained_built_and_judged(here):
+def test_the_front_is_trained_once_built_and_judged(here, monkeypatch):
+    trained, train = [], FineTuning._trained
+    monkeypatch.setattr(FineTuning, "_trained", lambda *one: trained.append(one[1]) or train(*one))
     words = ("--space", here / "one.txt", "--supernet", here / "supernet.pt", "--data", here, "--fine-tune", 1)
     found = json_of("search", *words, "--objectives", "accuracy,size", "--budget", "1trials", "-o", here / "st")
     (one,) = found["studies"][0]["front"]
@@ -50,6 +52,7 @@ def test_the_front_is_trained_built_and_judged(here):
         "that the search has not seen, 1 epochs of fine-tuning, taught by the supernet's largest network"
     )
     assert (here / "st" / "trained" / str(SMALLEST) / "weights.pt").is_file()
+    assert trained == [SMALLEST]
 
 
 def test_a_network_begins_with_its_part_of_the_supernet_and_goes_on_from_its_checkpoint(here, tmp_path):
@@ -70,9 +73,10 @@ def test_a_network_begins_with_its_part_of_the_supernet_and_goes_on_from_its_che
 def test_a_network_that_another_process_trains_is_left_to_it(here, tmp_path):
     told: list[str] = []
     with claimed(tmp_path / str(SMALLEST) / CLAIM):
-        tuning(here, tmp_path).train_unless_another_does(SMALLEST, Plan(), told.append)
+        assert tuning(here, tmp_path).trained_unless_another_does(SMALLEST, Plan(), told.append) is None
     assert told == []
-    tuning(here, tmp_path).train_unless_another_does(SMALLEST, Plan(), told.append)
+    network, has_plan = tuning(here, tmp_path).trained_unless_another_does(SMALLEST, Plan(), told.append)
+    assert (network.architecture, has_plan) == (SMALLEST, False)
     assert told == [f"{SMALLEST}: epoch 1 of 1"]
     tuning(here, tmp_path).trained(SMALLEST, Plan(), told.append)
     assert len(told) == 1

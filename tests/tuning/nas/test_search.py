@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import html
 import json
@@ -28,9 +29,10 @@ from espalier.commands.search import _built_table  # noqa: E402
 from espalier.core.architecture import architecture_space  # noqa: E402
 from espalier.core.choice_space import ChoiceSpace  # noqa: E402
 from espalier.core.errors import InvalidInputError  # noqa: E402
+from espalier.tuning.nas import search  # noqa: E402
 from espalier.tuning.nas.joint_space import JointSpace  # noqa: E402
 from espalier.tuning.nas.problem import Limit, Value, objectives_of  # noqa: E402
-from espalier.tuning.nas.search import problem_of, query  # noqa: E402
+from espalier.tuning.nas.search import RESULT, problem_of, query  # noqa: E402
 from espalier.tuning.nas.study import Search  # noqa: E402
 from espalier.tuning.nas.supernet_networks import Split, SupernetNetworks  # noqa: E402
 
@@ -104,6 +106,23 @@ def test_no_more_of_a_front_is_built_than_was_asked_for(here, tmp_path):
     assert len(json_of("search", *words, *more, "--no-build")["studies"][0]["front"]) == 2
     assert len(json_of("search", *words, *more, "--points", 1)["studies"][0]["front"]) == 1
     assert len([*(tmp_path / "st" / "front").iterdir()]) == 1
+
+
+def test_what_another_process_builds_meanwhile_is_waited_for_and_taken(here, tmp_path, monkeypatch):
+    """If it is the same front: else it is built when the other one is done."""
+    (tmp_path / "speeds.txt").write_text(SMALL.replace("0.5 | 1.0", "0.5") + "frames_per_s = 0 | 500\n")
+    words = ("search", "--space", tmp_path / "speeds.txt", "--supernet", here / "supernet.pt", "--target", BOARD)
+    more = ("--objectives", "cycles,luts", "--budget", "2trials", "-o", tmp_path / "st")
+    json_of(*words, *more)
+    result = tmp_path / "st" / RESULT
+    content = json.loads(result.read_text())
+    for one in content["front"]:
+        one["remark"] = "of another process"
+    result.write_text(json.dumps(content))
+    monkeypatch.setattr(search, "claimed", lambda path, waits=False: contextlib.nullcontext(waits))
+    for asked, remarks in ((), ["of another process"] * 2), (("--points", 1), [""]):
+        (found,) = json_of(*words, *more, *asked)["studies"]
+        assert [one["remark"] for one in found["front"]] == remarks
 
 
 def test_a_question_leaves_out_what_was_not_measured():
@@ -335,6 +354,7 @@ def test_bad_arguments_are_one_line(here, tmp_path, change, words):
     [
         ("", "no dimensions"),
         ("stage1.depth = 1\n", "accepted are resnet-cifar"),
+        ("architectures = resnet-cifar | mobilenet-cifar\n", "accepted is one"),
         ("architectures = resnet-cifar\nstage1.depth = 9\n", "accepted are some of"),
         ("architectures = resnet-cifar\nstage9.depth = 1\n", "got stage9.depth"),
         ("architectures = resnet-cifar\nstage1.depth =\n", "stage1.depth"),
