@@ -72,4 +72,4 @@ def narrowed(problem: Problem, fixed: Point) -> Problem:
     dimensions = {
         name: (fixed[name],) if name in fixed else values for name, values in problem.space.dimensions.items()
     }
-    return dataclasses.replace(problem, space=ChoiceSpace(dimensions))
+    return dataclasses.replace(problem, space=ChoiceSpace(dimensions, problem.space.idle))
