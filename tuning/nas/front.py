@@ -17,11 +17,11 @@ def front(losses: np.ndarray) -> np.ndarray:
 
 
 def thinned(losses: np.ndarray, count: int) -> np.ndarray:
-    """Numbers of at most `count` rows of a front [N, M], which dominate most together.
+    """Numbers of at most `count` rows of a front [N, M], which dominate most together (hypervolume subset selection).
 
-    One row after the other is left out, the one without which least volume is lost; the best row of each objective
-    stays where there is room for all of these. Objectives are scaled to the front's own ranges, over a reference point
-    that lies a tenth of them beyond it.
+    Greedily: one row after the other is left out, the one without which least volume is lost; the best row of each
+    objective stays where there is room for all of these. Objectives are scaled to the front's own ranges, over a
+    reference point that lies a tenth of them beyond it.
     """
     low, high = losses.min(0), losses.max(0)
     scaled = (losses - low) / np.where(high > low, high - low, 1)

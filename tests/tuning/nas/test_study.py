@@ -103,8 +103,9 @@ def test_limits_hold_on_the_front():
         assert one.violation == 0
 
 
-def test_an_unreachable_limit_ends_with_the_nearest_point():
-    search = Search(problem("accuracy>=99%"), None, "random", 0)
+@pytest.mark.parametrize("sampler", ["random", "qlognehvi"])
+def test_an_unreachable_limit_ends_with_the_nearest_point(sampler):
+    search = Search(problem("accuracy>=99%"), None, sampler, 0)
     search.run(Budget(trials=30))
     (nearest,) = front_of(search.problem, search.evaluated)
     assert nearest.violation > 0
