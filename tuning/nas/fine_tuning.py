@@ -33,8 +33,8 @@ class FineTuning:
     """How, and where it is kept.
 
     epochs: of each network, from 1; products are in bfloat16 where the supernet's were. data: CIFAR-10. supernet: its
-        weights. folder: of a checkpoint for each network, from which its training goes on, and of the teacher's
-        answers, which all networks share.
+        weights. folder: of the teacher's answers, which all networks share, and, for each teacher and number of
+        epochs, of a checkpoint for each network, from which its training goes on.
     teacher: a network's name and its weights, None for the supernet's largest network.
 
     Raises InvalidInputError for other epochs, data or weights, before anything is trained.
@@ -68,6 +68,11 @@ class FineTuning:
         by = self.teacher[0] if self.teacher else "the supernet's largest network"
         return f"{self.epochs} epochs of fine-tuning, taught by {by}"
 
+    @property
+    def place(self) -> Path:
+        """Of the networks that are trained so long by this teacher: a folder for each."""
+        return self.folder / f"{self.epochs} epochs by {self.teacher[0] if self.teacher else 'the supernet'}"
+
     def trained(self, architecture: Architecture, plan: Plan, tell: Callable[[str], None]):
         """(network, has_plan): in inference mode; with the plan's gates and number formats where these were trained.
 
@@ -83,7 +88,7 @@ class FineTuning:
             return self._trained(architecture, plan, tell) if is_mine else None
 
     def _claimed(self, architecture: Architecture, waits: bool = False):
-        return claimed(self.folder / str(architecture) / CLAIM, waits)
+        return claimed(self.place / str(architecture) / CLAIM, waits)
 
     def _trained(self, architecture: Architecture, plan: Plan, tell: Callable[[str], None]):
         first = self._recipe(str(architecture), self.supernet)
@@ -127,7 +132,7 @@ class FineTuning:
         from espalier.training.loop import WEIGHTS
         from espalier.training.shared_answers import SharedAnswers
 
-        output = self.folder / recipe.name
+        output = self.place / recipe.name
         training = SharedAnswers(recipe, *self._images, self.folder, output, self.folder / ANSWERS)
         for _ in training.run(lambda at: tell(f"{recipe.name}: epoch {at.epoch} of {at.epochs}")):
             pass

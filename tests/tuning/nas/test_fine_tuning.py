@@ -51,8 +51,18 @@ def test_the_front_is_trained_once_built_and_judged(here, monkeypatch):
     assert how.endswith(
         "that the search has not seen, 1 epochs of fine-tuning, taught by the supernet's largest network"
     )
-    assert (here / "st" / "trained" / str(SMALLEST) / "weights.pt").is_file()
+    place = here / "st" / "trained" / "1 epochs by the supernet"
+    assert (place / str(SMALLEST) / "weights.pt").is_file()
     assert trained == [SMALLEST]
+
+
+def test_another_number_of_epochs_is_another_training(here, tmp_path):
+    first, second = tuning(here, tmp_path), tuning(here, tmp_path, epochs=2)
+    told: list[str] = []
+    for one in (first, second, first):
+        one.trained(SMALLEST, Plan(), told.append)
+    assert told == [f"{SMALLEST}: epoch {at}" for at in ("1 of 1", "1 of 2", "2 of 2")]
+    assert len(list((tmp_path / "answers").iterdir())) == 2
 
 
 def test_a_network_begins_with_its_part_of_the_supernet_and_goes_on_from_its_checkpoint(here, tmp_path):
@@ -72,7 +82,7 @@ def test_a_network_begins_with_its_part_of_the_supernet_and_goes_on_from_its_che
 
 def test_a_network_that_another_process_trains_is_left_to_it(here, tmp_path):
     told: list[str] = []
-    with claimed(tmp_path / str(SMALLEST) / CLAIM):
+    with claimed(tuning(here, tmp_path).place / str(SMALLEST) / CLAIM):
         assert tuning(here, tmp_path).trained_unless_another_does(SMALLEST, Plan(), told.append) is None
     assert told == []
     network, has_plan = tuning(here, tmp_path).trained_unless_another_does(SMALLEST, Plan(), told.append)
@@ -100,7 +110,7 @@ def test_a_network_for_a_gpu_is_trained_once(here, tmp_path):
     more = ("--target", "nvidia/nvidia-h100", "--objectives", "accuracy,size", "--budget", "1trials")
     (one,) = json_of("search", *words, *more, "-o", tmp_path / "st")["studies"][0]["front"]
     assert one["measured"]["accuracy"]["how"].startswith("compiled for this CPU")
-    trained = sorted(path.parent.name for path in (tmp_path / "st" / "trained").glob("*/weights.pt"))
+    trained = sorted(path.parent.name for path in (tmp_path / "st" / "trained").glob("*/*/weights.pt"))
     assert len(trained) == 2, trained
     assert trained[0] == str(SMALLEST)
 
