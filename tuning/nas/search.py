@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -142,6 +143,7 @@ def _device_parts(
 def build_front(
     search: Search, space: JointSpace, networks: SupernetNetworks, folder: Path, tell: Callable[[int, int, str], None],
     tuned: FineTuning | None = None, simulate: str | None = None, options: Sequence[str] = (), most: int | None = None,
+    tell_failure: Callable[[str], None] = lambda words: None,
 ) -> list[Built]:  # fmt: skip
     """Build the points of the front, measure it on the target if that is this machine, judge it by images that the
     search has not seen, and save artifacts, plans, spaces of one point each, and `front.json`.
@@ -151,24 +153,50 @@ def build_front(
     most: points to build, see `front.thinned`.
     simulate: "rtl" takes an accelerator's cycles from a simulation of its SystemVerilog, None from its exact model.
     options: of the command line that builds the same again from a space, for the report.
+    tell_failure: is told in a line of each point that could not be trained or built, and is left out. Raises the
+    first one's error where all are.
     """
-    chosen, trained = front_of(search.problem, search.evaluated, most), {}
-    for number, point in enumerate(chosen if tuned else ()):
-        candidate, begin = space.candidate(point.point), partial(tell, number, 2 * len(chosen))
-        trained[number] = tuned.trained_unless_another_does(candidate.architecture, candidate.plan, begin)
-    first, built, words = len(trained), [], tuned.words if tuned else "no fine-tuning"
+    chosen, trained, failed = front_of(search.problem, search.evaluated, most), {}, {}
+
+    @contextlib.contextmanager
+    def tried(number: int) -> Iterator[Candidate]:
+        candidate = space.candidate(chosen[number].point)
+        try:
+            yield candidate
+        except EspalierError as error:
+            failed[number] = error
+
+    numbers = range(len(chosen))
+    for number in numbers if tuned else ():
+        with tried(number) as candidate:
+            begin = partial(tell, number, 2 * len(chosen))
+            trained[number] = tuned.trained_unless_another_does(candidate.architecture, candidate.plan, begin)
+    first, built, words = len(chosen) if tuned else 0, [], tuned.words if tuned else "no fine-tuning"
     with _alone(folder) as another_did:
         if another_did and (taken := _front_of(chosen, folder / RESULT, options)):
             return taken
-        for number, point in enumerate(chosen):
+        for number in (one for one in numbers if one not in failed):
             begin, place = partial(tell, first + number, first + len(chosen)), folder / FRONT / f"{number:02d}"
             begin("networks")
-            network = trained.get(number) or trained_of(space.candidate(point.point), networks, tuned, begin)
-            built.append(_built(point, space, networks, place, network, words, simulate))
+            with tried(number) as candidate:
+                network = trained.get(number) or trained_of(candidate, networks, tuned, begin)
+                built.append(_built(chosen[number], space, networks, place, network, words, simulate))
+        if not built:
+            raise failed[0]
+        for number, error in failed.items():
+            tell_failure(f"{space.candidate(chosen[number].point).architecture}: left out of the front ({error})")
         facts = {**description(search.problem), "version": VERSION, "options": list(options)}
         content = {**facts, "front": [_as_data(one) for one in built]}
         write_atomically(folder / RESULT, (json.dumps(content, indent=2) + "\n").encode())
+        _remove_others(folder / FRONT, {one.folder for one in built})
     return built
+
+
+def _remove_others(front: Path, names: Set[str]) -> None:
+    """Folders of an earlier front, of which `front.json` says nothing any more."""
+    for one in front.iterdir():
+        if one.name not in names and one.is_dir():
+            shutil.rmtree(one)
 
 
 @contextlib.contextmanager

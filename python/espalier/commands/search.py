@@ -136,7 +136,7 @@ def _checked(folder: Path, target: str, how: SearchOptions) -> Callable[[], Outc
             def build(tell) -> list:
                 simulate = "rtl" if how.simulate else None
                 options = how.options(target)
-                return build_front(search, space, networks, folder, tell, tuned, simulate, options, how.points)
+                return build_front(search, space, networks, folder, tell, tuned, simulate, options, how.points, note)
 
             return _finished(search, budget, workers, build if how.builds else None, folder)
 

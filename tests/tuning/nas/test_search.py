@@ -28,7 +28,7 @@ import espalier  # noqa: E402
 from espalier.commands.search import _built_table  # noqa: E402
 from espalier.core.architecture import architecture_space  # noqa: E402
 from espalier.core.choice_space import ChoiceSpace  # noqa: E402
-from espalier.core.errors import InvalidInputError  # noqa: E402
+from espalier.core.errors import InfeasibleDesignError, InvalidInputError  # noqa: E402
 from espalier.tuning.nas import search  # noqa: E402
 from espalier.tuning.nas.joint_space import JointSpace  # noqa: E402
 from espalier.tuning.nas.problem import Limit, Value, objectives_of  # noqa: E402
@@ -106,6 +106,28 @@ def test_no_more_of_a_front_is_built_than_was_asked_for(here, tmp_path):
     assert len(json_of("search", *words, *more, "--no-build")["studies"][0]["front"]) == 2
     assert len(json_of("search", *words, *more, "--points", 1)["studies"][0]["front"]) == 1
     assert len([*(tmp_path / "st" / "front").iterdir()]) == 1
+
+
+def test_a_network_that_cannot_be_built_is_left_out_of_the_front(here, tmp_path, monkeypatch):
+    (tmp_path / "speeds.txt").write_text(SMALL.replace("0.5 | 1.0", "0.5") + "frames_per_s = 0 | 500\n")
+    words = ("search", "--space", tmp_path / "speeds.txt", "--supernet", here / "supernet.pt", "--target", BOARD)
+    more = ("--objectives", "cycles,luts", "--budget", "2trials", "-o", tmp_path / "st")
+    assert len(json_of(*words, *more)["studies"][0]["front"]) == 2
+    build, too_slow = search._built, [500]
+
+    def built(point, *rest):
+        if point.point["frames_per_s"] in too_slow:
+            raise InfeasibleDesignError("board: too small")
+        return build(point, *rest)
+
+    monkeypatch.setattr(search, "_built", built)
+    found = call(*words, *more, "--json")
+    (one,) = json.loads(found.stdout)["studies"][0]["front"]
+    assert one["point"]["frames_per_s"] == 0
+    assert found.stderr.endswith("left out of the front (board: too small)\n")
+    assert [folder.name for folder in (tmp_path / "st" / "front").iterdir()] == [one["artifact"]]
+    too_slow.append(0)
+    assert_refused((*words, *more), "board: too small", kept=tmp_path / "st")
 
 
 def test_what_another_process_builds_meanwhile_is_waited_for_and_taken(here, tmp_path, monkeypatch):
