@@ -113,7 +113,8 @@ def accuracy_row(
         how = f"compiled, {len(labels)} {networks.split.origin} that no search sees, {tuned.words}"
         return {"accuracy": Value(top1(artifact, images, labels), how)}
 
-    measured = kept.value({"architecture": one.architecture, "weights": ",".join(one.weights)}, built)["accuracy"]
+    asked = {"architecture": one.architecture, "weights": ",".join(one.weights), "training": tuned.words}
+    measured = kept.value(asked, built)["accuracy"]
     return {
         "architecture": one.architecture,
         "weights": list(one.weights),
