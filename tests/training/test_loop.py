@@ -1,6 +1,7 @@
 """espalier.training.loop: resuming, stopping, finishing."""
 
 import dataclasses
+import shutil
 from functools import partial
 
 import numpy as np
@@ -54,6 +55,24 @@ def test_a_narrower_network_starts_from_a_wider_one_which_teaches_it(tmp_path):
     next(first.run())
     resumed = Training(recipe, images(), images(6, seed=1), tmp_path, tmp_path / "out")
     assert all(torch.equal(one, weights(resumed.model)[name]) for name, one in weights(first.model).items())
+
+
+def test_weights_that_are_finished_stay_as_they_are(tmp_path):
+    """Another training began with them, and knows them by their content; they also say where theirs came from."""
+    recipe = Recipe("dense", "resnet8", "weights.pt", epochs=1, batch=8)
+    (tmp_path / "there").mkdir()
+    torch.save(NETWORKS["resnet8"]().state_dict(), tmp_path / "weights.pt")
+    shutil.copy(tmp_path / "weights.pt", tmp_path / "there")
+    first = Training(recipe, images(), images(6, seed=1), tmp_path, tmp_path / "out")
+    assert len([*first.run()]) == 1
+    kept = (tmp_path / "out" / WEIGHTS).read_bytes()
+    moved = dataclasses.replace(recipe, start=str(tmp_path / "there" / "weights.pt"))
+    again = Training(moved, images(), images(6, seed=1), tmp_path, tmp_path / "out")
+    assert [*again.run()] == []
+    assert (tmp_path / "out" / WEIGHTS).read_bytes() == kept
+    (tmp_path / "out" / WEIGHTS).unlink()
+    assert [*again.run()] == []
+    assert (tmp_path / "out" / WEIGHTS).read_bytes() != kept
 
 
 def test_another_network_teaches(tmp_path):

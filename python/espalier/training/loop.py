@@ -95,8 +95,11 @@ class Training:
     def run(self, on_batch: Callable[[Progress], None] | None = None) -> Iterator[Epoch]:
         """Train what is left, yielding each epoch after its checkpoint is written; then write the weights.
 
+        Where nothing is left, weights that are there stay as they are: another training may have begun with them.
         Raises TrainingStoppedError when the loss is no longer finite; the last checkpoint stays.
         """
+        if len(self.done) == self.recipe.epochs and (self.output / WEIGHTS).exists():
+            return
         for number in range(len(self.done), self.recipe.epochs):
             start = time.perf_counter()
             loss = self._epoch(number, on_batch or (lambda _: None))
