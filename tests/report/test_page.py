@@ -55,6 +55,19 @@ def test_the_page_is_whole_and_alone(is_built):
     assert found.seen.count(("circle", "front")) == 2
 
 
+def test_points_of_the_front_that_were_not_built_are_shown_as_what_they_are():
+    one = study(True)
+    one.front = one.front[:1]
+    text = page(one, "s")
+    assert read(text).seen.count(("circle", "front")) == 2
+    assert "3 networks were evaluated; 2 are on the front within accuracy&gt;=50%, 1 of them built." in text
+    assert "dominated, or beyond a limit, as the search judged it" in text
+    one.facts["limits"], one.points[0] = [], dataclasses.replace(one.points[0], violation=0.1)
+    text = page(one, "s")
+    assert "1 are on the front, 1 of them built." in text
+    assert "beyond" not in text
+
+
 def test_built_networks_are_compared_and_can_be_rebuilt():
     text = page(study(True), "my study")
     assert "Predicted and measured: top-1 accuracy" in text

@@ -38,9 +38,10 @@ def page(study: Shown, name: str) -> str:
 
 def _sections(study: Shown, name: str, title: str) -> Iterator[str]:
     yield f"<h1>{_text(title)}</h1>"
-    best = _best(study)
+    best, limits = _best(study), _text(", ".join(study.facts.get("limits", ())))
+    within = f" within {limits}" if limits else ""
     built = f", {len(study.front)} of them built" if study.front else "; none is built yet"
-    yield f"<p>{len(study.points)} networks were evaluated; {len(best)} are on the front{built}.</p>"
+    yield f"<p>{len(study.points)} networks were evaluated; {len(best)} are on the front{within}{built}.</p>"
     if not study.points:
         return
     yield _front_plot(study, best)
@@ -51,10 +52,9 @@ def _sections(study: Shown, name: str, title: str) -> Iterator[str]:
 
 
 def _best(study: Shown) -> list:
-    """The points of the front; of a study with built ones, those."""
-    if study.front:
-        return [one.point for one in study.front]
-    return [one for one in front_of(study, study.points) if one.violation == 0]
+    """The points of the front, and what was built where no point is within the limits."""
+    found = [one for one in front_of(study, study.points) if one.violation == 0]
+    return found or [one.point for one in study.front]
 
 
 def _front_plot(study: Shown, best: list) -> str:
@@ -64,7 +64,8 @@ def _front_plot(study: Shown, best: list) -> str:
     dots += [_dot(one.values, x, y, "front", one.text) for one in best]
     measured = [one for one in study.front if {x.name, y.name} <= set(one.measured)]
     dots += [_dot(one.measured, x, y, "built", one.architecture) for one in measured]
-    keys = {"dominated": "dominated, as the search judged it", "front": "front, as the search judged it"}
+    beyond = ", or beyond a limit" if study.facts.get("limits") else ""
+    keys = {"dominated": f"dominated{beyond}, as the search judged it", "front": "front, as the search judged it"}
     keys |= {"built": "front, built and measured"} if measured else {}
     shown = " ".join(f'<span class="key {kind}"><span>{text}</span></span>' for kind, text in keys.items())
     plot = scatter(dots, _axis(x), _axis(y))
