@@ -57,7 +57,9 @@ def main() -> None:
         artifacts |= {f"{name} {fmt}": hand_made(network(), fmt, split) for fmt in FORMATS}
     accuracy = {name: top1(one, *split.final) for name, one in track(artifacts.items(), "classifying")}
     image = tvm.runtime.tensor(np.zeros((1, 3, 32, 32), "float32"))
-    timings = calm_timings({name: partial(run, one, image) for name, one in artifacts.items()})
+    programs = {name: one.program for name, one in artifacts.items()}
+    runs = {name: partial(one.machine["main"], image, *one.parameter_tensors) for name, one in programs.items()}
+    timings = calm_timings(runs)
     rows = [
         {
             "network": name,
@@ -105,11 +107,6 @@ def hand_made(network: torch.nn.Module, weights: str, split: Split) -> espalier.
         return espalier.build(mod, plan=plan)
     inputs = bundled.normalise(split.calibration[:RANGE_IMAGES])
     return espalier.build(mod, plan=plan, calibration=espalier.calibrate(mod, inputs, plan))
-
-
-def run(artifact: espalier.Artifact, image: tvm.runtime.Tensor) -> None:
-    """One image, float32 [1, 3, 32, 32]."""
-    artifact.program.machine["main"](image, *artifact.program.parameter_tensors)
 
 
 def dominates(one: dict, other: dict) -> bool:

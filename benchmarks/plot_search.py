@@ -93,11 +93,10 @@ def draw_board(place, results: dict) -> None:
 def draw_built(place, found: list[tuple[float, float]], hand: dict[str, tuple[float, float]]) -> None:
     """Points (cost, top-1); those made by hand by name and format, each network's joined by a line."""
     place.plot(*zip(*found), "o", color=FOUND, ms=4, label="found, fine-tuned")
-    networks = {name.split(" ")[0]: [] for name in hand}
-    for name, at in hand.items():
-        networks[name.split(" ")[0]].append(at)
+    networks: dict[str, list] = {}
+    for name, at in sorted(hand.items(), key=lambda one: one[1]):
+        networks.setdefault(name.partition(" ")[0], []).append(at)
     for number, (name, formats) in enumerate(networks.items()):
-        formats = sorted(formats)
         place.plot(*zip(*formats), "D-", color=BY_HAND, ms=4, lw=0.8, label="made by hand" if number == 0 else None)
         place.annotate(name, formats[-1], xytext=(0, -10), textcoords="offset points", fontsize=6, ha="center")
     place.set_ylabel("top-1, %")

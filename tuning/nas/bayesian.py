@@ -75,7 +75,7 @@ class HypervolumeSampler(optuna.samplers.BaseSampler):
         space, found = self.problem.space, {}
         points = [space.sample(self.random) for _ in range(CANDIDATES)]
         if measured:
-            within = [one for one in measured if max([0.0, *one.constraints.values()]) <= 0] or measured
+            within = [one for one in measured if all(by <= 0 for by in one.constraints.values())] or measured
             best = [point_of(space, within[n]) for n in front(self._losses(within))]
             points += [space.mutate(best[self.random.integers(len(best))], self.random) for _ in range(NEIGHBOURS)]
         for point in points:

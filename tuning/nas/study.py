@@ -334,7 +334,7 @@ def evaluated(study, problem: Problem) -> list[Evaluated]:
 
 def front_of(problem: HasObjectives, points: list[Evaluated], most: int | None = None) -> list[Evaluated]:
     """The points within the limits that no other one beats, by their first objective; the point nearest to the limits
-    where none is within them. most: how many at most, those that dominate most together."""
+    where none is within them. most: how many at most, see `front.thinned`."""
     if not points:
         return []
     feasible = [one for one in points if one.violation == 0]
