@@ -29,7 +29,8 @@ import espalier
 from espalier.codegen.fpga_hls.program import FpgaProgram
 from espalier.core.errors import InvalidInputError
 from espalier.targets.boards import BY_NAME
-from espalier.tuning.nas.search import Built, read_study
+from espalier.tuning.nas.built_front import Built
+from espalier.tuning.nas.finished import read_study
 from espalier.tuning.nas.supernet_networks import Split
 
 RECORD = "search_board"

@@ -33,7 +33,7 @@ from support.records import write_record
 import espalier
 from espalier.frontend import bundled
 from espalier.measure.compare import calm_timings
-from espalier.tuning.nas.search import read_study
+from espalier.tuning.nas.finished import read_study
 from espalier.tuning.nas.supernet_networks import Split, top1
 
 RECORD, BAR_SPEARMAN = "search_front", 0.95

@@ -35,12 +35,12 @@ from espalier.core.choice_space import Point
 from espalier.measure.threads import set_threads
 from espalier.tuning.latency_predictor import LEAST_NETWORKS
 from espalier.tuning.nas.accuracy_model import PredictedAccuracy, left_out
+from espalier.tuning.nas.built_front import module_of, trained_of
 from espalier.tuning.nas.evaluators import MeasuredLatency
 from espalier.tuning.nas.fine_tuning import FineTuning
 from espalier.tuning.nas.joint_space import Candidate, JointSpace, stage_plan
 from espalier.tuning.nas.problem import Value
 from espalier.tuning.nas.sampling import TABLE
-from espalier.tuning.nas.search import module_of, trained_of
 from espalier.tuning.nas.supernet_networks import SupernetNetworks, top1
 from espalier.tuning.nas.tuned_networks import TunedNetwork, TunedNetworks
 

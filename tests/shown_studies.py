@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+from espalier.tuning.nas.built_front import Built
 from espalier.tuning.nas.problem import OBJECTIVES, Value
-from espalier.tuning.nas.search import Built
 from espalier.tuning.nas.study import Evaluated
 
 OBJECTIVES_SHOWN = (OBJECTIVES["accuracy"], OBJECTIVES["latency"])

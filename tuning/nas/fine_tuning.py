@@ -79,6 +79,10 @@ class FineTuning:
         tell: is told where a training is. Waits while another process trains the same architecture.
         Raises TrainingStoppedError where the loss is no longer finite.
         """
+        with self._claimed(architecture) as is_mine:
+            if is_mine:
+                return self._trained(architecture, plan, tell)
+        tell(f"{architecture}: another process trains it")
         with self._claimed(architecture, waits=True):
             return self._trained(architecture, plan, tell)
 

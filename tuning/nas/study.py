@@ -234,6 +234,12 @@ class Search:
         self.study.tell(trial, [values[one.name].number for one in self.problem.objectives])
 
 
+def study_name(folder: Path, is_of_several: bool = False) -> str:
+    """What a study is called in a database: as its folder is; as both folders are, where it is one of several."""
+    here = folder.resolve()
+    return f"{NAME} {here.parent.name}/{here.name}" if is_of_several else f"{NAME} {here.name}"
+
+
 @dataclass(frozen=True)
 class Begun:
     """A study that is there already. networks: evaluated so far. origin: who began it."""

@@ -12,7 +12,7 @@ from .output import Outcome
 def run(study: Path, output: Path, storage: str | None = None) -> Outcome:
     """Write the page."""
     from espalier.report.page import page
-    from espalier.tuning.nas.search import read_study
+    from espalier.tuning.nas.finished import read_study
 
     text = page(read_study(study, storage), str(study)).encode()
     write_atomically(output, text)

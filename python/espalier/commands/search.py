@@ -71,15 +71,16 @@ def ask(
     folder: Path, limits: tuple[str, ...], objective: str, is_maximized: bool, storage: str | None = None
 ) -> Outcome:
     """What of a finished study has least of an objective, or most, within limits."""
+    from espalier.tuning.nas.built_front import FRONT, Built
+    from espalier.tuning.nas.finished import query, read_study
     from espalier.tuning.nas.problem import Limit, objectives_of
-    from espalier.tuning.nas.search import Built, query, read_study
 
     study, held = read_study(folder, storage), tuple(map(Limit.parse, limits))
     found = query(study, held, objectives_of([objective])[0], is_maximized)
     shown = [*(one.name for one in (*study.objectives, *(limit.objective for limit in held))), objective]
     names = list(dict.fromkeys(shown))
     if isinstance(found, Built):
-        line = f"Artifact: {folder / 'front' / found.folder}; it has plan.json beside it"
+        line = f"Artifact: {folder / FRONT / found.folder}; it has plan.json beside it"
         return Outcome(_built_row(found), (_built_table([found], names), line))
     values = {name: one.number for name, one in found.values.items()}
     return Outcome({"point": found.text, "values": values}, (_points_table([found], names), found.text))
@@ -97,11 +98,12 @@ def _places(folder: Path, targets: tuple[str, ...]) -> list[tuple[Path, str]]:
 def _checked(folder: Path, target: str, how: SearchOptions) -> Callable[[], Outcome]:
     """The search for a target, to be begun when those for all targets are known to make sense."""
     from espalier.tuning.budget import Budget
+    from espalier.tuning.nas.built_front import build_front
     from espalier.tuning.nas.joint_space import JointSpace
     from espalier.tuning.nas.problem import Limit, objectives_of
     from espalier.tuning.nas.samplers import sampler_for
-    from espalier.tuning.nas.search import build_front, problem_of, study_name
-    from espalier.tuning.nas.study import NAME, Search, begun
+    from espalier.tuning.nas.search import problem_of
+    from espalier.tuning.nas.study import NAME, Search, begun, study_name
     from espalier.tuning.nas.supernet_networks import Split, SupernetNetworks
     from espalier.tuning.nas.workers import RayWorkers
 

@@ -18,7 +18,7 @@ TEMPLATE = Path(__file__).with_name("templates") / "page.html"
 
 
 class Shown(Protocol):
-    """What of a `tuning.nas.search.Finished` is read here."""
+    """What of a `tuning.nas.finished.Finished` is read here."""
 
     facts: Mapping
     objectives: tuple

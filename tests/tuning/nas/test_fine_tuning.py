@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -90,6 +92,19 @@ def test_a_network_that_another_process_trains_is_left_to_it(here, tmp_path):
     assert told == [f"{SMALLEST}: epoch 1 of 1"]
     tuning(here, tmp_path).trained(SMALLEST, Plan(), told.append)
     assert len(told) == 1
+
+
+def test_a_process_that_waits_for_another_says_so(here, tmp_path):
+    told: list[str] = []
+    with contextlib.ExitStack() as another:
+        another.enter_context(claimed(tuning(here, tmp_path).place / str(SMALLEST) / CLAIM))
+
+        def tell(words):
+            told.append(words)
+            another.close()
+
+        tuning(here, tmp_path).trained(SMALLEST, Plan(), tell)
+    assert told == [f"{SMALLEST}: another process trains it", f"{SMALLEST}: epoch 1 of 1"]
 
 
 def test_few_bits_are_trained_too(here, tmp_path):

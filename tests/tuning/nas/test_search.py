@@ -29,10 +29,12 @@ from espalier.commands.search import _built_table  # noqa: E402
 from espalier.core.architecture import architecture_space  # noqa: E402
 from espalier.core.choice_space import ChoiceSpace  # noqa: E402
 from espalier.core.errors import InfeasibleDesignError, InvalidInputError  # noqa: E402
-from espalier.tuning.nas import search  # noqa: E402
+from espalier.tuning.nas import built_front  # noqa: E402
+from espalier.tuning.nas.built_front import RESULT  # noqa: E402
+from espalier.tuning.nas.finished import query  # noqa: E402
 from espalier.tuning.nas.joint_space import JointSpace  # noqa: E402
 from espalier.tuning.nas.problem import Limit, Value, objectives_of  # noqa: E402
-from espalier.tuning.nas.search import RESULT, problem_of, query  # noqa: E402
+from espalier.tuning.nas.search import problem_of  # noqa: E402
 from espalier.tuning.nas.study import Search  # noqa: E402
 from espalier.tuning.nas.supernet_networks import Split, SupernetNetworks  # noqa: E402
 
@@ -113,14 +115,14 @@ def test_a_network_that_cannot_be_built_is_left_out_of_the_front(here, tmp_path,
     words = ("search", "--space", tmp_path / "speeds.txt", "--supernet", here / "supernet.pt", "--target", BOARD)
     more = ("--objectives", "cycles,luts", "--budget", "2trials", "-o", tmp_path / "st")
     assert len(json_of(*words, *more)["studies"][0]["front"]) == 2
-    build, too_slow = search._built, [500]
+    build, too_slow = built_front._built, [500]
 
     def built(point, *rest):
         if point.point["frames_per_s"] in too_slow:
             raise InfeasibleDesignError("board: too small")
         return build(point, *rest)
 
-    monkeypatch.setattr(search, "_built", built)
+    monkeypatch.setattr(built_front, "_built", built)
     found = call(*words, *more, "--json")
     (one,) = json.loads(found.stdout)["studies"][0]["front"]
     assert one["point"]["frames_per_s"] == 0
@@ -128,6 +130,30 @@ def test_a_network_that_cannot_be_built_is_left_out_of_the_front(here, tmp_path,
     assert [folder.name for folder in (tmp_path / "st" / "front").iterdir()] == [one["artifact"]]
     too_slow.append(0)
     assert_refused((*words, *more), "board: too small", kept=tmp_path / "st")
+
+
+def test_a_front_that_is_not_built_to_its_end_leaves_the_earlier_one(here, tmp_path, monkeypatch):
+    (tmp_path / "speeds.txt").write_text(SMALL.replace("0.5 | 1.0", "0.5") + "frames_per_s = 0 | 500\n")
+    words = ("search", "--space", tmp_path / "speeds.txt", "--supernet", here / "supernet.pt", "--target", BOARD)
+    more = ("--objectives", "cycles,luts", "--budget", "2trials", "-o", tmp_path / "st")
+    front, result = tmp_path / "st" / "front", tmp_path / "st" / RESULT
+    json_of(*words, *more)
+    kept = {path: path.stat().st_mtime_ns for path in (result, *front.rglob("*"))}
+    build, left = built_front._built, [1]
+
+    def built(*parts):
+        if not left:
+            raise KeyboardInterrupt
+        left.pop()
+        return build(*parts)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(built_front, "_built", built)
+        assert call(*words, *more).exit_code != 0
+    assert {path: path.stat().st_mtime_ns for path in (result, *front.rglob("*"))} == kept
+    json_of(*words, *more)
+    assert all(path.stat().st_mtime_ns > kept[path] for path in (result, *front.glob("*/plan.json")))
+    assert not (tmp_path / "st" / built_front.NEXT).exists()
 
 
 def test_what_another_process_builds_meanwhile_is_waited_for_and_taken(here, tmp_path, monkeypatch):
@@ -141,7 +167,7 @@ def test_what_another_process_builds_meanwhile_is_waited_for_and_taken(here, tmp
     for one in content["front"]:
         one["remark"] = "of another process"
     result.write_text(json.dumps(content))
-    monkeypatch.setattr(search, "claimed", lambda path, waits=False: contextlib.nullcontext(waits))
+    monkeypatch.setattr(built_front, "claimed", lambda path, waits=False: contextlib.nullcontext(waits))
     for asked, remarks in ((), ["of another process"] * 2), (("--points", 1), [""]):
         (found,) = json_of(*words, *more, *asked)["studies"]
         assert [one["remark"] for one in found["front"]] == remarks
