@@ -12,9 +12,9 @@ about 58,800 cycles with 47 K LUTs and 211 DSPs at 86.0 %.
     python benchmarks/bench_fpga.py --model benchmarks/checkpoints/resnet8-mixed.pt --interval 20000 --name mixed
 
 What was synthesized before in the folder, from the same files, is not synthesized again. --no-simulation leaves what
-the record says of accuracy and cycles, --no-synthesis what it says of cells, if its design has the same predicted
-interval. Dynamic power is an estimate: what switches on these images times published energies (`measure.fpga.power`),
-with as many resources as the models say.
+the record says of accuracy and cycles, --no-synthesis what it says of cells, if they are of the same SystemVerilog
+("hardware": its digest). Dynamic power is an estimate: what switches on these images times published energies
+(`measure.fpga.power`), with as many resources as the models say.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 from support import REPOSITORY
-from support.accelerators import BOARD, Source, top1
+from support.accelerators import BOARD, Source, hardware_digest, top1
 from support.cifar10 import load_test
 from support.records import FOLDER, write_record
 
@@ -57,18 +57,20 @@ def main() -> None:
     options = parser.parse_args()
     source = Source.of(options.model)
     program, folder = source.program(options.interval), options.folder / options.name
+    hardware = hardware_digest(program.graph)
     write(program.graph, folder)
     if options.simulation:
         images, labels = load_test()
         x = source.inputs(images)
-        found = {"model": options.model.name, "interval_bar": options.interval, "top1": top1(program, x, labels)}
+        found = {"model": options.model.name, "interval_bar": options.interval, "hardware": hardware}
+        found["top1"] = top1(program, x, labels)
         found |= simulated(program, folder, x[: options.images])
     else:
-        found = recorded(options.name, program)
+        found = recorded(options.name, hardware)
     if options.synthesis:
         found |= synthesized(program.graph, folder)
     else:
-        found |= recorded_cells(options.name, program)
+        found |= recorded_cells(options.name, hardware)
     write_record("fpga", {**results(), options.name: found, "peer": PEER})
     Console().print(table(found))
 
@@ -79,18 +81,18 @@ def results() -> dict:
     return json.loads(path.read_text())["results"] if path.is_file() else {}
 
 
-def recorded(name: str, program) -> dict:
-    """What the record says of a design; SystemExit if it was another one by its cycles."""
+def recorded(name: str, hardware: str) -> dict:
+    """What the record says of a design; SystemExit if it was another one."""
     found = results().get(name, {})
-    if found.get("predicted_interval_cycles") != program.schedule.interval_cycles:
+    if found.get("hardware") != hardware:
         raise SystemExit(f"{name}: the record has no such design, simulate it first")
     return found
 
 
-def recorded_cells(name: str, program) -> dict:
-    """What the record says of a design's cells; nothing if it was another one by its cycles."""
+def recorded_cells(name: str, hardware: str) -> dict:
+    """What the record says of a design's cells; nothing if it was another one."""
     found = results().get(name, {})
-    if found.get("predicted_interval_cycles") != program.schedule.interval_cycles:
+    if found.get("hardware") != hardware:
         return {}
     return {part: found[part] for part in OF_SYNTHESIS if part in found}
 

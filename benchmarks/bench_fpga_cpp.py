@@ -12,18 +12,11 @@ A design that is not asked for keeps what the record says of it. --native-widths
 from __future__ import annotations
 
 import argparse
-import tempfile
-from pathlib import Path
 
-import numpy as np
 from rich.console import Console
-from support.accelerators import BOARD, DESIGNS, Source
+from support.accelerators import BOARD, DESIGNS, Source, emulated, hardware_digest
 from support.cifar10 import load_test
 from support.records import merged_rows, write_record
-
-from espalier.codegen.fpga_hls.program import HLS
-from espalier.core.files import write_files
-from espalier.measure.fpga.hls_simulation import build_hls
 
 RECORD = "fpga_cpp"
 
@@ -45,25 +38,14 @@ def simulated(name: str, count: int, exact_widths: bool) -> dict:
     model, interval = DESIGNS[name]
     source = Source.of(model)
     program = source.program(interval)
-    x = source.inputs(load_test()[0][:count])
-    given, expected = (np.stack(one) for one in zip(*(program.vectors([image[None]]) for image in x)))
-    with tempfile.TemporaryDirectory() as folder:
-        write_files(Path(folder), program.projects())
-        bench = build_hls(Path(folder) / HLS, Path(folder) / "build", exact_widths, limit_s=3600)
-        found = bench.run(given, expected, limit_s=3 * 3600)
     return {
         "design": name,
         "model": model.name,
         "board": BOARD,
         "interval_bar": interval,
         "interval_cycles": program.schedule.interval_cycles,
-        "widths": "ap_int, as in hardware" if exact_widths else "32 bits",
-        "images": len(x),
-        "numbers": int(expected.size),
-        "numbers_that_differ": found.wrong,
-        "digest": program.digest(),
-        "compile_s": round(found.compile_s, 1),
-        "seconds_per_image": round(found.run_s / len(x), 4),
+        "hardware": hardware_digest(program.graph),
+        **emulated(program, source.inputs(load_test()[0][:count]), exact_widths),
     }
 
 

@@ -5,13 +5,13 @@ reports (Zhao et al., FPT 2019, arXiv 1910.10075). Weights and images are random
 
     designs   interval, latency and resources by the models, of this design, of one with shifts in the pointwise layers
               as Tomato mixes them, and of faster ones, whose first layer takes several pixels in a cycle
-    cpp       the emitted C++ of the whole network under g++, against the integer network
+    cpp       the emitted C++ of the whole network under g++, in integers of 32 bits, against the integer network
     rtl       each distinct stage alone with the adapters before it, whole feature maps, in Verilator: numbers against
               what the integer network has there, cycles against the predicted ones
     pixels    the same, of the stages that take several pixels in a cycle where the network is twice as fast
     cells     the stages of at most --products multipliers, counted by Yosys (xcup); the error of the models on them
 
-    python benchmarks/bench_fpga_mobilenet.py [--parts designs cpp rtl pixels cells] [--images 2] [--products 128]
+    python benchmarks/bench_fpga_mobilenet.py [--parts designs cpp rtl pixels cells] [--images 2] [--products 1024]
 
 Rows that the record has of the same emitted files are not measured again, so that a run can be stopped and gone on
 with. The row "total" adds up what was counted and, for the other stages, what the models say.
@@ -30,6 +30,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 from support import REPOSITORY
+from support.accelerators import emulated
 from support.mobilenet_stages import BOARD, accelerator, behind_the_first, chain, computed, images, parts, with_shifts
 from support.records import merged_rows, write_record
 
@@ -39,13 +40,12 @@ from espalier.codegen.fpga_hls.cost.resources import resources
 from espalier.codegen.fpga_hls.folding import Design, fold
 from espalier.codegen.fpga_hls.graph import StreamGraph
 from espalier.codegen.fpga_hls.network import StageNetwork
-from espalier.codegen.fpga_hls.program import HLS, FpgaProgram
+from espalier.codegen.fpga_hls.program import FpgaProgram
 from espalier.codegen.fpga_hls.rtl.emit import data_bits, emit, stage_module
 from espalier.codegen.fpga_hls.stages import Convolution, Stage, reads_pixels
 from espalier.codegen.fpga_hls.timing import latency_cycles, schedule
 from espalier.core.errors import InfeasibleDesignError
 from espalier.core.files import write_files
-from espalier.measure.fpga.hls_simulation import build_hls
 from espalier.measure.fpga.rtl_simulation import beats_of, build_rtl, tensor_of
 from espalier.measure.synthesis.yosys import synthesize
 from espalier.targets.boards import BY_NAME
@@ -61,7 +61,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))
     parser.add_argument("--images", type=int, default=2)
-    parser.add_argument("--products", type=int, default=128)
+    parser.add_argument("--products", type=int, default=1024)
     parser.add_argument("--folder", type=Path, default=REPOSITORY / "benchmarks" / "out" / "fpga_mobilenet")
     options = parser.parse_args()
     espalier.set_threads(1)
@@ -120,19 +120,7 @@ def cpp(program: FpgaProgram, options) -> Iterator[dict]:
     row = {"part": "cpp", "name": "whole network", "images": options.images, "digest": program.digest()}
     if is_known(row):
         return
-    pairs = [program.vectors([image[None]]) for image in images(options.images, seed=1)]
-    given, expected = (np.stack(one) for one in zip(*pairs))
-    with tempfile.TemporaryDirectory() as folder:
-        write_files(Path(folder), program.projects())
-        bench = build_hls(Path(folder) / HLS, Path(folder) / "build", exact_widths=False, limit_s=LIMIT_S)
-        found = bench.run(given, expected, limit_s=LIMIT_S)
-    yield {
-        **row,
-        "numbers": int(expected.size),
-        "numbers_that_differ": found.wrong,
-        "compile_s": round(found.compile_s, 1),
-        "seconds_per_image": round(found.run_s / options.images, 2),
-    }
+    yield {**row, **emulated(program, images(options.images, seed=1), exact_widths=False)}
 
 
 def rtl(program: FpgaProgram, options) -> Iterator[dict]:

@@ -13,7 +13,7 @@ from espalier.targets.boards import BY_NAME
 
 @pytest.fixture(scope="module")
 def rows():
-    stages = bench.network()
+    stages = bench.source().network()
     return {board: bench.described(stages, board) for board in bench.BOARDS}
 
 

@@ -12,8 +12,10 @@ import onnx
 import pytest
 from command_line import call
 from models import plain_net
+from typer.main import get_command
 
 import espalier
+from espalier.cli import app
 from espalier.tuning.latency_predictor import LEAST_NETWORKS
 
 ROOT = Path(__file__).parents[1]
@@ -26,6 +28,15 @@ BLOCKS = [block for page, text in PAGES.items() if page != "docs/fpga.md" for bl
 
 PYTHON = [text for language, text in BLOCKS if language == "python"]
 LINES = [line for language, text in BLOCKS if not language for line in text.splitlines()]
+SLOW = [
+    line
+    for text in PAGES.values()
+    for language, block in CODE.findall(text)
+    for line in block.splitlines()
+    if language == "sh" and line.startswith("espalier ")
+]
+"""Commands that take minutes or data: that they are commands is all that is checked."""
+
 COMMANDS = list(dict.fromkeys(line for line in LINES if line.startswith("espalier ")))
 
 
@@ -44,6 +55,7 @@ def here(tmp_path, monkeypatch):
 def test_there_is_something_to_run():
     assert len(PYTHON) == 4
     assert len(COMMANDS) == 16
+    assert len(SLOW) >= 5
 
 
 def test_python(here):
@@ -73,6 +85,15 @@ def test_commands(here):
         arguments = shlex.split(shorter)[1:]
         result = call(*arguments)
         assert result.exit_code == 0, (command, result.output)
+
+
+@pytest.mark.parametrize("line", SLOW)
+def test_slow_commands_are_understood(line, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cifar-10-python.tar.gz").touch()
+    name, *arguments = shlex.split(line, comments=True)[1:]
+    context = get_command(app).commands[name].make_context(name, arguments)
+    assert context.params
 
 
 def test_every_figure_names_a_record_that_exists():
