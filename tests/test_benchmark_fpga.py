@@ -9,7 +9,11 @@ import pytest
 pytest.importorskip("torch")
 
 import bench_fpga
+import plot_fpga_pipeline
+from oracles.stream_graphs import residual_network
 from support.accelerators import DESIGNS
+
+from espalier.codegen.fpga_hls.stages import Adapter, Fork
 
 MIXED, OTHER = "1" * 64, "2" * 64
 
@@ -54,3 +58,14 @@ def test_the_cpp_is_of_the_designs_that_were_recorded():
 def test_without_a_record_there_is_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(bench_fpga, "FOLDER", tmp_path)
     assert bench_fpga.results() == {}
+
+
+def test_the_drawing_has_every_stage_that_computes_and_what_leads_around_it():
+    graph = residual_network()
+    figure = plot_fpga_pipeline.drawn(graph)
+    said = [text.get_text() for text in figure.axes[0].texts]
+    computing = [stage for stage in graph.stages if not isinstance(stage, Fork | Adapter)]
+    boxes = [plot_fpga_pipeline.described(stage) for stage in computing]
+    assert all(said.count(text) >= boxes.count(text) for text in boxes)
+    deepest = max(edge.depth for edge in graph.edges)
+    assert any(f"FIFO of {deepest:,}" in text for text in said)
