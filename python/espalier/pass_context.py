@@ -142,5 +142,6 @@ def _read_records(value) -> Path | None:
     if value is None:
         return None
     if not isinstance(value, str | os.PathLike) or not Path(value).is_file():
-        raise InvalidInputError(f"espalier.records: got {value!r}, accepted is the path of a file of tuning records")
+        given = str(value) if isinstance(value, os.PathLike) else value
+        raise InvalidInputError(f"espalier.records: got {given!r}, accepted is the path of a file of tuning records")
     return Path(value)

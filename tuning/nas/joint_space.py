@@ -212,8 +212,11 @@ class JointSpace:
 
         Raises InvalidInputError for a file that is empty or asks for what there is not.
         """
-        if text in SPACES or not Path(text).is_file():
+        if text in SPACES:
             return JointSpace.of(text, target)
+        if not Path(text).is_file():
+            names = ", ".join(SPACES)
+            raise InvalidInputError(f"space: got {text!r}, accepted are {names}, or a file that narrows one")
         given = ChoiceSpace.parse(read_text(Path(text), "space"))
         names = given.dimensions.get(ARCHITECTURES, ("",))
         if len(names) > 1:

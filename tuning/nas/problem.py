@@ -80,8 +80,10 @@ class Limit:
                 raise ValueError
             number = float(found[3]) / objective.scale
         except ValueError:
-            units = ", ".join(f"{one.name}>=1{one.unit}" for one in OBJECTIVES.values())
-            raise InvalidInputError(f"limit: got {text!r}, accepted are such as {units}, also with <=") from None
+            units = ", ".join(f"{one.name} ({one.unit})" if one.unit else one.name for one in OBJECTIVES.values())
+            raise InvalidInputError(
+                f"limit: got {text!r}, accepted are such as accuracy>=90% and latency<=0.2ms; of {units}"
+            ) from None
         return Limit(objective, found[2] == ">=", number)
 
     def violation(self, value: float) -> float:

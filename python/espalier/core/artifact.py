@@ -151,7 +151,9 @@ def read_manifest(folder) -> dict:
         version, files = manifest["espalier_artifact"], manifest["files"]
         files = dict(files)
     except (OSError, ValueError, KeyError, TypeError):
-        raise CorruptArtifactError(f"{folder}: no readable {MANIFEST}, accepted is a folder written by save") from None
+        raise CorruptArtifactError(
+            f"{folder}: no readable {MANIFEST}, accepted is a folder that save or `espalier compile` wrote"
+        ) from None
     if version != VERSION:
         raise CorruptArtifactError(f"{folder}: version {version!r}, accepted is {VERSION}; compile the model again")
     for name, expected in files.items():

@@ -208,7 +208,10 @@ class Plan:
             data = json.loads(text)
         except json.JSONDecodeError as error:
             raise InvalidPlanError(f"{path}: not a JSON text ({error})") from None
-        return Plan.from_dict(data)
+        try:
+            return Plan.from_dict(data)
+        except InvalidPlanError as error:
+            raise InvalidPlanError(f"{path}: {error}") from None
 
     def save(self, path) -> None:
         """Write the plan to a JSON file."""
@@ -255,7 +258,9 @@ def _is_number(value) -> bool:
 
 def _check_choice(name, value, accepted) -> None:
     if isinstance(value, (bool, float)) or value not in accepted:
-        raise InvalidPlanError(f"{name}: got {value!r}, accepted are {', '.join(map(str, accepted))}")
+        raise InvalidPlanError(
+            f"{name}: got {value!r}, accepted are {', '.join(str(one) for one in accepted if one is not None)}"
+        )
 
 
 def _check_fields(data: Mapping, accepted) -> None:
