@@ -5,8 +5,7 @@ TensorFlow. Top-1 on CIFAR-10's 10,000 test images, in ONNX Runtime and compiled
 is 0.05 points. The networks take pixels of 0 .. 255 as they are. The integer one is bundled with the package.
 
 What ONNX Runtime makes of the integer network depends on how it fuses QuantizeLinear and DequantizeLinear: unfused the
-same file gives 87.07 %, as Espalier's integers do. 23 images differ; for about 110 the two best classes have equal
-codes.
+same file gives 87.07 %. For about 110 images the two best classes have equal codes.
 
     python benchmarks/convert_models_tiny.py
 
