@@ -118,7 +118,7 @@ BOARDS = (
     ),
     Board(
         "alveo-u250",
-        "xcu250-figd2104-2l-e",
+        "xcu250-figd2104-2L-e",
         "xcup",
         Resources(luts=1_728_000, ffs=3_456_000, dsps=12_288, bram_36k=2_688, uram=1_280),
         200e6,
