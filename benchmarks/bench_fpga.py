@@ -33,11 +33,12 @@ from support.accelerators import BOARD, Source, hardware_digest, top1
 from support.cifar10 import load_test
 from support.records import FOLDER, write_record
 
+from espalier.codegen.fpga_hls.rtl.beats import beats_of, tensor_of
 from espalier.codegen.fpga_hls.rtl.emit import data_bits, emit
 from espalier.core.files import write_files
 from espalier.frontend.bundled import integer_model_path
 from espalier.measure.fpga.power import estimated_power
-from espalier.measure.fpga.rtl_simulation import beats_of, build_rtl, tensor_of
+from espalier.measure.fpga.rtl_simulation import build_rtl
 from espalier.measure.synthesis.yosys import BENCHES, TOP, CellCounts, read_counts, synthesize, total
 from espalier.targets.boards import BY_NAME
 

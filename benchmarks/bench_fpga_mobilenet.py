@@ -41,12 +41,13 @@ from espalier.codegen.fpga_hls.folding import Design, fold
 from espalier.codegen.fpga_hls.graph import StreamGraph
 from espalier.codegen.fpga_hls.network import StageNetwork
 from espalier.codegen.fpga_hls.program import FpgaProgram
+from espalier.codegen.fpga_hls.rtl.beats import beats_of, tensor_of
 from espalier.codegen.fpga_hls.rtl.emit import data_bits, emit, stage_module
 from espalier.codegen.fpga_hls.stages import Convolution, Stage, reads_pixels
 from espalier.codegen.fpga_hls.timing import latency_cycles, schedule
 from espalier.core.errors import InfeasibleDesignError
 from espalier.core.files import write_files
-from espalier.measure.fpga.rtl_simulation import beats_of, build_rtl, tensor_of
+from espalier.measure.fpga.rtl_simulation import build_rtl
 from espalier.measure.synthesis.yosys import synthesize
 from espalier.targets.boards import BY_NAME
 

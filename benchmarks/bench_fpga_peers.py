@@ -29,9 +29,10 @@ from support.fpga_peers import TOP, Da4mlProject, da4ml_logic, hls4ml_answers
 from support.records import merged_rows, write_record
 
 import espalier
+from espalier.codegen.fpga_hls.rtl.beats import beats_of, tensor_of
 from espalier.codegen.fpga_hls.rtl.emit import data_bits
 from espalier.core.files import write_files
-from espalier.measure.fpga.rtl_simulation import beats_of, build_icarus, tensor_of
+from espalier.measure.fpga.rtl_simulation import build_icarus
 from espalier.measure.synthesis.yosys import TOP as OUR_TOP
 from espalier.measure.synthesis.yosys import synthesize
 from espalier.targets.boards import BY_NAME

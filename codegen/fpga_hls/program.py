@@ -21,12 +21,13 @@ from .cost.resources import graph_resources
 from .graph import StreamGraph
 from .hls import emit as hls
 from .rtl import emit as rtl
+from .rtl.beats import beats_of, hexadecimal
 from .saved_graph import from_text, to_text
 from .stages import Convolution
 from .timing import Schedule, latency_cycles, schedule
 
 DESCRIPTION, GRAPH, ARRAYS = "accelerator.json", "graph.json", "graph.npz"
-HLS, VECTORS = "hls", "hls/vectors"
+HLS, HLS_VECTORS, RTL_VECTORS = "hls", "hls/vectors", "rtl/vectors"
 IMAGE = "image"
 STREAMS = 2
 """Of the host program's outputs, the last ones: the accelerator's input and output; of one that gives sums, what its
@@ -101,10 +102,16 @@ class FpgaProgram:
         np.savez_compressed(folder / ARRAYS, **arrays, **{IMAGE: self.image})
         (folder / DESCRIPTION).write_text(json.dumps(self.description(), indent=2) + "\n")
         write_files(folder, self.projects())
-        (folder / VECTORS).mkdir(parents=True, exist_ok=True)
-        given, expected = self.vectors([self.image])  # after the host was saved: running it leaves traces
-        given.tofile(folder / VECTORS / "input.bin")
-        expected.tofile(folder / VECTORS / "expected.bin")
+        self._save_vectors(folder)  # after the host was saved: running it leaves traces
+
+    def _save_vectors(self, folder: Path) -> None:
+        """What the projects' test benches read: the image as the accelerator's input, and what it makes of it."""
+        names, edges = ("input", "expected"), (self.graph.input, self.graph.output)
+        for name, edge, tensor in zip(names, edges, self.vectors([self.image]), strict=True):
+            lines = hexadecimal(beats_of(tensor, edge.lanes, edge.bits), rtl.data_bits(edge))
+            write_files(folder, {f"{RTL_VECTORS}/{name}.hex": lines})
+            (folder / HLS_VECTORS).mkdir(parents=True, exist_ok=True)
+            tensor.tofile(folder / HLS_VECTORS / f"{name}.bin")
 
     def description(self) -> dict:
         """What `load_fpga_program` needs besides the graph, and what a reader may want to know; JSON-able."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..cost.cycles import interval_cycles
 from ..graph import Edge, StreamGraph
 from ..ports import NUMBER_BITS
 from ..stages import Convolution, Gate, Stage
@@ -15,6 +16,9 @@ NARROW = TEMPLATES / "narrow"
 """What takes the place of templates of the same name where DSP blocks multiply 18 by 18 bits."""
 
 TOP, BENCH = "accelerator", "bench"
+
+PATIENCE, MOST_PATIENCE = 100_000, 2**31 - 1
+"""Cycles without a beat at either end of a design that are no deadlock, however fast it is; and the most in an int."""
 
 
 def emit(graph: StreamGraph, packs: bool = True) -> dict[str, str]:
@@ -44,6 +48,15 @@ def stage_module(stage: Stage) -> str:
 def data_bits(edge: Edge) -> int:
     """Of a beat at the edges of the design: whole bytes."""
     return -(-edge.lanes * edge.bits // 8) * 8
+
+
+def patience(graph: StreamGraph) -> int:
+    """Cycles without a beat at either end of the design after which it is in a deadlock.
+
+    In any cycle of one that is not some stage is at work, so that no frame takes longer than all stages one after the
+    other. Twice that leaves room for what fills the stages.
+    """
+    return min(max(PATIENCE, 2 * sum(map(interval_cycles, graph.stages))), MOST_PATIENCE)
 
 
 def _stage(graph: StreamGraph, stage: Stage, module: Module) -> Iterator[str]:
@@ -188,7 +201,7 @@ def _edges_of_the_design(graph: StreamGraph) -> Iterator[str]:
 
 
 def _bench(graph: StreamGraph) -> Iterator[str]:
-    sizes = []
+    sizes = [f".PATIENCE({patience(graph)})"]
     for name, edge in (("IN", graph.input), ("OUT", graph.output)):
         sizes += [f".{name}_BITS({data_bits(edge)})", f".{name}_BEATS({edge.beats})"]
     yield "// The test bench with the sizes of this design."

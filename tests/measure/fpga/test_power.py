@@ -10,12 +10,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from espalier.codegen.fpga_hls.rtl.beats import beats_of
 from espalier.codegen.fpga_hls.rtl.emit import data_bits, emit
 from espalier.codegen.fpga_hls.stages import Folding
 from espalier.core.errors import InvalidInputError
 from espalier.core.files import write_files
 from espalier.measure.fpga.power import estimated_power, power
-from espalier.measure.fpga.rtl_simulation import Switching, beats_of, build_rtl, read_log
+from espalier.measure.fpga.rtl_simulation import Switching, build_rtl, read_log
 from espalier.targets.boards import BY_NAME, Resources
 from espalier.targets.fpga_energy import BLOCK_CYCLE, LUT, MULTIPLIER_BIT
 from tests.oracles.stream_graphs import one_conv

@@ -13,18 +13,17 @@ from espalier.codegen.fpga_hls.cost.resources import NARROW_BITS
 from espalier.codegen.fpga_hls.fifo_depths import with_fifo_depths
 from espalier.codegen.fpga_hls.folding import fold
 from espalier.codegen.fpga_hls.graph import HOST
-from espalier.codegen.fpga_hls.rtl.emit import data_bits, emit
+from espalier.codegen.fpga_hls.rtl.beats import beats_of, tensor_of
+from espalier.codegen.fpga_hls.rtl.emit import PATIENCE, data_bits, emit, patience
 from espalier.codegen.fpga_hls.rtl.parameters import KINDS, RECENTRED, module_of
 from espalier.codegen.fpga_hls.stages import Adapter, Folding, Gate, Products
 from espalier.codegen.fpga_hls.timing import latency_cycles
 from espalier.core.errors import InvalidInputError, ToolNotFoundError
 from espalier.measure.fpga.rtl_simulation import (
     SimulationError,
-    beats_of,
     build_icarus,
     build_rtl,
     read_log,
-    tensor_of,
 )
 from espalier.targets.boards import BY_NAME
 from tests.oracles.stream_graphs import (
@@ -240,9 +239,17 @@ def test_a_fork_whose_shallow_side_fills_is_a_deadlock(tmp_path):
     trunk, shortcut = one.fork(one.conv(HOST, 2, folding=Folding(2, 2, 9)))
     trunk = one.conv(one.conv(trunk, 2, folding=Folding(2, 2, 9)), 2, folding=Folding(2, 2, 9))
     graph = one.graph(one.add(trunk, shortcut, 2), depth=2)
-    program = build_icarus(written(graph, tmp_path))
-    with pytest.raises(SimulationError, match="deadlock: no stream moved for .* its log is"):
-        simulated(graph, program)
+    program, beats = build_icarus(written(graph, tmp_path)), [0] * graph.input.beats
+    with pytest.raises(SimulationError, match=f"deadlock: no stream moved for {PATIENCE + 1} cycles.* its log is"):
+        program.run([beats], data_bits(graph.input))
+
+
+def test_patience_is_longer_than_a_frame_of_a_slow_design():
+    slow = one_conv(16, 64, (8, 8), folding=Folding(1, 1))
+    assert slow.stages[0].compute_cycles > PATIENCE
+    assert patience(slow) > latency_cycles(with_fifo_depths(slow))
+    assert f".PATIENCE({patience(slow)})" in emit(slow)["rtl/bench.sv"]
+    assert patience(one_conv()) == PATIENCE
 
 
 def test_a_missing_simulator_is_named(tmp_path, monkeypatch):

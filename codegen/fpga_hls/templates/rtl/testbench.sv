@@ -1,12 +1,13 @@
 // Feeds the design with the beats of +input, one hexadecimal number a line, writes its answers to +output and compares
-// them with those of +expected where that is given. +frames: how many. +stalls: of 256 cycles in how many each side
-// holds its stream back, 0 where it is not given. It ends after the last frame, or after +patience cycles in which no
-// stream moved (100,000 where it is not given): a deadlock.
+// them with those of +expected where that is given. +frames: how many, 1 where it is not given. +stalls: of 256 cycles
+// in how many each side holds its stream back, 0 where it is not given. It ends after the last frame, or after +patience
+// cycles in which no stream moved (PATIENCE where it is not given): a deadlock.
 module testbench #(
     parameter int IN_BITS   = 8,
     parameter int IN_BEATS  = 1,
     parameter int OUT_BITS  = 8,
-    parameter int OUT_BEATS = 1
+    parameter int OUT_BEATS = 1,
+    parameter int PATIENCE  = 100000
 ) (
     input logic clk
 );
@@ -15,7 +16,7 @@ module testbench #(
   logic [OUT_BITS-1:0] out_data, wanted;
   string input_name, output_name, expected_name;
   int input_file = 0, output_file = 0, expected_file = 0, code;
-  int frames = 1, stalls = 0, patience = 100000;
+  int frames = 1, stalls = 0, patience = PATIENCE;
   int cycle = 0, idle = 0, in_beat = 0, in_frame = 0, out_beat = 0, out_frame = 0, mismatches = 0, first_out = 0;
   logic [31:0] chance = 32'h2545f491;
 
@@ -42,10 +43,16 @@ module testbench #(
     if ($value$plusargs("patience=%d", patience)) cycle = 0;
     if ($value$plusargs("input=%s", input_name)) input_file = $fopen(input_name, "r");
     if ($value$plusargs("output=%s", output_name)) output_file = $fopen(output_name, "w");
-    if ($value$plusargs("expected=%s", expected_name)) expected_file = $fopen(expected_name, "r");
     if (input_file == 0) begin
       $display("espalier error: no +input file");
       $finish;
+    end
+    if ($value$plusargs("expected=%s", expected_name)) begin
+      expected_file = $fopen(expected_name, "r");
+      if (expected_file == 0) begin
+        $display("espalier error: no +expected file");
+        $finish;
+      end
     end
   end
 
@@ -78,8 +85,8 @@ module testbench #(
       if (expected_file != 0) begin
         code = $fscanf(expected_file, "%h\n", wanted);
         if (code != 1 || wanted !== out_data) begin
-          mismatches <= mismatches + 1;
-          if (mismatches < 10)
+          mismatches = mismatches + 1;  // the line at the end counts the last beat
+          if (mismatches <= 10)
             $display("espalier mismatch: frame=%0d beat=%0d got=%h expected=%h", out_frame, out_beat, out_data, wanted);
         end
       end
@@ -90,7 +97,8 @@ module testbench #(
         out_frame <= out_frame + 1;
         $display("espalier frame=%0d first_out=%0d last_out=%0d", out_frame, OUT_BEATS == 1 ? cycle : first_out, cycle);
         if (out_frame == frames - 1) begin
-          $display("espalier end cycles=%0d mismatches=%0d", cycle, mismatches);
+          if (expected_file == 0) $display("espalier end cycles=%0d", cycle);
+          else $display("espalier end cycles=%0d mismatches=%0d", cycle, mismatches);
           $finish;
         end
       end

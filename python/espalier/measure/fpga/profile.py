@@ -14,6 +14,8 @@ import numpy as np
 from ...codegen.fpga_hls.cost.cycles import interval_cycles
 from ...codegen.fpga_hls.graph import StreamGraph
 from ...codegen.fpga_hls.program import HLS, FpgaProgram
+from ...codegen.fpga_hls.rtl.beats import beats_of, tensor_of
+from ...codegen.fpga_hls.rtl.emit import data_bits
 from ...codegen.fpga_hls.stages import Convolution
 from ...core.artifact import Artifact
 from ...core.errors import InvalidInputError
@@ -21,7 +23,7 @@ from ...core.files import write_files
 from ...core.measurement import AcceleratorMeasurement, FifoMeasurement, StageMeasurement
 from .hls_simulation import EmulationError, build_hls
 from .power import estimated_power
-from .rtl_simulation import RtlSimulation, beats_of, build_rtl, tensor_of
+from .rtl_simulation import RtlSimulation, build_rtl
 
 SIMULATIONS = ("hls", "rtl")
 RTL_FRAMES = 3
@@ -29,7 +31,12 @@ RTL_FRAMES = 3
 
 
 def profile(
-    artifact: Artifact, *args, simulate: str | None = None, folder: str | Path | None = None, **named
+    artifact: Artifact,
+    *args,
+    simulate: str | None = None,
+    folder: str | Path | None = None,
+    limit_s: float = 3600,
+    **named,
 ) -> AcceleratorMeasurement:
     """Cycles, FIFOs and resources of an accelerator for one image.
 
@@ -37,6 +44,7 @@ def profile(
     with the integer body, number for number. None asks the models alone; only "rtl" measures cycles, and counts what
     switches, from which power is estimated.
     folder: where the project is built and its logs stay; a temporary one by default, kept where something fails.
+    limit_s: of each tool, the simulator included.
     Raises InvalidInputError, ToolNotFoundError, ToolFailedError, SimulationError, and EmulationError if a number
     differs.
     """
@@ -48,12 +56,14 @@ def profile(
     given, expected = program.vectors(inputs)
     with _project(program, folder) as place:
         if simulate == "hls":
-            found = build_hls(place / HLS, place / "build").run(given[None], expected[None])
+            built = build_hls(place / HLS, place / "build", limit_s=limit_s)
+            found = built.run(given[None], expected[None], limit_s)
             _compare(found.outputs, expected[None], "HLS C++", place)
             return _measurement(artifact, simulate, None)
         graph = program.graph
         frames = [beats_of(given, graph.input.lanes)] * RTL_FRAMES
-        found = build_rtl(place, counts_switching=True).run(frames, graph.input.lanes * graph.input.bits)
+        built = build_rtl(place, limit_s, counts_switching=True)
+        found = built.run(frames, data_bits(graph.input), limit_s=limit_s)
         outputs = np.stack(
             [tensor_of(one, graph.output.shape, graph.output.lanes, graph.output.bits) for one in found.outputs]
         )

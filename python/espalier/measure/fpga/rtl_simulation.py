@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
+from ...codegen.fpga_hls.rtl.beats import hexadecimal
 from ...core.errors import EspalierError, InvalidInputError
 from .tools import find_tool, run_tool
 
@@ -23,7 +21,6 @@ VERILATE = ("--cc", "--no-timing", "-O3", "--x-assign", "0", "--x-initial", "0",
 COMPILE = ("-std=c++17", "-O1", "-fno-strict-aliasing", "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TRACE=0")
 RUNTIME = ("verilated.cpp", "verilated_threads.cpp")
 INCLUDE_FOLDERS = ("share/verilator/include", "include")
-PATIENCE = 100_000
 MAIN, ADAPTERS, SWITCHING = (
     Path(__file__).with_name(name) for name in ("verilator_main.cpp", "adapter_statistics.sv", "switching.sv")
 )
@@ -100,28 +97,27 @@ class RtlProgram:
     log: Path
 
     def run(
-        self, frames: list[list[int]], in_bits: int, stalls: int = 0, patience: int = PATIENCE, limit_s: float = 600
+        self,
+        frames: list[list[int]],
+        in_bits: int,
+        stalls: int = 0,
+        patience: int | None = None,
+        limit_s: float = 600,
     ) -> RtlSimulation:
         """Simulate; frames: the beats of each frame.
 
         stalls: of 256 cycles, in how many the host holds each of its two streams back. patience: cycles without a beat
-        at either end after which the design is said to be in a deadlock.
+        at either end after which the design is said to be in a deadlock; by default what its bench.sv says, more than
+        the graph ever needs.
         Raises SimulationError for a deadlock or lost results, InvalidInputError without frames.
         """
         if not frames:
             raise InvalidInputError("simulation: got no frames, accepted are 1 or more")
-        digits = -(-in_bits // 4)
-        text = "\n".join(f"{beat:0{digits}x}" for frame in frames for beat in frame)
         with tempfile.TemporaryDirectory(prefix="espalier-") as scratch:
             given, came = Path(scratch) / "in.hex", Path(scratch) / "out.hex"
-            given.write_text(text + "\n")
-            words = [
-                f"+input={given}",
-                f"+output={came}",
-                f"+frames={len(frames)}",
-                f"+stalls={stalls}",
-                f"+patience={patience}",
-            ]
+            given.write_text(hexadecimal((beat for frame in frames for beat in frame), in_bits))
+            words = [f"+input={given}", f"+output={came}", f"+frames={len(frames)}", f"+stalls={stalls}"]
+            words += [] if patience is None else [f"+patience={patience}"]
             said = run_tool([*self.command, *words], self.folder, self.log, limit_s)
             beats = [int(line, 16) for line in came.read_text().split()]
         return read_log(said, beats, len(frames), self.log)
@@ -224,15 +220,3 @@ def _include_folder(verilator: str) -> Path:
     raise SimulationError(
         f"verilator: got no verilated.cpp beside {verilator}, accepted is the package with its headers"
     )
-
-
-def beats_of(tensor: np.ndarray, lanes: int) -> list[int]:
-    """The beats of a tensor uint8 [H, W, C], the lowest channel in the lowest bits."""
-    rows = np.ascontiguousarray(tensor, np.uint8).reshape(-1, lanes)
-    return [int.from_bytes(row.tobytes(), "little") for row in rows]
-
-
-def tensor_of(beats: Iterable[int], shape: tuple[int, int, int], lanes: int, bits: int) -> np.ndarray:
-    """The tensor behind beats: uint8, or int32 for 32 bits, [H, W, C]."""
-    data = b"".join(beat.to_bytes(lanes * bits // 8, "little") for beat in beats)
-    return np.frombuffer(data, np.uint8 if bits == 8 else np.dtype("<i4")).reshape(shape)

@@ -19,7 +19,11 @@ whatever signal, the pipe closes and the tool's process group is killed.
 
 
 class ToolFailedError(EspalierError):
-    """A program ended with an error or ran past its time; the message names its log."""
+    """A program ended with an error, or as below; the message names its log."""
+
+
+class ToolTimeoutError(ToolFailedError):
+    """A program ran past its time; the message names its log."""
 
 
 def find_tool(*names: str, install: str) -> str:
@@ -38,7 +42,7 @@ def run_tool(command: Sequence[str | Path], folder: Path, log: Path, limit_s: fl
     """Run a program in a folder and give what it printed, which is also the text of `log`.
 
     accepted: exit statuses. Its process group ends with it, when the time is over, or when Python ends before it does.
-    Raises ToolFailedError for another exit status, or a run longer than limit_s.
+    Raises ToolFailedError for another exit status, ToolTimeoutError for a run longer than limit_s.
     """
     words = [str(word) for word in command]
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -56,7 +60,7 @@ def run_tool(command: Sequence[str | Path], folder: Path, log: Path, limit_s: fl
                 status = process.wait(limit_s)
             except subprocess.TimeoutExpired:
                 name = Path(words[0]).name
-                raise ToolFailedError(f"{name}: no end after {limit_s:g} s, stopped; its log is {log}") from None
+                raise ToolTimeoutError(f"{name}: no end after {limit_s:g} s, stopped; its log is {log}") from None
             finally:
                 os.killpg(process.pid, signal.SIGKILL)
     text = log.read_text(errors="replace")
