@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -11,9 +15,12 @@ import pytest
 from command_line import MANY, X, assert_refused, json_of, output_of
 from hls_projects import needs_headers
 from models import ModelBuilder, plain_net
+from synthesis_tools import NEXTPNR, VITIS, needs_nextpnr, needs_yosys, write_tool
 
 import espalier
 from espalier.report import tables
+
+DOCUMENT = Path(__file__).parents[1] / "docs" / "fpga.md"
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +36,20 @@ def folder(tmp_path_factory):
     assert "frames a second at 100 MHz" in text
     output_of("compile", path / "net.onnx", "-o", path / "cpu")
     output_of("compile", path / "net.onnx", "-o", path / "cpu8", *quantized)
+    return path
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """A folder with a network of two layers for 2x2 pixels, by the name of the board that it was made for."""
+    layers = ModelBuilder()
+    y = layers.head(layers.relu(layers.conv("x", "conv0", 1, 2, kernel=1)), "fc", 2, 2)
+    mod, plan = espalier.from_onnx(layers.model([1, 1, 2, 2], y)), espalier.Plan(weights="uniform<8>")
+    images = np.random.default_rng(0).standard_normal((16, 1, 2, 2)).astype(np.float32)
+    calibration, path = espalier.calibrate(mod, images, plan), tmp_path_factory.mktemp("tiny")
+    for board in ("pynq-z2", "ulx3s-85f"):
+        target = {"kind": "ext_dev", "device": board, "feature.frames_per_s": 1000.0}
+        espalier.build(mod, target, plan, calibration).save(path / board)
     return path
 
 
@@ -61,8 +82,55 @@ def test_a_simulation_gives_cycles_and_estimates_power(folder):
 
 @needs_headers
 def test_the_cpp_is_simulated(folder):
-    found = json_of("profile", folder / "out", "--simulate", "hls")
+    found = json_of("profile", folder / "out", "--simulate", "hls", "--input", folder / "x.npy")
     assert (found["simulated"], found["interval_cycles"], found["estimated_power_w"]) == ("hls", None, None)
+    assert found["inputs"] == str(folder / "x.npy")
+
+
+@needs_headers
+def test_random_inputs_of_a_simulation_are_said_to_be_so(tiny):
+    assert "bit for bit, on random inputs: " in output_of("profile", tiny / "pynq-z2", "--simulate", "hls")
+    assert "inputs" not in output_of("profile", tiny / "pynq-z2")
+
+
+@pytest.mark.parametrize(("simulation", "tool"), [("rtl", "verilator"), ("hls", "g++")])
+def test_a_simulation_that_hangs_is_stopped_and_the_option_named(simulation, tool, folder, tmp_path, monkeypatch):
+    shutil.copytree(folder / "out", tmp_path / "out")
+    for name in ("verilator", "g++"):
+        write_tool(tmp_path / "tools", name, "sleep 60")
+    monkeypatch.setenv("PATH", str(tmp_path / "tools"), prepend=":")
+    monkeypatch.setattr("espalier.measure.fpga.hls_simulation.headers_folder", lambda: tmp_path)
+    arguments = ("profile", tmp_path / "out", "--simulate", simulation, "--limit", 1)
+    words = f"{tool}: no end after 1 s, stopped; its log is {tmp_path}", "; --limit SECONDS gives it longer"
+    assert_refused(arguments, *words, kept=folder)
+
+
+@pytest.mark.skipif(shutil.which("iverilog") is None, reason="needs iverilog")
+def test_the_saved_design_is_simulated_by_the_documented_command(tiny, tmp_path):
+    """With the vectors beside it; a wrong one is seen, the last one too."""
+    shutil.copytree(tiny / "pynq-z2", tmp_path / "out")
+    (commands,) = re.findall(r"^```\n(cd out/rtl\n.*?)```$", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
+    command = f"set -e\n{commands}"
+    assert "mismatches=0" in said_by(command, tmp_path)
+    expected = tmp_path / "out" / "rtl" / "vectors" / "expected.hex"
+    *beats, last = expected.read_text().split()
+    expected.write_text("\n".join([*beats, f"{int(last, 16) ^ 1:0{len(last)}x}"]) + "\n")
+    said = said_by(command, tmp_path)
+    assert f"espalier mismatch: frame=0 beat={len(beats)} got={last} expected=" in said
+    assert "mismatches=1" in said
+    expected.unlink()
+    assert "espalier error: no +expected file" in said_by(command, tmp_path)
+
+
+def said_by(command: str, folder: Path) -> str:
+    """What a script of the shell prints that succeeds in a folder."""
+    return subprocess.run(command, shell=True, cwd=folder, capture_output=True, text=True, check=True).stdout
+
+
+def test_vectors_of_an_artifact_are_the_same_again(tiny, tmp_path):
+    espalier.load(tiny / "pynq-z2").save(tmp_path / "again")
+    for name in ("rtl/vectors/input.hex", "rtl/vectors/expected.hex"):
+        assert (tmp_path / "again" / name).read_bytes() == (tiny / "pynq-z2" / name).read_bytes() != b""
 
 
 def test_what_is_compiled_runs_on_the_host(folder):
@@ -116,28 +184,77 @@ def test_a_missing_synthesizer_is_named(tool, folder, monkeypatch):
     assert_refused(("synth", folder / "out", "--tool", tool), "is not installed; get it by", kept=folder)
 
 
-@pytest.mark.skipif(shutil.which("yosys") is None, reason="needs yosys")
-def test_cells_of_stages_add_up(tmp_path):
-    layers = ModelBuilder()
-    y = layers.head(layers.relu(layers.conv("x", "conv0", 1, 2, kernel=1)), "fc", 2, 2)
-    mod, plan = espalier.from_onnx(layers.model([1, 1, 2, 2], y)), espalier.Plan(weights="uniform<8>")
-    target = {"kind": "ext_dev", "device": "pynq-z2", "feature.frames_per_s": 1000.0}
-    images = np.random.default_rng(0).standard_normal((16, 1, 2, 2)).astype(np.float32)
-    espalier.build(mod, target, plan, espalier.calibrate(mod, images, plan)).save(tmp_path / "out")
-    counts = json_of("synth", tmp_path / "out", "--tool", "yosys", "--per-stage", "--jobs", 2)["counts"]
+@needs_yosys
+def test_cells_of_stages_add_up(tiny):
+    found = json_of("synth", tiny / "pynq-z2", "--tool", "yosys", "--per-stage", "--jobs", 2)
+    counts = found["counts"]
     assert {"conv0", "streams", "total"} < counts.keys()
     for kind in ("luts", "ffs", "dsps", "bram_36k"):
         assert counts["total"][kind] == sum(one[kind] for name, one in counts.items() if name != "total")
+        assert counts["total"][kind] <= found["available"][kind]
     assert min(counts["conv0"]["luts"], counts["streams"]["luts"]) > 0
+    assert (found["fits"], found["lacks"]) == (True, {})
+
+
+def test_what_a_board_lacks_is_told(folder, tmp_path, monkeypatch):
+    shutil.copytree(folder / "out", tmp_path / "out")
+    cells = {"LUT6": 60_000, "FDRE": 106_400, "DSP48E1": 230, "RAMB18E1": 281}
+    (tmp_path / "stat.json").write_text(json.dumps({"design": {"num_cells_by_type": cells}}))
+    write_tool(tmp_path / "tools", "yosys", f'cp "{tmp_path}/stat.json" ../synthesis/stage_conv0.json')
+    monkeypatch.setenv("PATH", str(tmp_path / "tools"), prepend=":")
+    arguments = ("synth", tmp_path / "out", "--stage", "conv0")
+    found, text = json_of(*arguments), output_of(*arguments)
+    assert not found["fits"]
+    assert found["lacks"]["luts"] == {"needed": 60_000, "available": 53_200}
+    assert [line for line in text.splitlines() if " needed, " in line] == [
+        "conv0: pynq-z2 lacks LUTs: 60,000 needed, 53,200 available",
+        "conv0: pynq-z2 lacks DSPs: 230 needed, 220 available",
+        "conv0: pynq-z2 lacks blocks of 36 kbit: 140.5 needed, 140 available",
+    ]
+    (tmp_path / "stat.json").write_text(json.dumps({"design": {"num_cells_by_type": {"LUT6": 53_200}}}))
+    assert "conv0: fits pynq-z2\n" in output_of(*arguments)
+
+
+def test_routed_stages_are_added_up(tiny, tmp_path, monkeypatch):
+    shutil.copytree(tiny / "ulx3s-85f", tmp_path / "out")
+    write_tool(tmp_path / "tools", "yosys", "exit 0")
+    write_tool(tmp_path / "tools", "nextpnr-ecp5", NEXTPNR)
+    monkeypatch.setenv("PATH", str(tmp_path / "tools"), prepend=":")
+    arguments = ("synth", tmp_path / "out", "--tool", "nextpnr-ecp5", "--per-stage")
+    found, text = json_of(*arguments), output_of(*arguments)
+    count = len(found["routed"])
+    assert (found["aim_hz"], count > 1) == (120e6, True)
+    assert found["total"]["TRELLIS_FF"] == 2025 * count
+    assert found["available"]["TRELLIS_FF"] == 83640
+    assert found["fits"] == (20 * count <= 156)
+    assert ("total: fits ulx3s-85f" in text) == found["fits"]
+    for said in ("total ", "ulx3s-85f ", "125.5 MHz", "aimed at 120 MHz"):
+        assert said in text
+
+
+@needs_nextpnr
+def test_a_stage_is_routed(tiny):
+    found = json_of("synth", tiny / "ulx3s-85f", "--tool", "nextpnr-ecp5", "--stage", "conv0")
+    assert found["fits"]
+    assert found["routed"]["conv0"]["clock_hz"] > 20e6
+
+
+def test_a_report_of_vitis_is_shown(folder, tmp_path, monkeypatch):
+    shutil.copytree(folder / "out", tmp_path / "out")
+    write_tool(tmp_path / "tools", "vitis_hls", VITIS)
+    monkeypatch.setenv("PATH", str(tmp_path / "tools"), prepend=":")
+    arguments = ("synth", tmp_path / "out", "--tool", "vitis")
+    found, text = json_of(*arguments), " ".join(output_of(*arguments).split())
+    assert (found["interval_cycles"], found["latency_cycles"], found["used"]["dsps"]) == (36868, 57241, 205)
+    for said in ("dsps 205 220", "fastest clock 137.2 MHz", "interval 36868 cycles", "latency 57241 cycles"):
+        assert said in text
 
 
 def test_a_synthesizer_that_hangs_is_stopped_and_its_log_named(folder, tmp_path, monkeypatch):
     shutil.copytree(folder / "out", tmp_path / "out")
-    tool = tmp_path / "yosys"
-    tool.write_text("#!/bin/sh\necho reading\nsleep 60\n")
-    tool.chmod(0o755)
+    write_tool(tmp_path, "yosys", "echo reading; sleep 60")
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     log = tmp_path / "out" / "synthesis" / "stage_conv0.out"
-    said = f"yosys: no end after 1 s, stopped; its log is {log}"
+    said = f"yosys: no end after 1 s, stopped; its log is {log}; --limit SECONDS gives it longer"
     assert_refused(("synth", tmp_path / "out", "--stage", "conv0", "--limit", 1), said, kept=folder)
     assert log.read_text() == "reading\n"

@@ -95,6 +95,7 @@ TargetText = Annotated[
     str, typer.Option(help='What to compile for: "llvm", "fpga_hls/pynq-z2" or a JSON object, see `espalier targets`.')
 ]
 RecordPath = Annotated[Path, typer.Argument(metavar="RECORDS", help="A file of tuning records.", show_default=False)]
+Limit = Annotated[float, typer.Option(metavar="SECONDS", min=1, help="Stop the tool after so long.")]
 Threads = Annotated[int, typer.Option(help="Threads to compute with, at most the cores there are.")]
 
 
@@ -415,12 +416,13 @@ def profile(
         str | None,
         typer.Option(metavar="hls|rtl", help="Of an accelerator: run the emitted C++ or SystemVerilog, bit for bit."),
     ] = None,
+    limit: Limit = 3600,
     as_json: Json = False,
 ) -> None:
     """Show time and work of each layer; of an accelerator, cycles of each stage."""
     from .commands import profile as command
 
-    _finish(command.run(folder, inputs, repeats, threads, simulate), as_json)
+    _finish(command.run(folder, inputs, repeats, threads, simulate, limit), as_json)
 
 
 @app.command()
@@ -430,7 +432,7 @@ def synth(
     stage: Annotated[str | None, typer.Option(metavar="NAME", help="Only this stage.")] = None,
     per_stage: Annotated[bool, typer.Option("--per-stage", help="Every stage alone, and the sum of all.")] = False,
     jobs: Annotated[int, typer.Option(min=1, help="With --per-stage: so many stages at the same time.")] = 1,
-    limit: Annotated[float, typer.Option(metavar="SECONDS", min=1, help="Stop the tool after so long.")] = 3600,
+    limit: Limit = 3600,
     as_json: Json = False,
 ) -> None:
     """Synthesize an accelerator's emitted project."""

@@ -84,6 +84,17 @@ def rounds(total: int, name: str) -> Iterator[Callable[[], None]]:
 
 
 @contextmanager
+def limited() -> Iterator[None]:
+    """Name the option of commands that run tools where one of these ran past its time."""
+    from espalier.measure.fpga.tools import ToolTimeoutError
+
+    try:
+        yield
+    except ToolTimeoutError as error:
+        raise ToolTimeoutError(f"{error}; --limit SECONDS gives it longer") from None
+
+
+@contextmanager
 def shares(name: str) -> Iterator[Callable[[float, str], None]]:
     """A bar that is filled to a share between 0 and 1, with a text, only when the function it gives is called."""
     with _progress(auto_refresh=False) as bar:

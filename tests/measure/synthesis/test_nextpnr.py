@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import pytest
+from synthesis_tools import SAMPLES, needs_nextpnr
 
+from espalier.codegen.fpga_hls.rtl.emit import emit
+from espalier.codegen.fpga_hls.stages import Folding
 from espalier.core.errors import InvalidInputError, ToolNotFoundError
+from espalier.core.files import write_files
 from espalier.measure.fpga.tools import ToolFailedError
 from espalier.measure.synthesis.nextpnr import place_and_route, read_report
+from tests.oracles.stream_graphs import one_conv
 
-SAMPLE = (Path(__file__).parent / "samples" / "nextpnr_report.json").read_text()
+SAMPLE = (SAMPLES / "nextpnr_report.json").read_text()
 
 
 @pytest.fixture
@@ -45,3 +49,13 @@ def test_a_missing_router_is_named(project, monkeypatch):
         place_and_route(project, "stage_conv0")
     with pytest.raises(InvalidInputError, match="got no rtl/stage_none.sv"):
         place_and_route(project, "stage_none")
+
+
+@needs_nextpnr
+def test_a_stage_is_placed_and_routed(tmp_path):
+    graph = one_conv(1, 2, (2, 2), kernel=(1, 1), folding=Folding(1, 1))
+    write_files(tmp_path, emit(graph, packs=False))
+    routed = place_and_route(tmp_path, "stage_conv0", "25k")
+    assert 20e6 < routed.clock_hz < 1e9
+    assert 0 < routed.used["MULT18X18D"] < routed.available["MULT18X18D"] == 28
+    assert min(routed.used["TRELLIS_COMB"], routed.used["TRELLIS_FF"]) > 50

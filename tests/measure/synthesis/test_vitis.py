@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
+from synthesis_tools import SAMPLES, VITIS, write_tool
 
 from espalier.core.errors import InvalidInputError, ToolNotFoundError
 from espalier.measure.fpga.tools import ToolFailedError
 from espalier.measure.synthesis.vitis import read_report, synthesize
 
-SAMPLE = (Path(__file__).parent / "samples" / "csynth.xml").read_text()
+SAMPLE = (SAMPLES / "csynth.xml").read_text()
 
 
 def test_report():
@@ -45,11 +44,7 @@ def test_a_missing_tool_is_named(tmp_path, monkeypatch):
 def test_its_report_is_found(tmp_path, monkeypatch):
     tcl, tools = tmp_path / "hls" / "tcl", tmp_path / "tools"
     tcl.mkdir(parents=True)
-    tools.mkdir()
     (tcl / "csynth.tcl").touch()
-    (tmp_path / "sample.xml").write_text(SAMPLE)
-    tool = tools / "vitis_hls"
-    tool.write_text(f'#!/bin/sh\nmkdir -p ../work && cp "{tmp_path}/sample.xml" ../work/csynth.xml\n')
-    tool.chmod(0o755)
+    write_tool(tools, "vitis_hls", VITIS)
     monkeypatch.setenv("PATH", str(tools), prepend=":")
     assert synthesize(tmp_path).used["dsps"] == 205

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
-from pathlib import Path
 
 import pytest
+from synthesis_tools import SAMPLES, needs_yosys, write_tool
 
 from espalier.codegen.fpga_hls.cost.resources import dsps
 from espalier.codegen.fpga_hls.graph import HOST
@@ -24,9 +23,8 @@ from espalier.measure.synthesis.yosys import (
 )
 from tests.oracles.stream_graphs import GraphBuilder, one_conv
 
-SAMPLE = (Path(__file__).parent / "samples" / "yosys_stat.json").read_text()
+SAMPLE = (SAMPLES / "yosys_stat.json").read_text()
 REQUANTIZER_DSPS = 2
-needs_yosys = pytest.mark.skipif(shutil.which("yosys") is None, reason="needs yosys")
 
 
 def test_what_cells_count_for():
@@ -90,9 +88,7 @@ def test_a_missing_tool_is_named(tmp_path, monkeypatch):
 def test_a_failing_tool_is_told_with_its_log(tmp_path, monkeypatch):
     (tmp_path / "rtl").mkdir()
     (tmp_path / "rtl" / "accelerator.sv").touch()
-    tool = tmp_path / "yosys"
-    tool.write_text("#!/bin/sh\necho 'ERROR: syntax error'; exit 1\n")
-    tool.chmod(0o755)
+    write_tool(tmp_path, "yosys", "echo 'ERROR: syntax error'; exit 1")
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     with pytest.raises(ToolFailedError, match="yosys: exit status 1: ERROR: syntax error; its log is"):
         synthesize(tmp_path)

