@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import hashlib
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,7 +29,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 from support import REPOSITORY
-from support.accelerators import emulated
+from support.accelerators import emulated, hardware_digest
 from support.mobilenet_stages import BOARD, accelerator, behind_the_first, chain, computed, images, parts, with_shifts
 from support.records import merged_rows, write_record
 
@@ -128,11 +127,10 @@ def rtl(program: FpgaProgram, options) -> Iterator[dict]:
     """A row for each distinct stage."""
     tensors = None
     for stage, graph in ordered("rtl", distinct(program.graph)):
-        files = emit(graph)
-        row = {"part": "rtl", "name": stage.name, "images": options.images, "digest": digest(files)}
+        row = {"part": "rtl", "name": stage.name, "images": options.images, "hardware": hardware_digest(graph)}
         if not is_known(row):
             tensors = tensors or between_stages(program, options.images)
-            yield {**row, **described(stage), **simulated(graph, files, tensors[stage.name])}
+            yield {**row, **described(stage), **simulated(graph, tensors[stage.name])}
 
 
 def pixels(program: FpgaProgram, options) -> Iterator[dict]:
@@ -143,18 +141,17 @@ def pixels(program: FpgaProgram, options) -> Iterator[dict]:
         if not reads_pixels(stage):
             return
         pairs = [(x, computed(stage, x)) for _, x in pairs]
-        files = emit(graph)
         row = {"part": "rtl", "name": f"{stage.name}, {stage.pixels} pixels in a beat"}
-        row |= {"images": options.images, "digest": digest(files)}
+        row |= {"images": options.images, "hardware": hardware_digest(graph)}
         if not is_known(row):
-            yield {**row, **described(stage), **simulated(graph, files, pairs)}
+            yield {**row, **described(stage), **simulated(graph, pairs)}
 
 
-def simulated(graph: StreamGraph, files: dict[str, str], pairs: list[tuple[np.ndarray, np.ndarray]]) -> dict:
-    """Cycles of a part of the design, emitted as `files`, and whether it gave the right numbers."""
+def simulated(graph: StreamGraph, pairs: list[tuple[np.ndarray, np.ndarray]]) -> dict:
+    """Cycles of a part of the design, and whether it gave the right numbers."""
     last, predicted = graph.output, schedule(graph)
     with tempfile.TemporaryDirectory() as folder:
-        write_files(Path(folder), files)
+        write_files(Path(folder), emit(graph))
         run = build_rtl(Path(folder), LIMIT_S).run(
             [beats_of(x, graph.input.lanes) for x, _ in pairs], data_bits(graph.input), limit_s=LIMIT_S
         )
@@ -188,12 +185,11 @@ def cells(program: FpgaProgram, options) -> Iterator[dict]:
     """A row for each distinct stage that is small enough."""
     small = [one for one in distinct(program.graph) if products(one[0]) <= options.products]
     for stage, graph in ordered("cells", small):
-        files = emit(graph)
-        row = {"part": "cells", "name": stage.name, "digest": digest(files)}
+        row = {"part": "cells", "name": stage.name, "hardware": hardware_digest(graph)}
         if is_known(row):
             continue
         with tempfile.TemporaryDirectory() as folder:
-            write_files(Path(folder), files)
+            write_files(Path(folder), emit(graph))
             counted = synthesize(Path(folder), stage_module(stage), BY_NAME[BOARD].family, limit_s=LIMIT_S)
         yield {**row, **described(stage), "label": counted.label, "counted": counted.summary()}
 
@@ -201,8 +197,8 @@ def cells(program: FpgaProgram, options) -> Iterator[dict]:
 def total(program: FpgaProgram) -> dict:
     """Resources of all stages: of one like it that was counted, as it is emitted now, else by the models; and the error
     of these."""
-    rows = {row["digest"]: row["counted"] for row in merged_rows(RECORD, [], KEYS) if row["part"] == "cells"}
-    emitted = {likeness(stage): digest(emit(graph)) for stage, graph in distinct(program.graph)}
+    rows = {row.get("hardware"): row["counted"] for row in merged_rows(RECORD, [], KEYS) if row["part"] == "cells"}
+    emitted = {likeness(stage): hardware_digest(graph) for stage, graph in distinct(program.graph)}
     stages = chain(program.graph).stages
     counts = [(resources(stage), rows.get(emitted[likeness(stage)])) for stage in stages]
     known = [(guessed, counted) for guessed, counted in counts if counted]
@@ -233,14 +229,6 @@ def ordered(part: str, stages: list[tuple[Stage, StreamGraph]]) -> list[tuple[St
 def is_known(row: dict) -> bool:
     """Whether the record has a row of these values."""
     return any(row.items() <= known.items() for known in merged_rows(RECORD, [], KEYS))
-
-
-def digest(files: dict[str, str]) -> str:
-    """SHA-256 of emitted files."""
-    sha = hashlib.sha256()
-    for path, text in files.items():
-        sha.update(path.encode() + text.encode())
-    return sha.hexdigest()
 
 
 def distinct(graph: StreamGraph) -> list[tuple[Stage, StreamGraph]]:
