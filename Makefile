@@ -26,7 +26,7 @@ test: setup
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 test-slow: setup
-	$(BIN)/python -m pytest -n $(JOBS) -m 'slow and not hls'
+	$(BIN)/python -m pytest -n $(JOBS) -m slow
 
 lint: setup $(BIN)/ruff
 	$(BIN)/ruff check .

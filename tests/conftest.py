@@ -5,6 +5,11 @@ from __future__ import annotations
 import os
 
 import pytest
+from skips import (  # noqa: F401 - hooks
+    pytest_make_collect_report,
+    pytest_report_header,
+    pytest_runtest_makereport,
+)
 
 os.environ.setdefault("MKL_NUM_THREADS", "1")  # torch's own threads would wait for the cores of other workers
 

@@ -78,8 +78,15 @@ class _Reader:
         return Streamed(network, first, last, self.flow.operator_of(first)[1], self._before(last))
 
     def _refuse_floats(self) -> None:
+        """And convolutions in other layouts, which are never quantized."""
         for var in self.flow.values:
-            layer = self.flow.layer_of(var)
+            layer, call = self.flow.layer_of(var), self.flow.call_of(var, "relax.nn.conv2d")
+            layouts = None if call is None else (str(call.attrs.data_layout), str(call.attrs.kernel_layout))
+            if layouts not in (None, ("NCHW", "OIHW")):
+                raise UnsupportedOpError(
+                    f"fpga_hls, {var.name}: got conv2d with the layouts {' and '.join(layouts)}, accepted are NCHW and "
+                    "OIHW"
+                )
             if layer and layer[1].integer is None:
                 raise InvalidPlanError(
                     f"layer {layer[1].name!r}: is in floating point, an FPGA computes integers; accepted are quantized "

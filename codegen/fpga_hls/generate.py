@@ -7,6 +7,7 @@ import tvm
 from tvm.target import Target
 
 from espalier.core.choices import KernelTimes
+from espalier.ir.dataflow import shape_of
 from espalier.targets.cpu import cpu_target
 from espalier.targets.fpga import board_of, frames_per_s
 
@@ -27,12 +28,12 @@ def generate(mod: tvm.IRModule, target: Target, lower: bool = True, times: Kerne
     cut = streamed(mod)
     design = fold(cut.network, board, frames_per_s(target))
     host = cpu.generate(with_outputs(mod, cut.seen), cpu_target({"kind": "llvm"}), lower, times)
-    return FpgaProgram(host, design.graph, board, cut.network.layers, _image(cut), _remarks(design, board))
+    image = _image(shape_of(mod["main"].params[0]), cut)
+    return FpgaProgram(host, design.graph, board, cut.network.layers, image, _remarks(design, board))
 
 
-def _image(cut: Streamed) -> np.ndarray:
-    """Random real numbers that use every number of the input."""
-    shape = tuple(int(size) for size in cut.first.ty.shape)
+def _image(shape: tuple[int, ...], cut: Streamed) -> np.ndarray:
+    """Random real numbers for the input of the module, of the range that the input of the stages has."""
     numbers = np.random.default_rng(0).integers(0, 256, shape)
     return ((numbers - cut.quantize.zero) * cut.quantize.scale).astype(np.float32)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from tvm.target import Target
 
@@ -20,8 +22,29 @@ def test_a_board_is_a_target_under_each_of_its_names(name):
     assert as_dict(resolve_target(as_dict(resolve_target(f"fpga_hls/{name}")))) == as_dict(Target(f"fpga_hls/{name}"))
 
 
+@pytest.mark.parametrize(
+    ("name", "luts", "ffs", "dsps", "bram_36k", "uram", "source"),
+    [
+        *((name, 53_200, 106_400, 220, 140, 0, "DS190.*table 1") for name in ("pynq-z1", "pynq-z2", "zedboard")),
+        ("zcu104", 230_400, 460_800, 1_728, 312, 96, "DS891.*table 3"),
+        ("alveo-u250", 1_728_000, 3_456_000, 12_288, 2_688, 1_280, "DS962.*tables 1 and 2"),
+        ("ulx3s-85f", 83_640, 83_640, 156, 104, 0, "FPGA-DS-02012.*table 1.1"),
+    ],
+)
+def test_figures_are_those_of_the_vendors_tables(name, luts, ffs, dsps, bram_36k, uram, source):
+    """As printed there; the ECP5's 208 blocks of 18 kbit are 104 of 36."""
+    board = BY_NAME[name]
+    assert board.resources == Resources(luts, ffs, dsps, bram_36k, uram)
+    assert re.search(source, board.sources[0])
+
+
 def test_every_board_says_where_its_figures_come_from():
-    assert all(len(board.sources) >= 2 and board.resources.luts > 0 for board in BOARDS)
+    assert {board.name: len(board.sources) for board in BOARDS} == {
+        **dict.fromkeys(("pynq-z1", "pynq-z2", "zedboard", "zcu104"), 3),
+        "alveo-u250": 2,
+        "ulx3s-85f": 4,
+    }
+    assert all(any(source.startswith("clock: ") for source in board.sources) for board in BOARDS)
 
 
 def test_options_of_a_target():

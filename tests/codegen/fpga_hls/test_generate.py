@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import onnx
@@ -12,11 +15,14 @@ import tvm  # noqa: F401 - before what it loads by itself
 from hls_projects import needs_headers
 from models import ModelBuilder, depthwise_net, plain_net, residual_net
 from oracles import stream_graphs
+from rtl_projects import gives, needs_icarus
 
 import espalier
+from espalier.codegen.fpga_hls.cost.cycles import interval_cycles
 from espalier.codegen.fpga_hls.folding import _Folder as Folder
 from espalier.codegen.fpga_hls.program import sums
-from espalier.codegen.fpga_hls.stages import Convolution, Folding
+from espalier.codegen.fpga_hls.stages import Folding
+from espalier.codegen.fpga_hls.timing import latency_cycles
 from espalier.core.errors import (
     CorruptArtifactError,
     InfeasibleDesignError,
@@ -28,12 +34,14 @@ from espalier.core.errors import (
 )
 from espalier.core.files import write_files
 from espalier.measure.fpga.hls_simulation import EmulationError, build_hls, headers_folder
+from espalier.measure.fpga.rtl_simulation import build_icarus
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.standard_normal((1, 3, 8, 8)).astype(np.float32)
 MANY = RANDOM.standard_normal((16, 3, 8, 8)).astype(np.float32)
 BOARD = "fpga_hls/pynq-z2"
 BYTES = espalier.Plan(weights="uniform<8>")
+GATED = espalier.Plan(weights="uniform<8>", density=0.5, granularity=4)
 
 
 def built(model: onnx.ModelProto, plan=BYTES, target=BOARD, inputs=None):
@@ -176,10 +184,21 @@ def test_a_damaged_graph_is_refused(folder):
                 from_text(json.dumps(broken), dict(arrays))
 
 
-def test_emission_is_pure():
-    first, again = (built(plain_net(), inputs=MANY).program for _ in range(2))
-    assert first.projects() == again.projects()
-    assert first.digest() == again.digest()
+def test_emission_is_pure(tmp_path):
+    """From the same network and images, in another process with other hashes of strings."""
+    onnx.save(plain_net(), tmp_path / "net.onnx")
+    np.save(tmp_path / "x.npy", MANY)
+    script = """
+import sys, numpy, espalier
+mod, plan = espalier.from_onnx(sys.argv[1] + "/net.onnx"), espalier.Plan(weights="uniform<8>")
+calibration = espalier.calibrate(mod, numpy.load(sys.argv[1] + "/x.npy"), plan)
+print(espalier.build(mod, "fpga_hls/pynq-z2", plan, calibration).program.digest())
+"""
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    here = os.environ.get("PYTHONHASHSEED", "random")
+    environment = {**os.environ, "PYTHONHASHSEED": "2" if here == "1" else "1"}
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    assert said.split() == [built(plain_net(), inputs=MANY).program.digest()]
 
 
 @needs_headers
@@ -194,9 +213,9 @@ def test_the_emitted_cpp_is_exact(folder, residual, tmp_path):
     assert bench.run(given, expected).wrong == 1
 
 
-def vectors(program):
+def vectors(program, shape=X.shape):
     """Of two random images: what goes into the accelerator, and what the integer network says comes out."""
-    images = [program.vectors([RANDOM.standard_normal(X.shape).astype(np.float32)]) for _ in range(2)]
+    images = [program.vectors([RANDOM.standard_normal(shape).astype(np.float32)]) for _ in range(2)]
     return (np.stack(one) for one in zip(*images))
 
 
@@ -224,9 +243,14 @@ def test_sums_are_those_of_the_oracle():
 
 def test_a_profile_without_a_simulation_predicts(residual):
     measured = residual.profile(X)
-    assert (measured.simulated, measured.interval_cycles) == ("none", None)
+    program = residual.program
+    assert (measured.simulated, measured.interval_cycles, measured.latency_cycles) == ("none", None, None)
+    assert measured.predicted_interval_cycles == program.schedule.interval_cycles
     assert measured.predicted_interval_cycles == max(stage.interval_cycles for stage in measured.stages)
-    assert measured.predicted_latency_cycles > measured.predicted_interval_cycles / 2
+    assert measured.predicted_latency_cycles == latency_cycles(program.graph) > program.schedule.interval_cycles
+    stages = {stage.name: interval_cycles(stage) for stage in program.graph.stages}
+    assert {stage.name: stage.interval_cycles for stage in measured.stages} == stages
+    assert {fifo.name: fifo.predicted for fifo in measured.fifos} == program.schedule.high_water
     with pytest.raises(InvalidInputError, match="accepted are hls, rtl"):
         residual.profile(X, simulate="cosim")
 
@@ -295,9 +319,42 @@ def odd_net(channels: int, size: int) -> onnx.ModelProto:
 @pytest.mark.parametrize(("channels", "size"), [(5, 8), (7, 5), (6, 1)])
 def test_odd_channels_and_images_of_one_pixel(channels, size):
     program = built(odd_net(channels, size)).program
-    x = RANDOM.standard_normal((1, 3, size, size)).astype(np.float32)
-    given, expected = program.vectors([x])
-    assert np.array_equal(stream_graphs.meaning(program.graph, given[None])[0], expected)
+    given, expected = vectors(program, (1, 3, size, size))
+    assert np.array_equal(stream_graphs.meaning(program.graph, given), expected)
+
+
+def gated_net() -> onnx.ModelProto:
+    b = ModelBuilder()
+    y = b.relu(b.conv(b.relu(b.conv("x", "conv0", 3, 8)), "conv1", 8, 8))
+    return b.model([1, 3, 4, 4], b.head(y, "fc", 8, 5))
+
+
+@needs_headers
+@needs_icarus
+@pytest.mark.parametrize(
+    ("net", "plan"), [(odd_net(5, 4), BYTES), (odd_net(6, 1), BYTES), (gated_net(), GATED)], ids=["odd", "1x1", "gated"]
+)
+def test_both_projects_of_an_unusual_network_are_exact(net, plan, tmp_path):
+    """The emitted C++ and SystemVerilog give what the host computes."""
+    artifact = built(net, plan)
+    program, shape = artifact.program, artifact.inputs[0].shape
+    assert any(stage.winners for stage in program.graph.convolutions()) == (plan is GATED)
+    write_files(tmp_path, program.projects())
+    given, expected = vectors(program, shape)
+    assert len(np.unique(expected)) > 3
+    assert build_hls(tmp_path / "hls", tmp_path / "build_hls").run(given, expected).wrong == 0
+    gives(program.graph, build_icarus(tmp_path), given, expected)
+
+
+def test_the_host_computes_what_is_in_front_of_the_first_layer(tmp_path):
+    """Here it turns an image [1, H, W, C]; the vectors of the saved project are of an image of that shape."""
+    b = ModelBuilder()
+    y = b.conv(b.node("Transpose", "x", perm=[0, 3, 1, 2]), "conv0", 3, 4)
+    artifact = built(b.model([1, 4, 5, 3], b.head(b.relu(y), "fc", 4, 3)))
+    assert (artifact.program.image.shape, artifact.program.graph.input.shape) == ((1, 4, 5, 3), (4, 5, 3))
+    artifact.save(tmp_path / "out")
+    given = np.fromfile(tmp_path / "out" / "hls" / "vectors" / "input.bin", np.uint8)
+    assert len(np.unique(given)) > 30
 
 
 def test_unequal_delays_have_deep_enough_fifos():
@@ -347,9 +404,6 @@ def test_what_no_stage_computes_is_refused(make, message):
 def test_a_batch_is_refused():
     with pytest.raises(UnsupportedOpError, match="takes one image at a time"):
         built(plain_net(batch=2), inputs=MANY)
-
-
-GATED = espalier.Plan(weights="uniform<8>", density=0.5, granularity=4)
 
 
 @pytest.mark.parametrize("mode", ["select", "boost"])
@@ -410,11 +464,8 @@ def test_the_relay_front_door_builds_for_a_board():
     mod, params = relay.frontend.from_onnx(plain_net(), {"x": X.shape})
     with espalier.PassContext(config={"espalier.weights": "uniform<8>", "espalier.calibration": MANY}):
         lib = relay.build(mod, target=BOARD, params=params)
-    assert lib.artifact(X).shape == lib.artifact.outputs[0].shape
-    assert all(
-        isinstance(stage.folding, Folding)
-        for stage in lib.artifact.program.graph.stages
-        if isinstance(stage, Convolution)
-    )
+    expected = built(plain_net(), inputs=MANY)
+    assert lib.artifact.program.digest() == expected.program.digest()
+    assert np.array_equal(lib.artifact(X), expected(X))
     with pytest.raises(UnsupportedTargetError, match="no shared library"):
         lib.export_library("x.so")

@@ -33,7 +33,6 @@ from tests.oracles.stream_graphs import (
     every_product,
     every_recentred,
     gated_network,
-    meaning,
     network_of,
     one_conv,
     raw_pixels,
@@ -41,9 +40,9 @@ from tests.oracles.stream_graphs import (
     residual_network,
     several_pixels,
 )
+from tests.rtl_projects import needs_icarus, simulated, written
 
 needs_verilator = pytest.mark.skipif(shutil.which("verilator") is None, reason="needs verilator")
-needs_icarus = pytest.mark.skipif(shutil.which("iverilog") is None, reason="needs iverilog")
 
 
 def narrow_weights():
@@ -54,25 +53,6 @@ def narrow_weights():
     name = one.conv(name, 8, kind="depthwise", folding=Folding(2, 2, 3), products=Products("dsp", 5))
     dense = {"kernel": (4, 5), "padding": (0, 0, 0, 0), "folding": Folding(8, 2), "is_raw": True}
     return one.graph(one.conv(name, 4, **dense, products=Products("dsp", 7)), depth=8)
-
-
-def written(graph, folder, packs=True):
-    for path, text in emit(graph, packs).items():
-        (folder / path).parent.mkdir(exist_ok=True)
-        (folder / path).write_text(text)
-    return folder
-
-
-def simulated(graph, program, frames=2, stalls=0):
-    """The simulation of random images; asserts that it gives the oracle's numbers."""
-    x = np.random.default_rng(1).integers(0, 256, (frames, *graph.input.shape)).astype(np.uint8)
-    found = program.run(
-        [beats_of(image, graph.input.lanes) for image in x], data_bits(graph.input), stalls, patience=3000, limit_s=300
-    )
-    out = graph.output
-    y = np.stack([tensor_of(beats, out.shape, out.lanes, out.bits) for beats in found.outputs])
-    np.testing.assert_array_equal(y, meaning(graph, x))
-    return found
 
 
 @needs_icarus

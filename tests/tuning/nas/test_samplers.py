@@ -37,9 +37,10 @@ def test_the_default_sampler_needs_no_botorch(monkeypatch):
 
 
 def test_limits_on_objectives_bound_the_hypervolume_that_a_model_expects():
-    sampler = pytest.importorskip("espalier.tuning.nas.bayesian").HypervolumeSampler(
-        problem("latency<=4ms", "accuracy>=62%", "latency>=1ms"), 0
-    )
+    pytest.importorskip("botorch")
+    from espalier.tuning.nas.bayesian import HypervolumeSampler
+
+    sampler = HypervolumeSampler(problem("latency<=4ms", "accuracy>=62%", "latency>=1ms"), 0)
     losses = np.array([[-0.5, 0.001], [-0.6, 0.003], [-0.65, 0.004], [-0.7, 0.006]])
     assert sampler._worst(losses) == pytest.approx([0.0, norm.ppf(3 / 4)])
     assert sampler._worst(losses[3:]) == pytest.approx([0.1, norm.ppf(1 / 4)])
