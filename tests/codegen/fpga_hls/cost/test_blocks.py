@@ -93,7 +93,7 @@ def test_a_buffer_is_in_luts_where_they_are_cheaper(width, depth, luts, expected
     [(8, 64, 32, 0), (8, 128, 64, 0), (16, 96, 96, 0), (8, 192, 0, 0.5), (32, 64, 0, 0.5), (128, 64, 0, 2)],
 )
 def test_a_buffer_of_an_ecp5_is_in_luts_only_where_it_is_small(width, depth, luts, expected):
-    """Units are bits of 16 words; a block and what goes around it cost as much as 142 of them."""
+    """Units are bits of 16 words; a block and what goes around it cost as much as 140 of them."""
     assert (buffer_bits(width, depth, "ecp5"), buffer_blocks(width, depth, "ecp5")) == (luts, expected)
 
 
