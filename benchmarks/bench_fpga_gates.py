@@ -79,7 +79,7 @@ def as_parallel(dense: Source, gated: FpgaProgram) -> FpgaProgram:
 def estimated(program: FpgaProgram) -> dict:
     """Of a whole design, by the models."""
     cycles = {"interval_cycles": graph_interval_cycles(program.graph), "latency_cycles": latency_cycles(program.graph)}
-    return cycles | dataclasses.asdict(graph_resources(program.graph, program.board.packs))
+    return cycles | dataclasses.asdict(graph_resources(program.graph, program.board.family))
 
 
 def layer_of(stage) -> str:

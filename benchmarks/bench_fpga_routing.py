@@ -4,7 +4,8 @@ Two small networks become SystemVerilog for an ECP5-85k (ULX3S): an int8 one of 
 residual, both poolings and a dense layer, and one with what that lacks: products in look-up tables, shifts,
 recentralised shifts, signs, a channel gate with its reader, a sum of two streams. Yosys and nextpnr place and route
 each stage alone, and the first network as a whole (`--whole`, some ten minutes more); the clock is nextpnr's after
-routing, by seed of the placement. The bar is 120 MHz for single stages.
+routing, by seed of the placement. The bar is 120 MHz for single stages. Rows of stages have what the resource models
+make of them, to be held against the cells that are routed.
 
     python benchmarks/bench_fpga_routing.py [--seeds 1 2 3] [--whole] [--folder out/fpga_routing]
 
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from bench_fpga_resources import modelled
 from rich.console import Console
 from rich.table import Table
 from support import REPOSITORY
@@ -33,7 +35,7 @@ from espalier.core.files import write_files
 from espalier.measure.synthesis.nextpnr import TIMING_WEIGHT, route, synthesize_ecp5
 from espalier.measure.synthesis.yosys import netlist_digest
 
-RECORD, BOARD, SIZE = "fpga_routing", "ulx3s-85f", "85k"
+RECORD, BOARD, FAMILY, SIZE = "fpga_routing", "ulx3s-85f", "ecp5", "85k"
 CLOCK_HZ = 120e6
 
 
@@ -93,15 +95,16 @@ def main() -> None:
     first = graph_of(Network, 32, espalier.Plan(weights="uniform<8>"), frames_per_s=400)
     rest = in_tables(graph_of(Rest, 16, REST, frames_per_s=4000))
     known = {kind(stage) for stage in first.stages}
+    others = [stage for stage in rest.stages if kind(stage) not in known]
     folders = {name: options.folder / name for name in ("network", "rest")}
     for folder, graph in zip(folders.values(), (first, rest), strict=True):
         write_files(folder, emit(graph, packs=False))
-    for stage in first.stages:
-        routed(folders["network"], stage_module(stage), kind(stage), options.seeds)
-    for stage in (one for one in rest.stages if kind(one) not in known):
-        routed(folders["rest"], stage_module(stage), kind(stage), options.seeds)
+    for name, stages in (("network", first.stages), ("rest", others)):
+        for stage in stages:
+            described = {"kind": kind(stage), **modelled(stage, FAMILY)}
+            routed(folders[name], stage_module(stage), described, options.seeds)
     if options.whole:
-        routed(folders["network"], TOP, "whole", options.seeds)
+        routed(folders["network"], TOP, {"kind": "whole"}, options.seeds)
     Console().print(table(merged_rows(RECORD, [], ("module", "seed"))))
 
 
@@ -130,16 +133,20 @@ def kind(stage: Stage) -> str:
     return " ".join(filter(None, ["Convolution", stage.products.kind, *lists]))
 
 
-def routed(folder: Path, module: str, kind: str, seeds: list[int]) -> None:
-    """Route a module from each seed and record it, unless the record has it of the same netlist, routed alike."""
+def routed(folder: Path, module: str, described: dict, seeds: list[int]) -> None:
+    """Route a module from each seed and record it, unless the record has it of the same netlist, routed alike.
+
+    described: what else a row says of the module.
+    """
     same = {"module": module, "netlist": netlist_digest(folder, module), "timing_weight": TIMING_WEIGHT}
-    done = {row["seed"] for row in merged_rows(RECORD, [], ("module", "seed")) if same.items() <= row.items()}
-    todo = [seed for seed in seeds if seed not in done]
+    known = [row | described for row in merged_rows(RECORD, [], ("module", "seed")) if same.items() <= row.items()]
+    write_record(RECORD, merged_rows(RECORD, known, ("module", "seed")))
+    todo = [seed for seed in seeds if seed not in {row["seed"] for row in known}]
     if todo:
         synthesize_ecp5(folder, module)
     for seed in todo:
         found = route(folder, module, SIZE, CLOCK_HZ, seed)
-        row = {**same, "kind": kind, "seed": seed, "clock_hz": found.clock_hz}
+        row = {**same, **described, "seed": seed, "clock_hz": found.clock_hz}
         row |= {"used": {cell: count for cell, count in found.used.items() if count}, "label": found.label}
         write_record(RECORD, merged_rows(RECORD, [row], ("module", "seed")))
 

@@ -10,9 +10,10 @@ import pytest
 from oracles.stream_graphs import meaning
 
 from espalier.codegen.fpga_hls.graph import StreamGraph
+from espalier.codegen.fpga_hls.rtl.beats import beats_of, tensor_of
 from espalier.codegen.fpga_hls.rtl.emit import data_bits, emit
 from espalier.core.files import write_files
-from espalier.measure.fpga.rtl_simulation import RtlProgram, RtlSimulation, beats_of, tensor_of
+from espalier.measure.fpga.rtl_simulation import RtlProgram, RtlSimulation
 
 needs_icarus = pytest.mark.skipif(shutil.which("iverilog") is None, reason="needs iverilog")
 

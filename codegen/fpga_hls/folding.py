@@ -124,7 +124,7 @@ class _Folder:
     def _design(self, interval: int) -> StreamGraph | None:
         """The cheapest graph of this interval; None if it does not fit."""
         graph = self._cheapest(interval)
-        return graph if graph_resources(graph, self.board.packs).within(self.limit) else None
+        return graph if graph_resources(graph, self.board.family).within(self.limit) else None
 
     def _cheapest(self, interval: int, saves_blocks: bool = True) -> StreamGraph:
         options = {name: [_best(way, interval) for way in table] for name, table in self.tables.items()}
@@ -166,14 +166,14 @@ class _Folder:
 
     def _finished(self, graph: StreamGraph) -> Design:
         graph = with_fifo_depths(graph)
-        total = graph_resources(graph, self.board.packs)
+        total = graph_resources(graph, self.board.family)
         if not total.within(self.limit):
             raise self._beyond(total, graph_interval_cycles(graph))
         return Design(graph, graph_interval_cycles(graph), total)
 
     def _too_small(self, interval: int) -> InfeasibleDesignError:
         graph = self._cheapest(interval, saves_blocks=False)
-        return self._beyond(graph_resources(graph, self.board.packs), graph_interval_cycles(graph))
+        return self._beyond(graph_resources(graph, self.board.family), graph_interval_cycles(graph))
 
     def _beyond(self, total: Resources, interval: int) -> InfeasibleDesignError:
         names = total.beyond(self.limit)
@@ -230,7 +230,7 @@ def _table_of_pixels(stage: Stage, board: Board) -> list[list[_Option]]:
 
 
 def _option(stage: Stage, choice: Choice, board: Board) -> _Option:
-    cost = resources(stage, board.packs)
+    cost = resources(stage, board.family)
     return _Option(interval_cycles(stage), cost, _weight(cost, board), choice)
 
 

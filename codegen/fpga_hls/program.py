@@ -75,7 +75,7 @@ class FpgaProgram:
     @cached_property
     def resources(self) -> Resources:
         """Estimated, see `cost.resources`."""
-        return graph_resources(self.graph, self.board.packs)
+        return graph_resources(self.graph, self.board.family)
 
     def projects(self) -> dict[str, str]:
         """Path -> text of everything that is emitted."""

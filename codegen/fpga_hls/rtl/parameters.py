@@ -267,9 +267,14 @@ def _add(stage: Add) -> dict[str, int]:
         "OTHER_ZERO": one.y_zero,
         "OWN": one.own,
         "OTHER": one.other,
-        "FACTOR_BITS": max(one.own.bit_length(), one.other.bit_length(), 2),
+        "FACTOR_BITS": add_factor_bits(stage),
         **_rounding(one),
     }
+
+
+def add_factor_bits(stage: Add) -> int:
+    """Of the multipliers of a sum."""
+    return max(stage.arithmetic.own.bit_length(), stage.arithmetic.other.bit_length(), 2)
 
 
 def _rounding(one) -> dict[str, int]:

@@ -41,8 +41,8 @@ class Resources:
 class Board:
     """A board, and the part on it by the vendor's name.
 
-    family: "xc7", "xcup" or "ecp5", what synthesis is told. lut_inputs: of a LUT. clock_hz: for which designs are made
-    unless said otherwise. memory_bytes_per_s: to the external memory, its peak. process_m: of the silicon, 28 nm for
+    family: "xc7", "xcup" or "ecp5", what synthesis is told. clock_hz: for which designs are made unless said otherwise.
+    memory_bytes_per_s: to the external memory, its peak. process_m: of the silicon, 28 nm for
     instance; core_v: the voltage of its logic. sources: of these figures.
     """
 
@@ -55,12 +55,16 @@ class Board:
     process_m: float
     core_v: float
     sources: tuple[str, ...]
-    lut_inputs: int = 6
 
     @property
     def packs(self) -> bool:
-        """Whether a DSP block multiplies 25 by 18 bits and so two numbers of 8 bits by a third: not 18 by 18 bits."""
-        return self.family != "ecp5"
+        """As `packs` of its family."""
+        return packs(self.family)
+
+
+def packs(family: str) -> bool:
+    """Whether a DSP block multiplies 25 by 18 bits and so two numbers of 8 bits by a third: not 18 by 18 bits."""
+    return family != "ecp5"
 
 
 XC7Z020 = Resources(luts=53_200, ffs=106_400, dsps=220, bram_36k=140)
@@ -142,7 +146,6 @@ BOARDS = (
             "ULX3S manual: SDRAM, 16 bits at 143 MHz",
             OUR_CLOCK,
         ),
-        lut_inputs=4,
     ),
 )
 BY_NAME = {board.name: board for board in BOARDS}

@@ -44,9 +44,9 @@ def _of_stage(program: FpgaProgram, stage: Stage, found: RtlSimulation) -> Power
         raise InvalidInputError(
             f"power: got no switching of stage {stage.name}, accepted is a simulation built with counts_switching"
         )
-    used = resources(stage, program.board.packs)
+    used = resources(stage, program.board.family)
     for edge in program.graph.into(stage):
-        used += fifo_resources(edge)
+        used += fifo_resources(edge, program.board.family)
     return power(program.board, used, toggles_per_cycle(counted, found))
 
 

@@ -7,15 +7,14 @@ import dataclasses
 import pytest
 from oracles import stream_graphs
 
-from espalier.codegen.fpga_hls.cost.resources import (
-    blocks,
+from espalier.codegen.fpga_hls.cost.memories import (
+    banks,
     blocks_read,
     buffer_bits,
     buffer_blocks,
-    dsps,
     rom_blocks,
-    weight_word_bits,
 )
+from espalier.codegen.fpga_hls.cost.resources import blocks, dsps, weight_word_bits
 from espalier.codegen.fpga_hls.graph import HOST
 from espalier.codegen.fpga_hls.rtl.parameters import module_of
 from espalier.codegen.fpga_hls.stages import Folding, Products
@@ -87,6 +86,20 @@ def test_sums_of_a_mean(channels, expected):
 )
 def test_a_buffer_is_in_luts_where_they_are_cheaper(width, depth, luts, expected):
     assert (buffer_bits(width, depth), buffer_blocks(width, depth)) == (luts, expected)
+
+
+@pytest.mark.parametrize(
+    ("width", "depth", "luts", "expected"),
+    [(8, 64, 32, 0), (8, 128, 64, 0), (16, 96, 96, 0), (8, 192, 0, 0.5), (32, 64, 0, 0.5), (128, 64, 0, 2)],
+)
+def test_a_buffer_of_an_ecp5_is_in_luts_only_where_it_is_small(width, depth, luts, expected):
+    """Units are bits of 16 words; a block and what goes around it cost as much as 140 of them."""
+    assert (buffer_bits(width, depth, "ecp5"), buffer_blocks(width, depth, "ecp5")) == (luts, expected)
+
+
+def test_a_deep_line_buffer_of_an_ecp5_has_banks():
+    assert [banks(depth, "ecp5") for depth in (2_048, 2_049, 6_144)] == [(1, 2_048), (2, 2_048), (3, 2_048)]
+    assert banks(6_144) == (1, 6_144)
 
 
 @pytest.mark.parametrize(("factor", "expected"), [(11_184_811, 2), (1 << 23, 0)])

@@ -11,9 +11,9 @@ from espalier.codegen.fpga_hls.cost.resources import COEFFICIENTS, features, res
 from espalier.codegen.fpga_hls.stages import Folding, Products
 
 
-def of(folding: Folding, size=(8, 8), inputs=4, kernel=(3, 3), products=None) -> dict[str, float]:
+def of(folding: Folding, size=(8, 8), inputs=4, kernel=(3, 3), products=None, family="xc7") -> dict[str, float]:
     graph = stream_graphs.one_conv(inputs, 8, size, kernel=kernel, folding=folding, products=products or Products())
-    return features(graph.stages[0])
+    return features(graph.stages[0], family)
 
 
 KINDS = {
@@ -32,16 +32,17 @@ GRAPHS = [
 ]
 
 
+@pytest.mark.parametrize("family", ["xc7", "ecp5"])
 @pytest.mark.parametrize("chosen", ["by_hand", "coefficients"])
-def test_every_feature_has_a_coefficient(chosen):
+def test_every_feature_has_a_coefficient(chosen, family):
     """Of both resources, and of one of them at least above 0."""
     stages = [stage for graph in GRAPHS for stage in graph().stages]
     stages += [stream_graphs.one_conv(products=products).stages[0] for products in KINDS.values()]
     for stage in stages:
         luts, ffs = (
-            json.loads(COEFFICIENTS.read_text())[chosen][type(stage).__name__][kind] for kind in ("luts", "ffs")
+            json.loads(COEFFICIENTS.read_text())[family][chosen][type(stage).__name__][kind] for kind in ("luts", "ffs")
         )
-        assert all(luts[name] + ffs[name] > 0 for name in features(stage)), stage.name
+        assert all(luts[name] + ffs[name] > 0 for name in features(stage, family)), stage.name
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -83,3 +84,19 @@ def test_a_window_of_one_pixel_is_never_outside():
     assert of(Folding(1, 1), kernel=(1, 1))["tap_position_bits"] == 0
     one, three = (of(Folding(1, 1, taps))["tap_position_bits"] for taps in (1, 3))
     assert three == 3 * one > 0
+
+
+def test_an_ecp5_keeps_what_goes_around_blocks():
+    """A line buffer of 4 rows of 64 words of 32 bits, in a block there; nothing is in registers of more banks."""
+    small, large = (of(Folding(4, 1), size=size, family="ecp5") for size in ((8, 8), (8, 64)))
+    assert (small["lutram_bits"], small["bypassed_bits"]) == (32 * 4 / 2, 0)
+    assert (large["lutram_bits"], large["bypassed_bits"], large["kept_bits"]) == (0, 32, 32 + 8)
+    assert large["bank_bits"] == 0 < of(Folding(4, 1), size=(8, 1024), family="ecp5")["bank_bits"]
+    assert "kept_bits" not in of(Folding(4, 1), size=(8, 64))
+
+
+def test_families_have_coefficients_of_their_own():
+    stage = stream_graphs.one_conv(8, 8, folding=Folding(8, 2)).stages[0]
+    ours, narrow = (resources(stage, family) for family in ("xc7", "ecp5"))
+    assert resources(stage, "xcup") == ours
+    assert (narrow.luts > ours.luts, narrow.ffs > ours.ffs, narrow.dsps > ours.dsps) == (True, True, True)

@@ -89,7 +89,7 @@ def test_narrow_multipliers_take_a_product_each_and_more_for_wide_ones():
     assert narrow["rtl/multiply_wide.sv"] == (NARROW / "multiply_wide.sv").read_text() != wide["rtl/multiply_wide.sv"]
     assert (".PACK(1)" in wide["rtl/stage_conv0.sv"], ".PACK(0)" in narrow["rtl/stage_conv0.sv"]) == (True, True)
     (stage,) = graph.stages
-    assert (dsps(stage), dsps(stage, packs=False)) == (2 * 2 + 2 * stage.out_lanes, 2 * 4 + 4 * stage.out_lanes)
+    assert (dsps(stage), dsps(stage, "ecp5")) == (2 * 2 + 2 * stage.out_lanes, 2 * 4 + 4 * stage.out_lanes)
 
 
 @pytest.mark.skipif(shutil.which("verilator") is None, reason="needs verilator")
