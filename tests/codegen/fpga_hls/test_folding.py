@@ -159,9 +159,7 @@ def test_levels_stay_shifts_where_no_dsp_block_is_free(usable):
     network, asked = beside_each_other(SHIFTS), ALVEO.clock_hz / 256
     rich = fold(network, ALVEO, asked).resources
     usable(luts=rich.luts - 1, dsps=rich.dsps + 0.5)
-    with pytest.raises(
-        InfeasibleDesignError, match=r"needs [\d,]+ LUTs of [\d,]+ usable \([\d.]+ % of 1,728"
-    ):
+    with pytest.raises(InfeasibleDesignError, match=r"needs [\d,]+ LUTs of [\d,]+ usable \([\d.]+ % of 1,728"):
         fold(network, ALVEO, asked)
 
 
