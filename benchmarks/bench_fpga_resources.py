@@ -42,10 +42,10 @@ from torch import nn
 import espalier
 from espalier.build import lowered
 from espalier.codegen.fpga_hls.cost.resources import COEFFICIENTS, blocks, dsps, features
-from espalier.codegen.fpga_hls.folding import foldings, ways_to_multiply
 from espalier.codegen.fpga_hls.from_relax import streamed
 from espalier.codegen.fpga_hls.network import Choice, StageNetwork, assembled
 from espalier.codegen.fpga_hls.rtl.emit import emit, stage_module
+from espalier.codegen.fpga_hls.stage_options import foldings, ways_to_multiply
 from espalier.codegen.fpga_hls.stages import Adapter, Add, Convolution, Fork, Gate, Stage, folded
 from espalier.core.files import write_atomically, write_files
 from espalier.measure.synthesis.nextpnr import synthesize_ecp5

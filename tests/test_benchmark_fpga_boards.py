@@ -19,7 +19,7 @@ def rows():
 
 def test_a_board_with_too_few_blocks_is_refused_with_the_numbers(rows):
     assert rows["pynq-z2"]["weights"] == 1_293_888
-    needed, there = re.search(r"needs .*?([\d.]+) bram_36k of (\d+)", rows["pynq-z2"]["refused"]).groups()
+    needed, there = re.search(r"needs .*?([\d.]+) blocks of 36 kbit of (\d+)", rows["pynq-z2"]["refused"]).groups()
     assert float(needed) > 1_293_888 * 8 / 36_864 > float(there) == 140
 
 
@@ -34,5 +34,5 @@ def test_the_table_says_both(rows):
     console = Console(record=True, width=220)
     console.print(bench.table(list(rows.values())))
     said = console.export_text()
-    assert "bram_36k of 140" in said
+    assert "blocks of 36 kbit of 140 at" in said
     assert f"{rows['zcu104']['interval_cycles']:,}" in said

@@ -7,6 +7,7 @@ import numpy as np
 from espalier.codegen.fpga_hls.graph import HOST, Edge, StreamGraph
 from espalier.codegen.fpga_hls.network import INPUT, StageNetwork
 from espalier.codegen.fpga_hls.ports import bits_out, in_shape, lanes_in, lanes_out, out_shape
+from espalier.codegen.fpga_hls.stage_options import levels_in_dsps
 from espalier.codegen.fpga_hls.stages import (
     Adapter,
     Add,
@@ -18,6 +19,7 @@ from espalier.codegen.fpga_hls.stages import (
     MaxPool,
     MeanPool,
     Products,
+    folded,
 )
 from espalier.core.integer import (
     AddSpec,
@@ -248,6 +250,14 @@ def every_product() -> StreamGraph:
     name = one.conv(name, 4, kernel=(1, 1), folding=Folding(8, 2), products=Products("binary", 1))
     focused = Products("focused", 5, ((-20, 2), (9, 1)))
     return one.graph(one.conv(name, 4, kernel=(1, 3), folding=Folding(2, 4), products=focused), depth=4)
+
+
+def every_level_in_dsps() -> StreamGraph:
+    """`every_product`, its shifts, recentralised shifts and signs multiplied as levels in DSP blocks."""
+    graph = every_product()
+    ways = [levels_in_dsps(stage) for stage in graph.stages]
+    stages = (folded(one, one.folding, *way) if way else one for one, way in zip(graph.stages, ways, strict=True))
+    return StreamGraph(tuple(stages), graph.edges)
 
 
 def every_recentred() -> StreamGraph:

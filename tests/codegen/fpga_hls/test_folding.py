@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
 from oracles import stream_graphs
 from oracles.stream_graphs import GraphBuilder
 
+from espalier.codegen.fpga_hls import folding
 from espalier.codegen.fpga_hls.folding import fold
 from espalier.codegen.fpga_hls.graph import HOST
 from espalier.codegen.fpga_hls.network import INPUT, StageNetwork
 from espalier.codegen.fpga_hls.stages import Products
 from espalier.codegen.fpga_hls.timing import check_depths
 from espalier.core.errors import InfeasibleDesignError
-from espalier.targets.boards import BY_NAME
+from espalier.targets.boards import BY_NAME, Board
 
 ALVEO, ONE_PIXEL_A_CLOCK = BY_NAME["alveo-u250"], 224 * 224
 
 
 def alone(stage) -> StageNetwork:
     return StageNetwork(stage.in_shape, (stage,), {(stage.name, "x"): INPUT}, (stage.name, "y"), {})
+
+
+def with_resources(board: Board, **some) -> Board:
+    return dataclasses.replace(board, resources=dataclasses.replace(board.resources, **some))
 
 
 @pytest.mark.parametrize(("times", "products"), [(1, 1024), (4, 4096)])
@@ -51,9 +57,21 @@ def test_a_frame_is_no_faster_than_its_widest_beats():
         fold(alone(stage), ALVEO, ALVEO.clock_hz / 60)
 
 
-def test_without_a_frame_rate_beats_have_one_pixel():
-    stage = stream_graphs.one_conv(3, 8, (24, 20), stride=(2, 2)).stages[0]
-    assert fold(alone(stage), ALVEO).interval_cycles == 480
+def test_the_fastest_design_has_as_many_pixels_in_a_beat_as_fit(usable):
+    network = alone(stream_graphs.one_conv(3, 8, (24, 20), stride=(2, 2)).stages[0])
+    design = fold(network, ALVEO)
+    assert (design.interval_cycles, design.graph.stages[0].pixels) == (120, 4)
+    usable(luts=fold(network, ALVEO, ALVEO.clock_hz / 479).resources.luts - 1)
+    design = fold(network, ALVEO)
+    assert (design.interval_cycles, design.graph.stages[0].pixels) == (480, 1)
+
+
+def test_several_pixels_that_adapters_slow_down_again_are_not_the_fastest():
+    """As below, where 72 cycles are asked for."""
+    builder = GraphBuilder(12, 12, 1)
+    graph = builder.graph(builder.conv(builder.conv(HOST, 2), 2, stride=(3, 3), padding=(0, 0, 0, 0)))
+    design = fold(stream_graphs.network_of(graph), ALVEO)
+    assert (design.interval_cycles, design.graph.input.lanes) == (144, 1)
 
 
 def test_beats_that_are_no_parts_of_each_other_are_refused():
@@ -93,11 +111,94 @@ def test_a_whole_network_takes_two_pixels():
     check_depths(design.graph)
 
 
+SHIFTS = Products("shift", 4)
+RECENTRED = Products("focused", 5, ((-20, 2), (9, 1)))
+SIGNS = Products("binary", 1)
+
+
+def beside_each_other(products) -> StageNetwork:
+    """A convolution, and one whose residual waits in a FIFO for another one."""
+    builder = GraphBuilder(8, 8, 4)
+    trunk, beside = builder.fork(builder.conv(HOST, 8, products=products))
+    inner = builder.conv(trunk, 8, products=products)
+    return stream_graphs.network_of(builder.graph(builder.conv(inner, 8, residual=beside, products=products)))
+
+
+@pytest.fixture
+def usable(monkeypatch):
+    """Sets how much of the larger board a design may take; what choices cost, in parts of the board, stays."""
+
+    def set_to(**some):
+        shares = {name: value / getattr(ALVEO.resources, name) for name, value in some.items()}
+        monkeypatch.setattr(folding, "USABLE", dataclasses.replace(folding.USABLE, **shares))
+
+    return set_to
+
+
+def kinds(design) -> list[str]:
+    return [stage.products.kind for stage in design.graph.convolutions()]
+
+
+@pytest.mark.parametrize("products", [SHIFTS, RECENTRED, SIGNS])
+def test_levels_are_multiplied_in_dsp_blocks_where_luts_lack(products, usable):
+    """In as many stages as it takes, with the same numbers."""
+    network, asked = beside_each_other(products), ALVEO.clock_hz / 256
+    rich = fold(network, ALVEO, asked)
+    assert kinds(rich) == [products.kind] * 3
+    usable(luts=rich.resources.luts - 1)
+    poor = fold(network, ALVEO, asked)
+    assert kinds(poor).count("dsp") == 1
+    assert poor.resources.luts < rich.resources.luts
+    assert poor.resources.dsps > rich.resources.dsps
+    assert poor.interval_cycles <= 256
+    x = np.random.default_rng(0).integers(0, 256, (1, 8, 8, 4)).astype(np.uint8)
+    np.testing.assert_array_equal(stream_graphs.meaning(poor.graph, x), stream_graphs.meaning(rich.graph, x))
+    usable(luts=poor.resources.luts - 1)
+    assert kinds(fold(network, ALVEO, asked)).count("dsp") > 1
+
+
+def test_levels_stay_shifts_where_no_dsp_block_is_free(usable):
+    network, asked = beside_each_other(SHIFTS), ALVEO.clock_hz / 256
+    rich = fold(network, ALVEO, asked).resources
+    usable(luts=rich.luts - 1, dsps=rich.dsps + 0.5)
+    with pytest.raises(InfeasibleDesignError, match=r"needs [\d,]+ LUTs of [\d,]+ usable \([\d.]+ % of 1,728"):
+        fold(network, ALVEO, asked)
+
+
+def test_levels_of_several_pixels_are_multiplied_in_dsp_blocks_where_luts_lack(usable):
+    network, asked = alone(stream_graphs.one_conv(2, 8, (8, 8), products=RECENTRED).stages[0]), ALVEO.clock_hz / 32
+    rich = fold(network, ALVEO, asked)
+    usable(luts=rich.resources.luts - 1)
+    poor = fold(network, ALVEO, asked)
+    assert (kinds(rich), kinds(poor)) == (["lut"], ["dsp"])
+    assert poor.graph.stages[0].pixels == 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "slowest", "fewer"), [(None, ", its slowest folding", ""), (1000, "", "fewer frames a second, ")]
+)
+def test_what_a_part_lacks_is_said_with_what_may_be_used(asked, slowest, fewer):
+    network = alone(stream_graphs.one_conv(16, 32, (8, 8)).stages[0])
+    with pytest.raises(InfeasibleDesignError) as caught:
+        fold(network, with_resources(BY_NAME["pynq-z2"], luts=200, bram_36k=0.5), asked)
+    assert re.fullmatch(
+        r"pynq-z2: the design needs [\d,]+ LUTs of 170 usable \(85 % of 200\), [\d.]+ blocks of 36 kbit of 0\.5 "
+        rf"at [\d,]+ cycles a frame{slowest}; accepted is a smaller network, narrower weights, {fewer}"
+        "or a larger board",
+        str(caught.value),
+    )
+
+
+def test_fewer_frames_a_second_are_no_advice_where_no_design_is_slower():
+    network = alone(stream_graphs.one_conv(8, 16, (8, 8)).stages[0])
+    with pytest.raises(InfeasibleDesignError, match="accepted is a smaller network, narrower weights, or a larger"):
+        fold(network, with_resources(BY_NAME["pynq-z2"], luts=200), 1)
+
+
 def test_blocks_that_are_scarce_are_saved():
     """Weights of five lanes fill blocks better than those of one; that takes look-up tables."""
     stage, board = stream_graphs.one_conv(96, 160, (8, 8)).stages[0], BY_NAME["pynq-z2"]
     rich = fold(alone(stage), board, frames_per_s=1).resources
-    small = dataclasses.replace(board, resources=dataclasses.replace(board.resources, bram_36k=rich.bram_36k - 1))
-    poor = fold(alone(stage), small, frames_per_s=1).resources
+    poor = fold(alone(stage), with_resources(board, bram_36k=rich.bram_36k - 1), frames_per_s=1).resources
     assert poor.bram_36k <= rich.bram_36k - 1
     assert poor.luts > rich.luts

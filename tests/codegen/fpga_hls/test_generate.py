@@ -286,8 +286,8 @@ def test_fifos_that_do_not_fit_make_it_slower(residual, monkeypatch):
     """What FIFOs take is known when a design is finished; a slower one may still fit."""
     finished, fastest = Folder._finished, residual.program.schedule.interval_cycles
 
-    def tight(self, graph):
-        design = finished(self, graph)
+    def tight(self, interval):
+        design = finished(self, interval)
         if design.interval_cycles <= fastest:
             raise InfeasibleDesignError("its FIFOs do not fit")
         return design
@@ -297,7 +297,7 @@ def test_fifos_that_do_not_fit_make_it_slower(residual, monkeypatch):
 
 
 def test_a_part_that_is_too_small_is_refused_with_numbers():
-    with pytest.raises(InfeasibleDesignError, match=r"pynq-z2: the design needs [\d,.]+ bram_36k of 140"):
+    with pytest.raises(InfeasibleDesignError, match=r"pynq-z2: the design needs [\d,.]+ blocks of 36 kbit of 140 at "):
         built(plain_net(channels=1024))
 
 

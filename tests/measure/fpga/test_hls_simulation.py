@@ -15,6 +15,7 @@ from tests.hls_projects import images, needs_headers, written
 from tests.oracles.stream_graphs import (
     GraphBuilder,
     every_kind,
+    every_level_in_dsps,
     every_product,
     gated_network,
     meaning,
@@ -33,7 +34,7 @@ def simulated(graph, folder, exact_widths=True, packs=True):
 
 
 @needs_headers
-@pytest.mark.parametrize("graph", [every_kind, every_product, residual_network, several_pixels])
+@pytest.mark.parametrize("graph", [every_kind, every_product, every_level_in_dsps, residual_network, several_pixels])
 def test_every_stage_and_product_is_the_oracle(graph, tmp_path):
     """With streams as deep as the schedule makes them."""
     simulated(with_fifo_depths(graph()), tmp_path)

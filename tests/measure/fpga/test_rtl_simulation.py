@@ -30,6 +30,7 @@ from tests.oracles.stream_graphs import (
     GraphBuilder,
     branches,
     every_kind,
+    every_level_in_dsps,
     every_product,
     every_recentred,
     gated_network,
@@ -56,7 +57,9 @@ def narrow_weights():
 
 
 @needs_icarus
-@pytest.mark.parametrize("graph", [every_kind, every_product, every_recentred, narrow_weights, rectified_sums])
+@pytest.mark.parametrize(
+    "graph", [every_kind, every_product, every_level_in_dsps, every_recentred, narrow_weights, rectified_sums]
+)
 def test_every_stage_is_the_oracle(graph, tmp_path):
     graph = graph()
     program = build_icarus(written(graph, tmp_path))

@@ -20,6 +20,7 @@ from espalier.codegen.fpga_hls.stages import Folding, Products
 from espalier.core.errors import UnsupportedOpError
 from tests.oracles.stream_graphs import (
     every_kind,
+    every_level_in_dsps,
     every_recentred,
     gated_network,
     one_conv,
@@ -97,7 +98,7 @@ def test_narrow_multipliers_take_a_product_each_and_more_for_wide_ones():
     "graph",
     [
         *(residual_network, every_kind, every_recentred, gated_network, partial(gated_network, has_pi=False)),
-        *(several_pixels, raw_pixels),
+        *(several_pixels, raw_pixels, every_level_in_dsps),
     ],
 )
 def test_lint_of_a_design_is_clean(graph, tmp_path):
