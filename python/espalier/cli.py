@@ -275,6 +275,9 @@ def search(
     points: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Build at most so many of the front (default: all of it).")
     ] = None,
+    also: Annotated[
+        list[int] | None, typer.Option(metavar="NUMBER", help="Build this evaluated network too; may be repeated.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Search networks, number formats and the target's settings together for the best trade-offs."""
@@ -289,7 +292,7 @@ def search(
     targets = tuple(target or ("llvm",))
     how = command.SearchOptions(
         space, targets, objectives, budget, tuple(limits), sampler, supernet, data, storage, measure, build, seed,
-        fine_tune, teacher, tuned, workers, simulate, points,
+        fine_tune, teacher, tuned, workers, simulate, points, tuple(also or ()),
     )  # fmt: skip
     return _finish(command.run(output, how), as_json)
 

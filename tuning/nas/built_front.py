@@ -58,20 +58,20 @@ class Built:
 def build_front(
     search: Search, space: JointSpace, networks: SupernetNetworks, folder: Path, tell: Callable[[int, int, str], None],
     tuned: FineTuning | None = None, simulate: str | None = None, options: Sequence[str] = (), most: int | None = None,
-    tell_failure: Callable[[str], None] = lambda words: None,
+    also: Sequence[int] = (), tell_failure: Callable[[str], None] = lambda words: None,
 ) -> list[Built]:  # fmt: skip
     """Build the points of the front, measure it on the target if that is this machine, judge it by images that the
     search has not seen, and save artifacts, plans, spaces of one point each, and `front.json`.
 
     tell: is told how many of how many are done, and what is done now. tuned: how the networks are trained further, by
     this and all other processes that build the same front; one of them builds what the others take from it.
-    most: points to build, see `front.thinned`.
+    most: points of the front to build, see `front.thinned`. also: numbers of evaluated networks that are built too.
     simulate: "rtl" takes an accelerator's cycles from a simulation of its SystemVerilog, None from its exact model.
     options: of the command line that builds the same again from a space, for the report.
     tell_failure: is told in a line of each point that could not be trained or built, and is left out. Raises the
-    first one's error where all are.
+    first one's error where all are, and InvalidInputError where no network has a number of `also`.
     """
-    chosen, trained, failed = front_of(search.problem, search.evaluated, most), {}, {}
+    chosen, trained, failed = _chosen(search, most, also), {}, {}
 
     @contextlib.contextmanager
     def tried(number: int) -> Iterator[Candidate]:
@@ -106,6 +106,19 @@ def build_front(
         facts = {**description(search.problem), "version": VERSION, "options": list(options)}
         _put_in_place(folder, {**facts, "front": [_as_data(one) for one in built]})
     return built
+
+
+def _chosen(search: Search, most: int | None, also: Sequence[int]) -> list[Evaluated]:
+    """What is built, by the first objective."""
+    known = {one.number: one for one in search.evaluated}
+    if unknown := [number for number in also if number not in known]:
+        raise InvalidInputError(
+            f"--also: the study has no network {unknown[0]}, accepted are {min(known)} to {max(known)}"
+        )
+    chosen = {one.number: one for one in front_of(search.problem, search.evaluated, most)}
+    chosen |= {number: known[number] for number in also}
+    first = search.problem.objectives[0]
+    return sorted(chosen.values(), key=lambda one: first.loss(one.values[first.name].number))
 
 
 def _put_in_place(folder: Path, content: dict) -> None:

@@ -43,6 +43,7 @@ class SearchOptions:
     workers: str | None = None
     simulate: bool = False
     points: int | None = None
+    also: tuple[int, ...] = ()
 
     def options(self, target: str) -> tuple[str, ...]:
         """Of the command line that builds and measures a network of a search again, given its space."""
@@ -138,7 +139,10 @@ def _checked(folder: Path, target: str, how: SearchOptions) -> Callable[[], Outc
             def build(tell) -> list:
                 simulate = "rtl" if how.simulate else None
                 options = how.options(target)
-                return build_front(search, space, networks, folder, tell, tuned, simulate, options, how.points, note)
+                which = {"most": how.points, "also": how.also}
+                return build_front(
+                    search, space, networks, folder, tell, tuned, simulate, options, **which, tell_failure=note
+                )
 
             return _finished(search, budget, workers, build if how.builds else None, folder)
 

@@ -106,8 +106,12 @@ def test_no_more_of_a_front_is_built_than_was_asked_for(here, tmp_path):
     words = ("--space", tmp_path / "speeds.txt", "--supernet", here / "supernet.pt", "--target", BOARD)
     more = ("--objectives", "cycles,luts", "--budget", "2trials", "-o", tmp_path / "st")
     assert len(json_of("search", *words, *more, "--no-build")["studies"][0]["front"]) == 2
-    assert len(json_of("search", *words, *more, "--points", 1)["studies"][0]["front"]) == 1
+    (kept,) = json_of("search", *words, *more, "--points", 1)["studies"][0]["front"]
     assert len([*(tmp_path / "st" / "front").iterdir()]) == 1
+    both = json_of("search", *words, *more, "--points", 1, "--also", 0, "--also", 1)["studies"][0]["front"]
+    assert len(both) == 2
+    assert kept["point"] in [one["point"] for one in both]
+    assert_refused(("search", *words, *more, "--also", 7), "no network 7", kept=tmp_path / "st")
 
 
 def test_a_network_that_cannot_be_built_is_left_out_of_the_front(here, tmp_path, monkeypatch):
