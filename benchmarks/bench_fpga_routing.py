@@ -3,9 +3,9 @@
 Two small networks become SystemVerilog for an ECP5-85k (ULX3S): an int8 one of convolutions, a depthwise one, a
 residual, both poolings and a dense layer, and one with what that lacks: products in look-up tables, shifts,
 recentralised shifts, signs, a channel gate with its reader, a sum of two streams. Yosys and nextpnr place and route
-each stage alone, and the first network as a whole (`--whole`, some ten minutes more); the clock is nextpnr's after
-routing, by seed of the placement. The bar is 120 MHz for single stages. Rows of stages have what the resource models
-make of them, to be held against the cells that are routed.
+each stage alone, and as wholes the first network and a ResNet-8 of half the width (`--whole`, tens of minutes more).
+The clock is nextpnr's after routing, by seed of the placement. The bar is 120 MHz for single stages. Rows of stages
+have what the resource models make of them, to be held against the cells that are routed.
 
     python benchmarks/bench_fpga_routing.py [--seeds 1 2 3] [--whole] [--folder out/fpga_routing]
 
@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,12 +30,15 @@ from support.records import merged_rows, write_record
 from torch import nn
 
 import espalier
+from espalier.codegen.fpga_hls.cost.cycles import graph_interval_cycles
 from espalier.codegen.fpga_hls.graph import StreamGraph
 from espalier.codegen.fpga_hls.rtl.emit import TOP, emit, stage_module
 from espalier.codegen.fpga_hls.stages import Convolution, Stage, folded
+from espalier.core.architecture import Architecture
 from espalier.core.files import write_files
 from espalier.measure.synthesis.nextpnr import TIMING_WEIGHT, route, synthesize_ecp5
 from espalier.measure.synthesis.yosys import netlist_digest
+from espalier.training.families import FamilyNetwork
 
 RECORD, BOARD, FAMILY, SIZE = "fpga_routing", "ulx3s-85f", "ecp5", "85k"
 CLOCK_HZ = 120e6
@@ -86,6 +91,10 @@ REST = espalier.Plan(
 )
 
 
+NARROW = Architecture.parse("resnet(1x8k3e1s1;1x16k3e1s2;1x32k3e1s2)")
+"""MLPerf Tiny's ResNet-8 with half of the channels."""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
@@ -105,10 +114,14 @@ def main() -> None:
             routed(folders[name], stage_module(stage), described, options.seeds)
     if options.whole:
         routed(folders["network"], TOP, {"kind": "whole"}, options.seeds)
+        narrow = graph_of(partial(FamilyNetwork, NARROW), 32, espalier.Plan(weights="uniform<8>"), frames_per_s=1600)
+        write_files(options.folder / "narrow", emit(narrow, packs=False))
+        described = {"kind": "whole", "network": str(NARROW), "interval_cycles": graph_interval_cycles(narrow)}
+        routed(options.folder / "narrow", TOP, described, options.seeds, name="resnet8_narrow")
     Console().print(table(merged_rows(RECORD, [], ("module", "seed"))))
 
 
-def graph_of(network: type[nn.Module], size: int, plan: espalier.Plan, frames_per_s: float) -> StreamGraph:
+def graph_of(network: Callable[[], nn.Module], size: int, plan: espalier.Plan, frames_per_s: float) -> StreamGraph:
     """The stages of a network with drawn weights, for images of this size."""
     torch.manual_seed(0)
     mod = espalier.from_torch(network().eval(), torch.zeros(1, 3, size, size))
@@ -133,12 +146,12 @@ def kind(stage: Stage) -> str:
     return " ".join(filter(None, ["Convolution", stage.products.kind, *lists]))
 
 
-def routed(folder: Path, module: str, described: dict, seeds: list[int]) -> None:
+def routed(folder: Path, module: str, described: dict, seeds: list[int], name: str = "") -> None:
     """Route a module from each seed and record it, unless the record has it of the same netlist, routed alike.
 
-    described: what else a row says of the module.
+    described: what else a row says of the module. name: in the record, if not the module's.
     """
-    same = {"module": module, "netlist": netlist_digest(folder, module), "timing_weight": TIMING_WEIGHT}
+    same = {"module": name or module, "netlist": netlist_digest(folder, module), "timing_weight": TIMING_WEIGHT}
     known = [row | described for row in merged_rows(RECORD, [], ("module", "seed")) if same.items() <= row.items()]
     write_record(RECORD, merged_rows(RECORD, known, ("module", "seed")))
     todo = [seed for seed in seeds if seed not in {row["seed"] for row in known}]
