@@ -7,8 +7,8 @@ compiled programs, judged by the same images (half of the test set, which the se
 on one thread. A network is dominated where one of the front is at least as accurate and at least as fast, and better
 in one of both.
 
-    espalier search --supernet weights.pt --data ../shared/data --budget 10m --fine-tune 10 -o study/
-    python benchmarks/bench_search_front.py --study study/
+    espalier search --data DATA --budget 150trials --limit 'latency<=0.19ms' --limit 'accuracy>=84%' --points 2 -o llvm
+    python benchmarks/bench_search_front.py --study llvm
 """
 
 from __future__ import annotations

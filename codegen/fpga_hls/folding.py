@@ -69,6 +69,7 @@ class _Folder:
             with contextlib.suppress(InfeasibleDesignError):
                 design = self._finished(least)
                 return self._below(least) or design
+            intervals = intervals[1:] or intervals
         return self._first_finished(intervals)
 
     def _that_fit(self, intervals: list[int]) -> list[int]:
@@ -206,11 +207,11 @@ class _Folder:
     def _beyond(self, design: Design, interval: int) -> InfeasibleDesignError:
         """design: the cheapest of an interval. Fewer frames a second help where there are slower choices."""
         lacks = ", ".join(self._lack(name, design) for name in design.resources.beyond(self.limit))
-        cycles, most = design.interval_cycles, self._most()
-        fewer = "" if self.frames_per_s is None or interval >= most else "fewer frames a second, "
+        cycles, is_slowest = design.interval_cycles, interval >= self._most()
+        fewer = "" if self.frames_per_s is None or is_slowest else "fewer frames a second, "
         return InfeasibleDesignError(
             f"{self.board.name}: the design needs {lacks} at {cycles:,} cycles a frame"
-            f"{', its slowest folding' if cycles >= most else ''}; accepted is a smaller network, narrower weights, "
+            f"{', its slowest folding' if is_slowest else ''}; accepted is a smaller network, narrower weights, "
             f"{fewer}or a larger board"
         )
 

@@ -28,8 +28,8 @@ from .study import Evaluated, Search, description, front_of
 from .supernet_networks import SupernetNetworks, top1
 
 RESULT, FRONT, SPACE = "front.json", "front", "space.txt"
-NEXT = "front.next"
-"""The folder of a front while it is built."""
+NEXT, EARLIER = "front.next", "front.earlier"
+"""The folder of a front while it is built, and of one while another takes its place."""
 
 CLAIM = "building"
 """The file that a process holds while it builds the front."""
@@ -69,7 +69,7 @@ def build_front(
     simulate: "rtl" takes an accelerator's cycles from a simulation of its SystemVerilog, None from its exact model.
     options: of the command line that builds the same again from a space, for the report.
     tell_failure: is told in a line of each point that could not be trained or built, and is left out. Raises the
-    first one's error where all are, and InvalidInputError where no network has a number of `also`.
+    first one's error where all are.
     """
     chosen, trained, failed = _chosen(search, most, also), {}, {}
 
@@ -111,10 +111,6 @@ def build_front(
 def _chosen(search: Search, most: int | None, also: Sequence[int]) -> list[Evaluated]:
     """What is built, by the first objective."""
     known = {one.number: one for one in search.evaluated}
-    if unknown := [number for number in also if number not in known]:
-        raise InvalidInputError(
-            f"--also: the study has no network {unknown[0]}, accepted are {min(known)} to {max(known)}"
-        )
     chosen = {one.number: one for one in front_of(search.problem, search.evaluated, most)}
     chosen |= {number: known[number] for number in also}
     first = search.problem.objectives[0]
@@ -124,10 +120,13 @@ def _chosen(search: Search, most: int | None, also: Sequence[int]) -> list[Evalu
 def _put_in_place(folder: Path, content: dict) -> None:
     """What was built, for an earlier front. Without `front.json`, if the process dies in the midst of it, a study has
     no front."""
+    shutil.rmtree(folder / EARLIER, ignore_errors=True)
     (folder / RESULT).unlink(missing_ok=True)
-    shutil.rmtree(folder / FRONT, ignore_errors=True)
+    if (folder / FRONT).exists():
+        (folder / FRONT).rename(folder / EARLIER)
     (folder / NEXT).rename(folder / FRONT)
     write_atomically(folder / RESULT, (json.dumps(content, indent=2) + "\n").encode())
+    shutil.rmtree(folder / EARLIER, ignore_errors=True)
 
 
 @contextlib.contextmanager

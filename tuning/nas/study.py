@@ -242,9 +242,9 @@ def study_name(folder: Path, is_of_several: bool = False) -> str:
 
 @dataclass(frozen=True)
 class Begun:
-    """A study that is there already. networks: evaluated so far. origin: who began it."""
+    """A study that is there already. numbers: of the networks that are evaluated so far. origin: who began it."""
 
-    networks: int
+    numbers: frozenset[int]
     origin: str
 
 
@@ -258,7 +258,7 @@ def begun(problem: Problem, storage: Path | str, name: str = NAME) -> Begun | No
         return None
     study = optuna.load_study(study_name=name, storage=place)
     _check(study, problem, storage)
-    return Begun(len(evaluated(study, problem)), study.user_attrs.get(ORIGIN, ""))
+    return Begun(frozenset(one.number for one in evaluated(study, problem)), study.user_attrs.get(ORIGIN, ""))
 
 
 def opened(storage: Path | str | None):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 DISTRIBUTED_DEPTH = 64
-"""The deepest memory that is always kept in LUTs, see weight_rom.sv and stream_fifo.sv."""
+"""The deepest table of constants, or FIFO, that is always kept in LUTs, see weight_rom.sv and stream_fifo.sv."""
 
 HALF_BLOCK_WIDTHS = ((16_384, 1), (8_192, 2), (4_096, 4), (2_048, 9), (1_024, 18), (512, 36))
 """(depth, width) of the forms of a block of 18 kbit, simple dual port (AMD UG473, table 1-8; an ECP5 has the same,

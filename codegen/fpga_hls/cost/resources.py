@@ -67,7 +67,8 @@ def fifo_resources(edge: Edge, family: str = "xc7") -> Resources:
     if edge.depth <= DISTRIBUTED_DEPTH:
         units = -(-edge.depth // 32) / 2 if memories is XC7 else -(-edge.depth // memories.lut_words) * memories.luts
         return Resources(luts=shallow + width * units, ffs=12)
-    luts = deep + memories.luts * buffer_bits(width, edge.depth, family) + (width if memories.is_bypassed else 0)
+    in_luts = buffer_bits(width, edge.depth, family)
+    luts = deep + memories.luts * in_luts + (width if memories.is_bypassed and not in_luts else 0)
     return Resources(luts=luts, ffs=30 + width, bram_36k=buffer_blocks(width, edge.depth, family))
 
 

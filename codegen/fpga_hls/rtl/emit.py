@@ -17,8 +17,9 @@ NARROW = TEMPLATES / "narrow"
 
 TOP, BENCH = "accelerator", "bench"
 
-PATIENCE, MOST_PATIENCE = 100_000, 2**31 - 1
-"""Cycles without a beat at either end of a design that are no deadlock, however fast it is; and the most in an int."""
+PATIENCE, MOST_PATIENCE = 100_000, 2**31 - 2
+"""Cycles without a beat at either end of a design that are no deadlock, however fast it is; and the most, which an int
+can pass."""
 
 
 def emit(graph: StreamGraph, packs: bool = True) -> dict[str, str]:

@@ -125,6 +125,13 @@ def _checked(folder: Path, target: str, how: SearchOptions) -> Callable[[], Outc
     problem = problem_of(space, networks, objectives, limits, folder, how.measures)
     name, origin = (study_name(folder, len(how.targets) > 1), _origin(folder)) if how.storage else (NAME, "")
     earlier = begun(problem, how.storage or folder, name)
+    known = earlier.numbers if earlier else frozenset()
+    if how.also and not how.builds:
+        raise InvalidInputError("--also: got --no-build too, accepted is either")
+    if unknown := [number for number in how.also if number not in known]:
+        raise InvalidInputError(
+            f"--also: {folder} has no network {unknown[0]}, accepted are numbers of networks that it has evaluated"
+        )
 
     def run_search() -> Outcome:
         if how.storage and earlier:
@@ -133,7 +140,7 @@ def _checked(folder: Path, target: str, how: SearchOptions) -> Callable[[], Outc
             workers = None
             if how.workers:
                 workers = stack.enter_context(contextlib.closing(RayWorkers(how.workers, problem.evaluate)))
-            sampler = sampler_for(how.sampler, budget, len(objectives), earlier.networks if earlier else 0)
+            sampler = sampler_for(how.sampler, budget, len(objectives), len(known))
             search = Search(problem, how.storage or folder, sampler, how.seed, name, origin)
 
             def build(tell) -> list:
@@ -156,7 +163,7 @@ def _origin(folder: Path) -> str:
 
 def _joins(earlier, name: str, origin: str) -> str:
     """That a study which others may have begun is gone on with."""
-    line = f"this search joins the study {name!r} of the storage, which has {earlier.networks} networks"
+    line = f"this search joins the study {name!r} of the storage, which has {len(earlier.numbers)} networks"
     if earlier.origin in ("", origin):
         return line
     return f"{line} and was begun as {earlier.origin}; a folder of another name has a study of its own"
@@ -239,7 +246,7 @@ def _outcome(search, end: str, folder: Path, built: list) -> Outcome:
 
 
 def _row(point) -> dict:
-    return {"point": point.point, "values": _values(point.values)}
+    return {"number": point.number, "point": point.point, "values": _values(point.values)}
 
 
 def _built_row(one) -> dict:
@@ -265,7 +272,7 @@ def _built_table(built, names: list[str]):
 
 def _points_table(points, names: list[str]):
     rows = [(str(one.number), *_shown(one.values, names)) for one in points]
-    return tables.plain_table(("", *(f">{name}" for name in names)), rows)
+    return tables.plain_table(("number", *(f">{name}" for name in names)), rows)
 
 
 def _shown(values, names: list[str]) -> list[str]:

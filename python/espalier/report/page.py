@@ -60,8 +60,8 @@ def _best(study: Shown) -> list:
 def _front_plot(study: Shown, best: list) -> str:
     y, x = study.objectives[0], study.objectives[-1]
     on_front = {one.text for one in best}
-    dots = [_dot(one.values, x, y, "dominated", one.text) for one in study.points if one.text not in on_front]
-    dots += [_dot(one.values, x, y, "front", one.text) for one in best]
+    dots = [_dot(one.values, x, y, "dominated", _named(one)) for one in study.points if one.text not in on_front]
+    dots += [_dot(one.values, x, y, "front", _named(one)) for one in best]
     measured = [one for one in study.front if {x.name, y.name} <= set(one.measured)]
     dots += [_dot(one.measured, x, y, "built", one.architecture) for one in measured]
     beyond = ", or beyond a limit" if study.facts.get("limits") else ""
@@ -150,6 +150,11 @@ def _common(best: list) -> str:
         shown = ", ".join(f"{value} ({count})" for value, count in counts)
         rows.append(f"<tr><td>{_text(name)}</td><td>{_text(shown)}</td></tr>")
     return f'<div class="scroll"><table><tr><th>choice</th><th>value (networks)</th></tr>{"".join(rows)}</table></div>'
+
+
+def _named(one) -> str:
+    """An evaluated network, with the number by which `espalier search --also` takes it."""
+    return f"network {one.number}, {one.text}"
 
 
 def _dot(values: Mapping, x, y, kind: str, text: str) -> Dot:

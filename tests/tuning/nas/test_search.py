@@ -111,7 +111,9 @@ def test_no_more_of_a_front_is_built_than_was_asked_for(here, tmp_path):
     both = json_of("search", *words, *more, "--points", 1, "--also", 0, "--also", 1)["studies"][0]["front"]
     assert len(both) == 2
     assert kept["point"] in [one["point"] for one in both]
-    assert_refused(("search", *words, *more, "--also", 7), "no network 7", kept=tmp_path / "st")
+    assert {one["number"] for one in both} == {0, 1}
+    assert_refused(("search", *words, *more, "--also", 7), "has no network 7", kept=tmp_path / "st")
+    assert_refused(("search", *words, *more, "--also", 0, "--no-build"), "got --no-build", kept=tmp_path / "st")
 
 
 def test_a_network_that_cannot_be_built_is_left_out_of_the_front(here, tmp_path, monkeypatch):
