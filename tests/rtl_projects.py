@@ -16,6 +16,7 @@ from espalier.core.files import write_files
 from espalier.measure.fpga.rtl_simulation import RtlProgram, RtlSimulation
 
 needs_icarus = pytest.mark.skipif(shutil.which("iverilog") is None, reason="needs iverilog")
+needs_verilator = pytest.mark.skipif(shutil.which("verilator") is None, reason="needs verilator")
 
 
 def written(graph: StreamGraph, folder: Path, packs: bool = True) -> Path:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
-
 import numpy as np
 import onnx
 import pytest
+from rtl_projects import needs_icarus
 
 import espalier
 
@@ -53,7 +52,7 @@ def test_da4ml_computes_them_with_ties_rounded_up(layers, codes, logic):
     np.testing.assert_array_equal(found, digits.answers(layers, codes, ties_up=True))
 
 
-@pytest.mark.skipif(shutil.which("iverilog") is None, reason="needs Icarus")
+@needs_icarus
 def test_the_verilog_of_da4ml_gives_an_image_every_cycle(layers, codes, logic, tmp_path):
     found = fpga_peers.Da4mlProject.written(logic, tmp_path).simulated(codes)
     np.testing.assert_array_equal(found, digits.answers(layers, codes, ties_up=True))

@@ -15,7 +15,8 @@ import pytest
 from command_line import MANY, X, assert_refused, json_of, output_of
 from hls_projects import needs_headers
 from models import ModelBuilder, plain_net
-from synthesis_tools import NEXTPNR, VITIS, needs_nextpnr, needs_yosys, write_tool
+from rtl_projects import needs_icarus, needs_verilator
+from synthesis_tools import NEXTPNR, SAMPLES, VITIS, needs_nextpnr, needs_yosys, write_tool
 
 import espalier
 from espalier.report import tables
@@ -68,7 +69,7 @@ def test_what_is_compiled_can_be_profiled(folder):
     assert f"total {tables.quantity(found['bit_operations'])}" in " ".join(text.split())
 
 
-@pytest.mark.skipif(shutil.which("verilator") is None, reason="needs verilator")
+@needs_verilator
 def test_a_simulation_gives_cycles_and_estimates_power(folder):
     found = json_of("profile", folder / "out", "--simulate", "rtl")
     assert found["interval_cycles"] == found["predicted_interval_cycles"]
@@ -105,7 +106,7 @@ def test_a_simulation_that_hangs_is_stopped_and_the_option_named(simulation, too
     assert_refused(arguments, *words, kept=folder)
 
 
-@pytest.mark.skipif(shutil.which("iverilog") is None, reason="needs iverilog")
+@needs_icarus
 def test_the_saved_design_is_simulated_by_the_documented_command(tiny, tmp_path):
     """With the vectors beside it; a wrong one is seen, the last one too."""
     shutil.copytree(tiny / "pynq-z2", tmp_path / "out")
@@ -196,40 +197,101 @@ def test_cells_of_stages_add_up(tiny):
     assert (found["fits"], found["lacks"]) == (True, {})
 
 
-def test_what_a_board_lacks_is_told(folder, tmp_path, monkeypatch):
+@pytest.fixture
+def counted(folder, tmp_path, monkeypatch):
+    """What `synth` says of a stage, as JSON and as text, where Yosys counts these cells."""
     shutil.copytree(folder / "out", tmp_path / "out")
-    cells = {"LUT6": 60_000, "FDRE": 106_400, "DSP48E1": 230, "RAMB18E1": 281}
-    (tmp_path / "stat.json").write_text(json.dumps({"design": {"num_cells_by_type": cells}}))
     write_tool(tmp_path / "tools", "yosys", f'cp "{tmp_path}/stat.json" ../synthesis/stage_conv0.json')
     monkeypatch.setenv("PATH", str(tmp_path / "tools"), prepend=":")
     arguments = ("synth", tmp_path / "out", "--stage", "conv0")
-    found, text = json_of(*arguments), output_of(*arguments)
+
+    def said(cells: dict[str, int]) -> tuple[dict, str]:
+        (tmp_path / "stat.json").write_text(json.dumps({"design": {"num_cells_by_type": cells}}))
+        return json_of(*arguments), output_of(*arguments)
+
+    return said
+
+
+def test_what_a_board_lacks_is_told(counted):
+    found, text = counted({"LUT6": 60_000, "FDRE": 106_400, "DSP48E1": 230, "RAMB18E1": 281})
     assert not found["fits"]
     assert found["lacks"]["luts"] == {"needed": 60_000, "available": 53_200}
     assert [line for line in text.splitlines() if " needed, " in line] == [
         "conv0: pynq-z2 lacks LUTs: 60,000 needed, 53,200 available",
-        "conv0: pynq-z2 lacks DSPs: 230 needed, 220 available",
+        "conv0: pynq-z2 lacks DSP blocks: 230 needed, 220 available",
         "conv0: pynq-z2 lacks blocks of 36 kbit: 140.5 needed, 140 available",
     ]
-    (tmp_path / "stat.json").write_text(json.dumps({"design": {"num_cells_by_type": {"LUT6": 53_200}}}))
-    assert "conv0: fits pynq-z2\n" in output_of(*arguments)
+    assert list(found["above_usable"]) == ["ffs"]
+    assert "can be routed" not in text
 
 
-def test_routed_stages_are_added_up(tiny, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("cells", "above", "verdict"),
+    [
+        ({"LUT6": 45_220}, {}, "fits pynq-z2 by count, not placed"),
+        (
+            {"LUT6": 45_221, "DSP48E1": 220},
+            {"luts": 45_221},
+            "within pynq-z2's cells by count, but above the 85 % of LUTs that can be routed as a rule",
+        ),
+        (
+            {"LUT6": 53_200, "FDRE": 106_400},
+            {"luts": 53_200, "ffs": 106_400},
+            "within pynq-z2's cells by count, but above the 85 % of LUTs and the 85 % of flip-flops that can be routed "
+            "as a rule",
+        ),
+    ],
+)
+def test_counts_that_can_hardly_be_routed_are_told(cells, above, verdict, counted):
+    found, text = counted(cells)
+    assert (found["fits"], found["lacks"]) == (True, {})
+    usable = {"luts": 45_220, "ffs": 90_440}
+    assert found["above_usable"] == {
+        kind: {"needed": count, "usable": usable[kind], "usable_share": 0.85} for kind, count in above.items()
+    }
+    assert f"conv0: {verdict}" in text.splitlines()
+
+
+@pytest.fixture
+def routable(tiny, tmp_path, monkeypatch):
+    """A copy of an artifact for an ECP5, with tools that give the sample for each stage."""
     shutil.copytree(tiny / "ulx3s-85f", tmp_path / "out")
     write_tool(tmp_path / "tools", "yosys", "exit 0")
     write_tool(tmp_path / "tools", "nextpnr-ecp5", NEXTPNR)
     monkeypatch.setenv("PATH", str(tmp_path / "tools"), prepend=":")
-    arguments = ("synth", tmp_path / "out", "--tool", "nextpnr-ecp5", "--per-stage")
+    return tmp_path / "out"
+
+
+def test_routed_stages_are_added_up(routable):
+    """Their logic: of three stages with 140 pins each, which the part has not, the pins are no part."""
+    arguments = ("synth", routable, "--tool", "nextpnr-ecp5", "--per-stage")
     found, text = json_of(*arguments), output_of(*arguments)
-    count = len(found["routed"])
-    assert (found["aim_hz"], count > 1) == (120e6, True)
-    assert found["total"]["TRELLIS_FF"] == 2025 * count
-    assert found["available"]["TRELLIS_FF"] == 83640
-    assert found["fits"] == (20 * count <= 156)
-    assert ("total: fits ulx3s-85f" in text) == found["fits"]
-    for said in ("total ", "ulx3s-85f ", "125.5 MHz", "aimed at 120 MHz"):
+    assert (found["aim_hz"], list(found["routed"])) == (120e6, ["conv0", "conv0_mean", "s2_fc"])
+    assert found["routed"]["conv0"]["used"]["TRELLIS_IO"] == 140
+    assert found["total"] == {"TRELLIS_COMB": 6264, "TRELLIS_FF": 6075, "DP16KD": 3, "MULT18X18D": 60}
+    assert found["available"] == {"TRELLIS_COMB": 83640, "TRELLIS_FF": 83640, "DP16KD": 208, "MULT18X18D": 156}
+    assert (found["fits"], found["lacks"], found["above_usable"]) == (True, {}, {})
+    for said in ("total ", "ulx3s-85f ", "125.5 MHz", "aimed at 120 MHz", "total: fits ulx3s-85f by count, not placed"):
         assert said in text
+    assert not re.search("TRELLIS_IO|DCCA", text)
+
+
+def test_only_what_is_placed_may_take_all(routable, tmp_path):
+    """The sum of stages that were routed alone is a count again."""
+    sample = json.loads((SAMPLES / "nextpnr_report.json").read_text())
+    tool, report = ("synth", routable, "--tool", "nextpnr-ecp5"), tmp_path / "report.json"
+    write_tool(tmp_path / "tools", "nextpnr-ecp5", NEXTPNR.replace(f"{SAMPLES}/nextpnr_report.json", str(report)))
+    sample["utilization"]["TRELLIS_COMB"]["used"] = 27_000
+    report.write_text(json.dumps(sample))
+    found = json_of(*tool, "--per-stage")
+    assert (found["fits"], list(found["above_usable"])) == (True, ["TRELLIS_COMB"])
+    assert found["above_usable"]["TRELLIS_COMB"] == {"needed": 81_000, "usable": 71_094, "usable_share": 0.85}
+    said = "total: within ulx3s-85f's cells by count, but above the 85 % of TRELLIS_COMB that can be routed as a rule"
+    assert said in output_of(*tool, "--per-stage")
+    sample["utilization"]["TRELLIS_COMB"]["used"] = 81_000
+    report.write_text(json.dumps(sample))
+    assert json_of(*tool)["above_usable"] == {}
+    assert "accelerator: fits ulx3s-85f" in output_of(*tool).splitlines()
 
 
 @needs_nextpnr
@@ -246,8 +308,23 @@ def test_a_report_of_vitis_is_shown(folder, tmp_path, monkeypatch):
     arguments = ("synth", tmp_path / "out", "--tool", "vitis")
     found, text = json_of(*arguments), " ".join(output_of(*arguments).split())
     assert (found["interval_cycles"], found["latency_cycles"], found["used"]["dsps"]) == (36868, 57241, 205)
-    for said in ("dsps 205 220", "fastest clock 137.2 MHz", "interval 36868 cycles", "latency 57241 cycles"):
+    assert (found["fits"], found["lacks"], found["above_usable"]) == (True, {}, {})
+    assert "accelerator: fits pynq-z2 by count, not placed" in text
+    for said in ("DSP blocks 205 220", "fastest clock 137.2 MHz", "interval 36868 cycles", "latency 57241 cycles"):
         assert said in text
+
+
+def test_what_a_board_lacks_is_told_of_vitis_too(folder, tmp_path, monkeypatch):
+    shutil.copytree(folder / "out", tmp_path / "out")
+    sample = (SAMPLES / "csynth.xml").read_text()
+    (tmp_path / "csynth.xml").write_text(sample.replace("<BRAM_18K>90<", "<BRAM_18K>281<"))
+    write_tool(tmp_path / "tools", "vitis_hls", VITIS.replace(str(SAMPLES), str(tmp_path)))
+    monkeypatch.setenv("PATH", str(tmp_path / "tools"), prepend=":")
+    arguments = ("synth", tmp_path / "out", "--tool", "vitis")
+    found = json_of(*arguments)
+    assert (found["fits"], found["lacks"]) == (False, {"bram_18k": {"needed": 281, "available": 280}})
+    said = "accelerator: pynq-z2 lacks blocks of 18 kbit: 281 needed, 280 available"
+    assert said in output_of(*arguments).splitlines()
 
 
 def test_a_synthesizer_that_hangs_is_stopped_and_its_log_named(folder, tmp_path, monkeypatch):

@@ -78,7 +78,7 @@ class _Reader:
         return Streamed(network, first, last, self.flow.operator_of(first)[1], self._before(last))
 
     def _refuse_floats(self) -> None:
-        """And convolutions in other layouts, which are never quantized."""
+        """Raise for layers in floating point, and for convolutions in other layouts, which are never quantized."""
         for var in self.flow.values:
             layer, call = self.flow.layer_of(var), self.flow.call_of(var, "relax.nn.conv2d")
             layouts = None if call is None else (str(call.attrs.data_layout), str(call.attrs.kernel_layout))

@@ -107,10 +107,10 @@ class FpgaProgram:
     def _save_vectors(self, folder: Path) -> None:
         """What the projects' test benches read: the image as the accelerator's input, and what it makes of it."""
         names, edges = ("input", "expected"), (self.graph.input, self.graph.output)
+        (folder / HLS_VECTORS).mkdir(parents=True, exist_ok=True)
         for name, edge, tensor in zip(names, edges, self.vectors([self.image]), strict=True):
             lines = hexadecimal(beats_of(tensor, edge.lanes, edge.bits), rtl.data_bits(edge))
             write_files(folder, {f"{RTL_VECTORS}/{name}.hex": lines})
-            (folder / HLS_VECTORS).mkdir(parents=True, exist_ok=True)
             tensor.tofile(folder / HLS_VECTORS / f"{name}.bin")
 
     def description(self) -> dict:

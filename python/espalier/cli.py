@@ -96,6 +96,9 @@ TargetText = Annotated[
 ]
 RecordPath = Annotated[Path, typer.Argument(metavar="RECORDS", help="A file of tuning records.", show_default=False)]
 Limit = Annotated[float, typer.Option(metavar="SECONDS", min=1, help="Stop the tool after so long.")]
+SimulationLimit = Annotated[
+    float, typer.Option("--limit", metavar="SECONDS", min=1, help="With --simulate: stop each tool after so long.")
+]
 Threads = Annotated[int, typer.Option(help="Threads to compute with, at most the cores there are.")]
 
 
@@ -419,7 +422,7 @@ def profile(
         str | None,
         typer.Option(metavar="hls|rtl", help="Of an accelerator: run the emitted C++ or SystemVerilog, bit for bit."),
     ] = None,
-    limit: Limit = 3600,
+    limit: SimulationLimit = 3600,
     as_json: Json = False,
 ) -> None:
     """Show time and work of each layer; of an accelerator, cycles of each stage."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from espalier.core.errors import InvalidInputError
 from espalier.report import tables
+from espalier.targets.boards import RESOURCE_NAMES
 
 from .output import Outcome, limited, rounds
 
@@ -16,11 +17,8 @@ TOOLS = ("yosys", "nextpnr-ecp5", "vitis")
 AMD = ("xc7", "xcup")
 """Families of boards whose cells Yosys counts."""
 
-
-HEADS = {"luts": "LUTs", "ffs": "flip-flops", "dsps": "DSPs", "bram_36k": "blocks of 36 kbit"}
-"""Of Yosys' counts, as tables call them."""
-
-TOTAL = "total"
+VITIS_NAMES = RESOURCE_NAMES | {"bram_18k": "blocks of 18 kbit"}
+WHOLE, TOTAL = "accelerator", "total"
 
 
 def run(folder: Path, tool: str, stage: str | None, per_stage: bool, jobs: int, limit_s: float) -> Outcome:
@@ -62,16 +60,15 @@ def _yosys(folder: Path, program, stage: str | None, per_stage: bool, jobs: int,
             TOTAL: yosys.total(parts.values()).summary(),
         }
     else:
-        counts = {stage or "accelerator": yosys.synthesize(folder, _module(stage), family, limit_s=limit_s).summary()}
+        counts = {stage or WHOLE: yosys.synthesize(folder, _module(stage), family, limit_s=limit_s).summary()}
     board, (subject, used) = program.board, list(counts.items())[-1]
-    have = {kind: getattr(board.resources, kind) for kind in HEADS}
-    rows = [(name, *(f"{one[kind]:.12g}" for kind in HEADS)) for name, one in [*counts.items(), (board.name, have)]]
-    table = tables.plain_table(("stage", *(f">{head}" for head in HEADS.values())), rows)
+    have = {kind: getattr(board.resources, kind) for kind in used}
+    rows = [(name, *(f"{one[kind]:.12g}" for kind in used)) for name, one in [*counts.items(), (board.name, have)]]
+    table = tables.plain_table(("stage", *(f">{RESOURCE_NAMES[kind]}" for kind in used)), rows)
     said = f"Yosys, {yosys.LABEL}; logs in {folder / 'synthesis'}"
-    lacks = _lacks(used, have)
     data = {"tool": "yosys", "label": yosys.LABEL, "board": board.name, "counts": counts, "available": have}
-    verdict = _verdict(subject, board.name, {HEADS[kind]: counts for kind, counts in lacks.items()})
-    return Outcome(data | {"fits": not lacks, "lacks": lacks}, (table, *verdict, said))
+    fit = _fit(used, have, _usable_shares())
+    return Outcome(data | fit, (table, *_verdict(subject, board.name, fit, RESOURCE_NAMES), said))
 
 
 def _route(folder: Path, program, stage: str | None, per_stage: bool, jobs: int, limit_s: float) -> Outcome:
@@ -88,7 +85,7 @@ def _route(folder: Path, program, stage: str | None, per_stage: bool, jobs: int,
 
     names = [one.name for one in program.graph.stages] if per_stage else [stage]
     with ThreadPoolExecutor(jobs) as pool:
-        found = {name or "accelerator": one for name, one in zip(names, pool.map(routed, names), strict=True)}
+        found = {name or WHOLE: one for name, one in zip(names, pool.map(routed, names), strict=True)}
     return _routes(found, board.name, aim_hz, per_stage)
 
 
@@ -96,43 +93,64 @@ def _routes(found: dict[str, dict], board: str, aim_hz: float, per_stage: bool) 
     """found: of each stage, or of the whole."""
     from espalier.measure.synthesis import nextpnr
 
-    rows = [(name, f"{one['clock_hz'] / 1e6:.1f} MHz", _cells(one["used"])) for name, one in found.items()]
+    logic = {name: {kind: one["used"].get(kind, 0) for kind in nextpnr.LOGIC} for name, one in found.items()}
+    rows = [(name, f"{one['clock_hz'] / 1e6:.1f} MHz", _cells(logic[name])) for name, one in found.items()]
     data = {"tool": "nextpnr-ecp5", "label": nextpnr.LABEL, "board": board, "aim_hz": aim_hz, "routed": found}
-    used = sum((Counter(one["used"]) for one in found.values()), Counter())
-    have = {kind: count for kind, count in next(iter(found.values()))["available"].items() if used[kind]}
-    lacks = _lacks(used, have)
-    data |= {"total": used, "available": have, "fits": not lacks, "lacks": lacks}
+    used = sum((Counter(one) for one in logic.values()), Counter())
+    have = {kind: next(iter(found.values()))["available"][kind] for kind in used}
     said = f"nextpnr, {nextpnr.LABEL}, aimed at {aim_hz / 1e6:g} MHz: it does not try for more."
+    shares = {}
     if per_stage:
         rows.append((TOTAL, "", _cells(used)))
         said += f" The {TOTAL} is without the FIFOs between stages."
+        usable = _usable_shares()
+        shares = {"TRELLIS_COMB": usable["luts"], "TRELLIS_FF": usable["ffs"]}
+    fit = _fit(used, have, shares)
+    verdict = _verdict(rows[-1][0], board, fit, {kind: kind for kind in used}, is_placed=not per_stage)
     rows.append((board, "", _cells(have)))
     table = tables.plain_table(("stage", ">fastest clock", "cells"), rows)
-    return Outcome(data, (table, *_verdict(rows[-2][0], board, lacks), said))
+    return Outcome(data | {"total": used, "available": have} | fit, (table, *verdict, said))
 
 
 def _module(stage: str | None) -> str:
-    return "accelerator" if stage is None else f"stage_{stage}"
+    return WHOLE if stage is None else f"stage_{stage}"
 
 
 def _cells(counts: dict[str, int]) -> str:
     return ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
 
 
-def _lacks(used: dict, available: dict) -> dict[str, dict]:
-    return {
-        kind: {"needed": count, "available": available[kind]} for kind, count in used.items() if count > available[kind]
-    }
+def _usable_shares() -> dict[str, float]:
+    """Of each resource, what routing can use as a rule."""
+    from espalier.codegen.fpga_hls.folding import USABLE
+
+    return dataclasses.asdict(USABLE)
 
 
-def _verdict(subject: str, board: str, lacks: dict[str, dict]) -> list[str]:
-    """A line for each resource that lacks, else one."""
-    if not lacks:
-        return [f"{subject}: fits {board}"]
-    return [
-        f"{subject}: {board} lacks {kind}: {one['needed']:,.12g} needed, {one['available']:,.12g} available"
-        for kind, one in lacks.items()
-    ]
+def _fit(used: dict, available: dict, shares: dict[str, float]) -> dict:
+    """Whether a design fits, what lacks, and what is there but above the share of it that can be routed as a rule."""
+    lacks, above = {}, {}
+    for kind, count in used.items():
+        have, share = available[kind], shares.get(kind, 1)
+        if count > have:
+            lacks[kind] = {"needed": count, "available": have}
+        elif count > share * have:
+            above[kind] = {"needed": count, "usable": share * have, "usable_share": share}
+    return {"fits": not lacks, "lacks": lacks, "above_usable": above}
+
+
+def _verdict(subject: str, board: str, fit: dict, names: dict[str, str], is_placed: bool = False) -> list[str]:
+    """A line for each resource that lacks, else one. is_placed: else the cells were only counted."""
+    if fit["lacks"]:
+        return [
+            f"{subject}: {board} lacks {names[kind]}: {one['needed']:,.12g} needed, {one['available']:,.12g} available"
+            for kind, one in fit["lacks"].items()
+        ]
+    if fit["above_usable"]:
+        limits = [f"the {100 * one['usable_share']:g} % of {names[kind]}" for kind, one in fit["above_usable"].items()]
+        within = f"within {board}'s cells by count"
+        return [f"{subject}: {within}, but above {' and '.join(limits)} that can be routed as a rule"]
+    return [f"{subject}: fits {board}" if is_placed else f"{subject}: fits {board} by count, not placed"]
 
 
 def _vitis(folder: Path, program, stage: str | None, per_stage: bool, jobs: int, limit_s: float) -> Outcome:
@@ -142,11 +160,14 @@ def _vitis(folder: Path, program, stage: str | None, per_stage: bool, jobs: int,
         given = "--stage" if stage is not None else "--per-stage"
         raise InvalidInputError(f"{given}: --tool vitis takes whole designs only, accepted are yosys, nextpnr-ecp5")
     found = dataclasses.asdict(vitis.synthesize(folder, limit_s=limit_s))
-    rows = [(kind, str(count), str(found["available"].get(kind, ""))) for kind, count in found["used"].items()]
-    rows.append(("fastest clock", f"{1e-6 / found['clock_s']:.1f} MHz", f"{program.board.clock_hz / 1e6:g} MHz asked"))
+    used, have, board = found["used"], found["available"], program.board
+    rows = [(VITIS_NAMES[kind], str(count), str(have[kind])) for kind, count in used.items()]
+    rows.append(("fastest clock", f"{1e-6 / found['clock_s']:.1f} MHz", f"{board.clock_hz / 1e6:g} MHz asked"))
     rows += [(kind, _cycles(found[f"{kind}_cycles"]), "") for kind in ("interval", "latency")]
     table = tables.plain_table(("", ">used", ">available"), rows)
-    return Outcome({"tool": "vitis", **found}, (table, found["label"]))
+    fit = _fit(used, have, _usable_shares())
+    verdict = _verdict(WHOLE, board.name, fit, VITIS_NAMES)
+    return Outcome({"tool": "vitis", **found, **fit}, (table, *verdict, found["label"]))
 
 
 def _cycles(count: int | None) -> str:

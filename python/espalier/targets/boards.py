@@ -37,6 +37,16 @@ class Resources:
         ]
 
 
+RESOURCE_NAMES = {
+    "luts": "LUTs",
+    "ffs": "flip-flops",
+    "dsps": "DSP blocks",
+    "bram_36k": "blocks of 36 kbit",
+    "uram": "blocks of ultra RAM",
+}
+"""What tables and messages call the fields of `Resources`."""
+
+
 @dataclass(frozen=True)
 class Board:
     """A board, and the part on it by the vendor's name.

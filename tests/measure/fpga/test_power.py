@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import shutil
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from espalier.codegen.fpga_hls.rtl.beats import beats_of
-from espalier.codegen.fpga_hls.rtl.emit import data_bits, emit
+from espalier.codegen.fpga_hls.rtl.emit import data_bits
 from espalier.codegen.fpga_hls.stages import Folding
 from espalier.core.errors import InvalidInputError
-from espalier.core.files import write_files
 from espalier.measure.fpga.power import estimated_power, power
 from espalier.measure.fpga.rtl_simulation import Switching, build_rtl, read_log
 from espalier.targets.boards import BY_NAME, Resources
 from espalier.targets.fpga_energy import BLOCK_CYCLE, LUT, MULTIPLIER_BIT
 from tests.oracles.stream_graphs import one_conv
+from tests.rtl_projects import needs_verilator, written
 
 BOARD = BY_NAME["pynq-z2"]
 LOG = (
@@ -79,21 +78,20 @@ def test_what_was_not_counted_is_refused(tmp_path):
         estimated_power(program, uncounted)
 
 
-@pytest.mark.skipif(shutil.which("verilator") is None, reason="needs verilator")
+@needs_verilator
 def test_weights_of_several_pixels_are_words_of_a_stage(tmp_path):
     graph = one_conv(1, 2, (2, 4), kernel=(1, 3), padding=(0, 1, 0, 1), folding=Folding(1, 2, 3, 2))
-    write_files(tmp_path, emit(graph))
+    written(graph, tmp_path)
     x = np.zeros(graph.input.shape, np.uint8)
     found = build_rtl(tmp_path, counts_switching=True).run([beats_of(x, graph.input.lanes)], data_bits(graph.input))
     bits = {name: one.bits for name, one in found.switching.items()}
     assert bits == {"conv0.inputs": 3 * 2 * 8, "conv0.weight_words": 2 * 3 * 8}
 
 
-@pytest.mark.skipif(shutil.which("verilator") is None, reason="needs verilator")
+@needs_verilator
 def test_random_images_switch_more_than_empty_ones(tmp_path):
     graph = one_conv(4, 8, (6, 5), folding=Folding(2, 8))
-    write_files(tmp_path, emit(graph))
-    program = build_rtl(tmp_path, counts_switching=True)
+    program = build_rtl(written(graph, tmp_path), counts_switching=True)
     random = np.random.default_rng(0).integers(0, 256, graph.input.shape).astype(np.uint8)
     empty = np.full(graph.input.shape, graph.stages[0].arithmetic.x_zero, np.uint8)
     busy, idle = (

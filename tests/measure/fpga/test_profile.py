@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-
 import numpy as np
-import pytest
 from models import ModelBuilder
+from rtl_projects import needs_verilator
 
 import espalier
 from espalier.codegen.fpga_hls.rtl.emit import PATIENCE
 
-needs_verilator = pytest.mark.skipif(shutil.which("verilator") is None, reason="needs verilator")
 CYCLES = 150_000
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 
 import numpy as np
 import pytest
@@ -41,9 +40,7 @@ from tests.oracles.stream_graphs import (
     residual_network,
     several_pixels,
 )
-from tests.rtl_projects import needs_icarus, simulated, written
-
-needs_verilator = pytest.mark.skipif(shutil.which("verilator") is None, reason="needs verilator")
+from tests.rtl_projects import needs_icarus, needs_verilator, simulated, written
 
 
 def narrow_weights():

@@ -9,7 +9,7 @@ from synthesis_tools import SAMPLES, is_installed, needs_yosys, write_tool
 
 from espalier.codegen.fpga_hls.cost.resources import dsps
 from espalier.codegen.fpga_hls.graph import HOST
-from espalier.codegen.fpga_hls.rtl.emit import emit, stage_module
+from espalier.codegen.fpga_hls.rtl.emit import stage_module
 from espalier.codegen.fpga_hls.stages import Folding
 from espalier.core.errors import InvalidInputError, ToolNotFoundError
 from espalier.measure.fpga.tools import ToolFailedError
@@ -22,6 +22,7 @@ from espalier.measure.synthesis.yosys import (
     total,
 )
 from tests.oracles.stream_graphs import GraphBuilder, one_conv
+from tests.rtl_projects import written
 
 SAMPLE = (SAMPLES / "yosys_stat.json").read_text()
 REQUANTIZER_DSPS = 2
@@ -36,13 +37,6 @@ def test_what_cells_count_for():
 def test_stages_are_added_up():
     one = CellCounts({"LUT2": 3, "DSP48E1": 1})
     assert total([one, CellCounts({"LUT2": 2, "FDRE": 5})]).summary() == {"luts": 5, "ffs": 5, "dsps": 1, "bram_36k": 0}
-
-
-def written(graph, folder):
-    for path, text in emit(graph).items():
-        (folder / path).parent.mkdir(exist_ok=True)
-        (folder / path).write_text(text)
-    return folder
 
 
 @needs_yosys

@@ -20,6 +20,9 @@ SIZES = ("12k", "25k", "45k", "85k")
 AIM_HZ = 120e6
 """What the router aims at; it stops trying there, so that of a lower aim no more can be learnt."""
 
+LOGIC = ("TRELLIS_COMB", "TRELLIS_FF", "TRELLIS_RAMW", "DP16KD", "MULT18X18D")
+"""Cells that a module takes as a part of a design too. Its ports are pins only where it is routed alone."""
+
 TIMING_WEIGHT = 40
 """How much late wires weigh against long ones, 10 by default, where a register may lie anywhere between two blocks."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from dataclasses import replace
 from functools import partial
@@ -28,6 +27,7 @@ from tests.oracles.stream_graphs import (
     residual_network,
     several_pixels,
 )
+from tests.rtl_projects import needs_verilator, written
 
 
 def test_the_same_graph_gives_the_same_bytes():
@@ -93,7 +93,7 @@ def test_narrow_multipliers_take_a_product_each_and_more_for_wide_ones():
     assert (dsps(stage), dsps(stage, "ecp5")) == (2 * 2 + 2 * stage.out_lanes, 2 * 4 + 4 * stage.out_lanes)
 
 
-@pytest.mark.skipif(shutil.which("verilator") is None, reason="needs verilator")
+@needs_verilator
 @pytest.mark.parametrize(
     "graph",
     [
@@ -102,9 +102,7 @@ def test_narrow_multipliers_take_a_product_each_and_more_for_wide_ones():
     ],
 )
 def test_lint_of_a_design_is_clean(graph, tmp_path):
-    for path, text in emit(graph()).items():
-        (tmp_path / path).parent.mkdir(exist_ok=True)
-        (tmp_path / path).write_text(text)
+    written(graph(), tmp_path)
     words = ["verilator", "--lint-only", "-Wall", "-y", ".", "--top-module", "accelerator", "accelerator.sv"]
     assert subprocess.run(words, cwd=tmp_path / "rtl", capture_output=True, text=True).stderr == ""
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from rtl_projects import needs_icarus, needs_verilator
 
 from espalier.codegen.fpga_hls.rtl.emit import NARROW, TEMPLATES
 
@@ -16,9 +16,6 @@ OF_A_DESIGN = ("testbench", "clock")
 """These instantiate modules that only an emitted project has."""
 
 PIXELS = {"WIDTH": 4, "OUT_WIDTH": 4, "PIXELS": 2, "OUT_PIXELS": 2}
-
-needs_verilator = pytest.mark.skipif(shutil.which("verilator") is None, reason="needs verilator")
-needs_icarus = pytest.mark.skipif(shutil.which("iverilog") is None, reason="needs iverilog")
 
 
 @needs_verilator
