@@ -106,11 +106,12 @@ def test_the_coefficients_are_what_the_record_makes_of_the_estimates_by_hand(fam
             assert data["coefficients"][kind][resource] == pytest.approx(expected, rel=0.01, abs=0.001)
 
 
+@pytest.mark.parametrize("family", bench.PARTS)
 @pytest.mark.parametrize("group", ["all", "convolutions"])
-def test_the_coefficients_of_the_package_rank_stages_they_were_not_fitted_to(group):
-    rows = dict(bench.groups([row for row in bench.recorded([]) if bench.is_held_out(row["design"])]))[group]
+def test_the_coefficients_of_the_package_rank_stages_they_were_not_fitted_to(group, family):
+    rows = dict(bench.groups([row for row in bench.recorded([], family) if bench.is_held_out(row["design"])]))[group]
     counted = [row["counted"]["luts"] for row in rows]
-    guessed = [bench.predicted(row, coefficients("xc7"), "luts") for row in rows]
+    guessed = [bench.predicted(row, coefficients(family), "luts") for row in rows]
     assert len(rows) >= 30
     assert spearmanr(counted, guessed).statistic >= bench.BAR
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from espalier.core.errors import InfeasibleDesignError
-from espalier.targets.boards import Board, Resources
+from espalier.targets.boards import RESOURCE_NAMES, Board, Resources
 
 from .cost.cycles import graph_interval_cycles
 from .cost.resources import graph_resources
@@ -22,15 +22,6 @@ from .stage_options import Option, StageOptions, best
 
 USABLE = Resources(luts=0.85, ffs=0.85, dsps=1.0, bram_36k=1.0, uram=1.0)
 """Of a part's resources that a design may take: routing fails before all LUTs are used."""
-
-NAMES = {
-    "luts": "LUTs",
-    "ffs": "flip-flops",
-    "dsps": "DSP blocks",
-    "bram_36k": "blocks of 36 kbit",
-    "uram": "blocks of 288 kbit",
-}
-"""What messages call the fields of `Resources`."""
 
 STEPS = 48
 """Intervals that are tried in each factor of ten."""
@@ -219,7 +210,7 @@ class _Folder:
         need, usable, have = (getattr(one, name) for one in (design.resources, self.limit, self.board.resources))
         share = getattr(USABLE, name)
         usable = f"{_number(usable)} usable ({100 * share:g} % of {_number(have)})" if share < 1 else _number(have)
-        return f"{_number(need)} {NAMES[name]} of {usable}"
+        return f"{_number(need)} {RESOURCE_NAMES[name]} of {usable}"
 
 
 def _limit(board: Board) -> Resources:
