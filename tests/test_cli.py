@@ -285,3 +285,27 @@ def test_an_interrupted_process_leaves_nothing(tmp_path, folder):
     assert process.returncode in (130, 0)  # 0 on a machine that is done by then
     assert "Traceback" not in stderr
     assert process.returncode == 0 or not list(tmp_path.iterdir())
+
+
+def test_an_interruption_that_python_ignores_comes_again():
+    """As it does in the callbacks of weak references, such as those of imports."""
+    script = """
+import signal, time, weakref
+from espalier import cli
+
+class Some: ...
+
+def app(**_):
+    one = Some()
+    callback = weakref.ref(one, lambda _: signal.raise_signal(signal.SIGINT))
+    del one
+    print("ignored", flush=True)
+    time.sleep(60)
+
+cli.app = app
+cli.main()
+"""
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=50)
+    assert found.stdout == "ignored\n"
+    assert found.returncode != 0
+    assert found.stderr.endswith("KeyboardInterrupt\n")

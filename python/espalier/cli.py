@@ -519,13 +519,22 @@ def prune_records(
 
 def main() -> None:
     """The entry point of the command `espalier`."""
-    interrupted = threading.Event()
+    interrupted, ignored = threading.Event(), sys.unraisablehook
 
     def interrupt(number, frame) -> None:
         interrupted.set()
         raise KeyboardInterrupt
 
+    def interrupt_again(unraisable) -> None:
+        """Where Python ignores exceptions, such as the callbacks of its imports, an interruption would be lost."""
+        if unraisable.exc_type is KeyboardInterrupt:
+            main_thread = threading.main_thread().ident
+            threading.Timer(0.1, signal.pthread_kill, (main_thread, signal.SIGINT)).start()
+        else:
+            ignored(unraisable)
+
     signal.signal(signal.SIGINT, interrupt)
+    sys.unraisablehook = interrupt_again
     try:
         app(prog_name="espalier")
     except RuntimeError:  # which is what TVM makes of an interruption inside a pass
