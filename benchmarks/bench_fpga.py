@@ -42,6 +42,7 @@ from espalier.measure.fpga.rtl_simulation import build_rtl
 from espalier.measure.synthesis.yosys import BENCHES, TOP, CellCounts, read_counts, synthesize, total
 from espalier.targets.boards import BY_NAME
 
+RECORD = "fpga"
 OF_SYNTHESIS = ("label", "cells", "total", "board")
 PEER = {"interval_cycles": 58_800, "luts": 47_000, "dsps": 211, "top1": 86.0}
 
@@ -72,13 +73,13 @@ def main() -> None:
         found |= synthesized(program.graph, folder)
     else:
         found |= recorded_cells(options.name, hardware)
-    write_record("fpga", {**results(), options.name: found, "peer": PEER})
+    write_record(RECORD, {**results(), options.name: found, "peer": PEER})
     Console().print(table(found))
 
 
-def results() -> dict:
-    """Of the record, by name; none where there is none."""
-    path = FOLDER / "fpga.json"
+def results(record: str = RECORD) -> dict:
+    """Of a record, by name; none where there is none."""
+    path = FOLDER / f"{record}.json"
     return json.loads(path.read_text())["results"] if path.is_file() else {}
 
 
@@ -90,9 +91,9 @@ def recorded(name: str, hardware: str) -> dict:
     return found
 
 
-def recorded_cells(name: str, hardware: str) -> dict:
-    """What the record says of a design's cells; nothing if it was another one."""
-    found = results().get(name, {})
+def recorded_cells(name: str, hardware: str, record: str = RECORD) -> dict:
+    """What a record says of a design's cells; nothing if it was another one."""
+    found = results(record).get(name, {})
     if found.get("hardware") != hardware:
         return {}
     return {part: found[part] for part in OF_SYNTHESIS if part in found}

@@ -33,6 +33,8 @@ class Memories:
     RAM. most_in_luts: the deepest memory that no block is taken for. bypass_price: of what goes around a block, 0 where
     a block reads what was there before a write. bank_words: of a line buffer, the deepest part that is a memory of its
     own (templates/rtl/narrow/line_memory.sv), None where it is whole. register_words: the deepest memory in flip-flops.
+    fifo_luts: of a FIFO of up to `DISTRIBUTED_DEPTH` words, and of a deeper one, without its memory; chains of carries
+    take LUTs of an ECP5 where they begin and end. fifo_unit: (words, LUTs) of a bit of a shallow one's memory.
     """
 
     lut_words: int
@@ -46,6 +48,8 @@ class Memories:
     bypass_price: float
     bank_words: int | None
     register_words: int
+    fifo_luts: tuple[int, int]
+    fifo_unit: tuple[int, float]
 
     @property
     def is_bypassed(self) -> bool:
@@ -68,6 +72,8 @@ XC7 = Memories(
     bypass_price=0,
     bank_words=None,
     register_words=4,
+    fifo_luts=(16, 40),
+    fifo_unit=(32, 0.5),
 )
 """techlibs/xilinx of Yosys, lutrams_xc5v.txt and brams_xc4v.txt."""
 
@@ -83,6 +89,8 @@ ECP5 = Memories(
     bypass_price=12,
     bank_words=2_048,
     register_words=1,
+    fifo_luts=(40, 60),
+    fifo_unit=(16, 1.5),
 )
 """techlibs/ecp5 of Yosys, lutrams.txt and brams.txt."""
 

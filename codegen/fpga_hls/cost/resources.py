@@ -33,7 +33,6 @@ from ..windows import bits_read, taps_read, windows_of
 from .memories import (
     DISTRIBUTED_DEPTH,
     MEMORIES,
-    XC7,
     banks,
     blocks_read,
     buffer_bits,
@@ -44,11 +43,6 @@ from .memories import (
 )
 
 COEFFICIENTS = Path(__file__).with_name("coefficients.json")
-FIFO_LUTS = {"xc7": (16, 40), "xcup": (16, 40), "ecp5": (40, 60)}
-"""Of a FIFO of up to `DISTRIBUTED_DEPTH` words, and of a deeper one, without its memory; chains of carries of an ECP5
-take LUTs where they begin and end.
-"""
-
 NARROW_BITS = 18
 """Of a port of an ECP5's multiplier (Lattice FPGA-DS-02012, section 2.9)."""
 
@@ -63,10 +57,11 @@ def resources(stage: Stage, family: str = "xc7") -> Resources:
 
 def fifo_resources(edge: Edge, family: str = "xc7") -> Resources:
     """Of the FIFO of a stream."""
-    width, (shallow, deep), memories = edge.lanes * edge.bits, FIFO_LUTS[family], MEMORIES[family]
+    width, memories = edge.lanes * edge.bits, MEMORIES[family]
+    shallow, deep = memories.fifo_luts
     if edge.depth <= DISTRIBUTED_DEPTH:
-        units = -(-edge.depth // 32) / 2 if memories is XC7 else -(-edge.depth // memories.lut_words) * memories.luts
-        return Resources(luts=shallow + width * units, ffs=12)
+        words, luts = memories.fifo_unit
+        return Resources(luts=shallow + width * -(-edge.depth // words) * luts, ffs=12)
     in_luts = buffer_bits(width, edge.depth, family)
     luts = deep + memories.luts * in_luts + (width if memories.is_bypassed and not in_luts else 0)
     return Resources(luts=luts, ffs=30 + width, bram_36k=buffer_blocks(width, edge.depth, family))
