@@ -10,8 +10,10 @@ reports (Zhao et al., FPT 2019, arXiv 1910.10075). Weights and images are random
               what the integer network has there, cycles against the predicted ones
     pixels    the same, of the stages that take several pixels in a cycle where the network is twice as fast
     cells     the stages of at most --products multipliers, counted by Yosys (xcup); the error of the models on them
+    xc7       the same, counted as on an XC7Z020, which the models were fitted to: there Yosys puts the registers of a
+              multiplier into its DSP48E1, here it leaves them outside of a DSP48E2
 
-    python benchmarks/bench_fpga_mobilenet.py [--parts designs cpp rtl pixels cells] [--images 2] [--products 1024]
+    python benchmarks/bench_fpga_mobilenet.py [--parts designs cpp rtl pixels cells xc7] [--images 2] [--products 1024]
 
 Rows that the record has of the same emitted files are not measured again, so that a run can be stopped and gone on
 with. The row "total" adds up what was counted and, for the other stages, what the models say.
@@ -69,7 +71,8 @@ def main() -> None:
     for part in options.parts:
         for row in PARTS[part](program, options):
             write_record(RECORD, merged_rows(RECORD, [row], KEYS))
-    write_record(RECORD, merged_rows(RECORD, [total(program)], KEYS))
+    totals = [total(program, "cells", "resources"), total(program, "xc7", "resources as on an XC7Z020")]
+    write_record(RECORD, merged_rows(RECORD, totals, KEYS))
     rows = merged_rows(RECORD, [], KEYS)
     for table in (designs_table(rows), stages_table(rows)):
         Console().print(table)
@@ -182,27 +185,37 @@ def between_stages(program: FpgaProgram, count: int) -> dict[str, list[tuple[np.
 
 
 def cells(program: FpgaProgram, options) -> Iterator[dict]:
+    """A row for each distinct stage that is small enough, of this part's family."""
+    return counted_cells(program, options, "cells", BY_NAME[BOARD].family)
+
+
+def cells_as_xc7(program: FpgaProgram, options) -> Iterator[dict]:
+    """The same of the family that the models were fitted to."""
+    return counted_cells(program, options, "xc7", "xc7")
+
+
+def counted_cells(program: FpgaProgram, options, part: str, family: str) -> Iterator[dict]:
     """A row for each distinct stage that is small enough."""
     small = [one for one in distinct(program.graph) if products(one[0]) <= options.products]
-    for stage, graph in ordered("cells", small):
-        row = {"part": "cells", "name": stage.name, "hardware": hardware_digest(graph)}
+    for stage, graph in ordered(part, small):
+        row = {"part": part, "name": stage.name, "hardware": hardware_digest(graph)}
         if is_known(row):
             continue
         with tempfile.TemporaryDirectory() as folder:
             write_files(Path(folder), emit(graph))
-            counted = synthesize(Path(folder), stage_module(stage), BY_NAME[BOARD].family, limit_s=LIMIT_S)
+            counted = synthesize(Path(folder), stage_module(stage), family, limit_s=LIMIT_S)
         yield {**row, **described(stage), "label": counted.label, "counted": counted.summary()}
 
 
-def total(program: FpgaProgram) -> dict:
+def total(program: FpgaProgram, part: str, name: str) -> dict:
     """Resources of all stages: of one like it that was counted, as it is emitted now, else by the models; and the error
-    of these."""
-    rows = {row.get("hardware"): row["counted"] for row in merged_rows(RECORD, [], KEYS) if row["part"] == "cells"}
+    of these. part: of the rows that were counted."""
+    rows = {row.get("hardware"): row["counted"] for row in merged_rows(RECORD, [], KEYS) if row["part"] == part}
     emitted = {likeness(stage): hardware_digest(graph) for stage, graph in distinct(program.graph)}
     stages = chain(program.graph).stages
     counts = [(resources(stage), rows.get(emitted[likeness(stage)])) for stage in stages]
     known = [(guessed, counted) for guessed, counted in counts if counted]
-    row = {"part": "total", "name": "resources", "stages": len(stages), "stages_counted": len(known)}
+    row = {"part": "total", "name": name, "stages": len(stages), "stages_counted": len(known)}
     for name in RESOURCES if known else ():
         guessed, counted = [getattr(one, name) for one, _ in known], [one[name] for _, one in known]
         whole = getattr(program.resources, name)
@@ -217,7 +230,14 @@ def total(program: FpgaProgram) -> dict:
     return row
 
 
-PARTS: dict[str, Callable] = {"designs": designs, "cpp": cpp, "rtl": rtl, "pixels": pixels, "cells": cells}
+PARTS: dict[str, Callable] = {
+    "designs": designs,
+    "cpp": cpp,
+    "rtl": rtl,
+    "pixels": pixels,
+    "cells": cells,
+    "xc7": cells_as_xc7,
+}
 
 
 def ordered(part: str, stages: list[tuple[Stage, StreamGraph]]) -> list[tuple[Stage, StreamGraph]]:

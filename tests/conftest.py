@@ -11,6 +11,7 @@ from skips import (  # noqa: F401 - hooks
     pytest_runtest_makereport,
 )
 
+pytest.register_assert_rewrite("command_line", "fitting_conformance", "postgresql", "oracles")  # to tell the values
 os.environ.setdefault("MKL_NUM_THREADS", "1")  # torch's own threads would wait for the cores of other workers
 
 

@@ -100,7 +100,7 @@ def test_looking_after_records(folder, tmp_path):
 
 def test_what_is_refused(folder, tmp_path):
     (tmp_path / "text").write_text("no records" * 100)
-    tune = ("tune", folder / "net.onnx", "--budget")
+    tune = ("tune", folder / "net.onnx", *TARGET, "--budget")
     assert_refused([*tune, "soon"], "budget: got 'soon'", kept=tmp_path)
     assert_refused([*tune, "1trials", "--records", tmp_path / "text"], "not a database", kept=tmp_path)
     assert_refused(
