@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -71,8 +72,7 @@ def main() -> None:
     for part in options.parts:
         for row in PARTS[part](program, options):
             write_record(RECORD, merged_rows(RECORD, [row], KEYS))
-    totals = [total(program, "cells", "resources"), total(program, "xc7", "resources as on an XC7Z020")]
-    write_record(RECORD, merged_rows(RECORD, totals, KEYS))
+    write_record(RECORD, merged_rows(RECORD, totals(program), KEYS))
     rows = merged_rows(RECORD, [], KEYS)
     for table in (designs_table(rows), stages_table(rows)):
         Console().print(table)
@@ -184,18 +184,8 @@ def between_stages(program: FpgaProgram, count: int) -> dict[str, list[tuple[np.
     return found
 
 
-def cells(program: FpgaProgram, options) -> Iterator[dict]:
-    """A row for each distinct stage that is small enough, of this part's family."""
-    return counted_cells(program, options, "cells", BY_NAME[BOARD].family)
-
-
-def cells_as_xc7(program: FpgaProgram, options) -> Iterator[dict]:
-    """The same of the family that the models were fitted to."""
-    return counted_cells(program, options, "xc7", "xc7")
-
-
-def counted_cells(program: FpgaProgram, options, part: str, family: str) -> Iterator[dict]:
-    """A row for each distinct stage that is small enough."""
+def cells(part: str, family: str, program: FpgaProgram, options) -> Iterator[dict]:
+    """A row of this part for each distinct stage that is small enough, counted as of a family."""
     small = [one for one in distinct(program.graph) if products(one[0]) <= options.products]
     for stage, graph in ordered(part, small):
         row = {"part": part, "name": stage.name, "hardware": hardware_digest(graph)}
@@ -207,15 +197,22 @@ def counted_cells(program: FpgaProgram, options, part: str, family: str) -> Iter
         yield {**row, **described(stage), "label": counted.label, "counted": counted.summary()}
 
 
-def total(program: FpgaProgram, part: str, name: str) -> dict:
-    """Resources of all stages: of one like it that was counted, as it is emitted now, else by the models; and the error
-    of these. part: of the rows that were counted."""
-    rows = {row.get("hardware"): row["counted"] for row in merged_rows(RECORD, [], KEYS) if row["part"] == part}
-    emitted = {likeness(stage): hardware_digest(graph) for stage, graph in distinct(program.graph)}
+def totals(program: FpgaProgram) -> list[dict]:
+    """Rows of resources of all stages: as this part's cells, and as those of an XC7Z020."""
     stages = chain(program.graph).stages
-    counts = [(resources(stage), rows.get(emitted[likeness(stage)])) for stage in stages]
+    emitted = {likeness(stage): hardware_digest(graph) for stage, graph in distinct(program.graph)}
+    digests = [emitted[likeness(stage)] for stage in stages]
+    labels = {"cells": "resources", "xc7": "resources as on an XC7Z020"}
+    return [total(program, list(zip(stages, digests)), part, label) for part, label in labels.items()]
+
+
+def total(program: FpgaProgram, emitted: list[tuple[Stage, str]], part: str, label: str) -> dict:
+    """Resources of all stages: of one like it that was counted, as it is emitted now, else by the models; and the error
+    of these. emitted: each stage and the digest of one like it. part: of the rows that were counted."""
+    rows = {row.get("hardware"): row["counted"] for row in merged_rows(RECORD, [], KEYS) if row["part"] == part}
+    counts = [(resources(stage), rows.get(digest)) for stage, digest in emitted]
     known = [(guessed, counted) for guessed, counted in counts if counted]
-    row = {"part": "total", "name": name, "stages": len(stages), "stages_counted": len(known)}
+    row = {"part": "total", "name": label, "stages": len(emitted), "stages_counted": len(known)}
     for name in RESOURCES if known else ():
         guessed, counted = [getattr(one, name) for one, _ in known], [one[name] for _, one in known]
         whole = getattr(program.resources, name)
@@ -235,8 +232,8 @@ PARTS: dict[str, Callable] = {
     "cpp": cpp,
     "rtl": rtl,
     "pixels": pixels,
-    "cells": cells,
-    "xc7": cells_as_xc7,
+    "cells": functools.partial(cells, "cells", BY_NAME[BOARD].family),
+    "xc7": functools.partial(cells, "xc7", "xc7"),
 }
 
 
