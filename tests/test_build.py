@@ -159,6 +159,17 @@ def test_saved_and_loaded_it_computes_the_same_bits(gated, tmp_path):
     np.testing.assert_array_equal(espalier.load(tmp_path / "again")(X), gated(X))
 
 
+def test_a_folder_that_was_written_again_gives_what_lies_in_it(gated, tmp_path):
+    """Also while what was loaded from it before is in use, which goes on as it was."""
+    dense = build(plain(), "llvm")
+    results = []
+    for artifact in (gated, dense, gated):
+        artifact.save(tmp_path / "artifact")
+        results.append(espalier.load(tmp_path / "artifact"))
+    for loaded, artifact in zip(results, (gated, dense, gated), strict=True):
+        np.testing.assert_array_equal(loaded(X), artifact(X))
+
+
 @pytest.mark.parametrize("name", ["program.so", "program.json", "artifact.json"])
 @pytest.mark.parametrize("harm", ["truncated", "missing"])
 def test_damaged_artifacts_are_refused(gated, tmp_path, name, harm):

@@ -172,6 +172,17 @@ def test_library_file_is_exported_and_saved_again(library, x, tmp_path):
         np.testing.assert_array_equal(ours, theirs)
 
 
+def test_library_file_that_was_written_again(library, x, tmp_path):
+    b = ModelBuilder()
+    program = plain_program(from_onnx(b.model(SHAPE, *[b.conv("x", name, 3, 4) for name in ("one", "other")])))
+    other = Library(dataclasses.replace(library.artifact, program=program))
+    for written in (library, other, library):
+        written.export_library(tmp_path / "lib.so")
+        loaded = tvm.runtime.load_module(str(tmp_path / "lib.so")).artifact
+        for ours, theirs in zip(loaded(x), written.artifact(x), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
 def test_library_file_for_another_instruction_set_is_refused_when_it_runs(library, x, tmp_path):
     there = dataclasses.replace(library.artifact.program, isa="sve9")
     Library(dataclasses.replace(library.artifact, program=there)).export_library(tmp_path / "lib.so")

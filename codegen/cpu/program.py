@@ -184,11 +184,22 @@ def _tensor(array: np.ndarray) -> tvm.runtime.Tensor:
     return tvm_ffi.from_dlpack(array)
 
 
+def load_library(path: Path) -> tvm.runtime.Module:
+    """The module of a shared library, by a link of a fresh name.
+
+    By a name that it has seen dlopen gives what it loaded then, whatever the file is now.
+    """
+    with tempfile.TemporaryDirectory(prefix="espalier-") as folder:
+        link = Path(folder) / LIBRARY
+        link.symlink_to(path.resolve(strict=True))
+        return tvm_ffi.load_module(link)
+
+
 def load_program(folder: Path) -> CpuProgram:
     """The program that `CpuProgram.save` wrote into a folder; CorruptArtifactError if it cannot be loaded."""
     try:
         description = json.loads((folder / DESCRIPTION).read_text())
-        module = tvm.runtime.load_module(str(folder / LIBRARY))
+        module = load_library(folder / LIBRARY)
         weights = decode((folder / WEIGHTS).read_bytes(), folder / WEIGHTS) if description["parameters"] else {}
         return CpuProgram.from_library(module, np.memmap(folder / LIBRARY, np.uint8, "r"), description, weights)
     except (RuntimeError, OSError, ValueError, KeyError) as error:

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import tvm
 
-from .codegen.cpu.program import CpuProgram
+from .codegen.cpu.program import CpuProgram, load_library
 from .codegen.cuda.program import CudaProgram
 from .core.artifact import Artifact, from_manifest
 from .core.errors import CorruptArtifactError, InvalidInputError, UnsupportedTargetError
@@ -92,7 +92,7 @@ def recognising_ours(load_module: Callable) -> Callable:
         if manifest["target"]["kind"] == "cuda":  # opened on the GPU, when it first runs
             program = CudaProgram.from_library(content, manifest["program"])
         else:
-            program = CpuProgram.from_library(load_module(path), content, manifest["program"])
+            program = CpuProgram.from_library(load_library(Path(path)), content, manifest["program"])
         return Library(dataclasses.replace(from_manifest(manifest, program), profiler=profile), manifest["name"])
 
     load.__doc__ = load_module.__doc__
