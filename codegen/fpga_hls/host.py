@@ -9,7 +9,10 @@ from tvm import relax
 
 
 def with_outputs(mod: tvm.IRModule, more: Sequence[relax.Var]) -> tvm.IRModule:
-    """The module whose main returns, behind its own outputs, the values of these of its variables."""
+    """The module whose main returns, behind its own outputs, the values of these of its variables.
+
+    A variable may be named twice: of a network of one layer the numbers that come in are those that its layer reads.
+    """
     main = mod["main"]
     seen = {var: relax.Var(f"stream{number}", var.ty) for number, var in enumerate(more)}
     blocks = [_showing(block, seen) for block in main.body.blocks]
@@ -17,7 +20,7 @@ def with_outputs(mod: tvm.IRModule, more: Sequence[relax.Var]) -> tvm.IRModule:
     is_tuple = isinstance(kind, relax.TupleType)
     own = [relax.TupleGetItem(result, place) for place in range(len(kind.fields))] if is_tuple else [result]
     kinds = [*(kind.fields if is_tuple else [kind]), *(var.ty for var in more)]
-    body = relax.SeqExpr(blocks, relax.Tuple([*own, *seen.values()]))
+    body = relax.SeqExpr(blocks, relax.Tuple([*own, *(seen[var] for var in more)]))
     function = relax.Function(main.params, body, relax.TupleType(kinds), main.is_pure, main.attrs)
     result = tvm.IRModule(mod.functions, attrs=mod.attrs)
     result["main"] = function

@@ -95,6 +95,28 @@ def test_a_relu_behind_the_last_layer_limits_its_sums(dense, tmp_path):
     assert build_hls(tmp_path / "out" / "hls", tmp_path / "build").run(*vectors(loaded)).wrong == 0
 
 
+@needs_headers
+@pytest.mark.parametrize(
+    "only",
+    [
+        lambda b: b.conv("x", "conv0", 3, 4),
+        lambda b: b.relu(b.conv("x", "conv0", 3, 4)),
+        lambda b: b.node("Gemm", b.node("Flatten", "x"), b.weight("fc.weight", 192, 5)),
+    ],
+)
+def test_a_network_of_one_layer(only, tmp_path):
+    """What comes into it and what its layer reads are one variable."""
+    b = ModelBuilder()
+    mod = espalier.from_onnx(b.model([1, 3, 8, 8], only(b)))
+    calibration = espalier.calibrate(mod, MANY, BYTES)
+    artifact = espalier.build(mod, BOARD, BYTES, calibration)
+    expected = espalier.build(mod, "llvm", BYTES, calibration)(X)
+    artifact.save(tmp_path / "out")
+    for one in (artifact, espalier.load(tmp_path / "out")):
+        assert np.array_equal(one(X), expected)
+    assert artifact.profile(X, simulate="hls").simulated == "hls"
+
+
 @pytest.mark.parametrize(
     "behind",
     [
