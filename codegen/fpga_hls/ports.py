@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from .stages import Adapter, Convolution, Fork, Gate, MaxPool, Shape, Stage
 
+LISTS = ("active", "winners")
+"""Ports that take the numbers of groups of channels, once for each frame."""
+
 NUMBER_BITS = 16
 """Of the number of a group of channels in a list."""
 
 
 def in_shape(stage: Stage, port: str) -> Shape:
     """Of the tensor that comes by a port."""
-    if port in ("active", "winners"):
+    if port in LISTS:
         return (1, 1, getattr(stage, port).count)
     if port == "pi":
         return (1, 1, stage.winners.kept)
@@ -24,7 +27,7 @@ def out_shape(stage: Stage, port: str) -> Shape:
 
 def lanes_in(stage: Stage, port: str) -> int:
     """Numbers of a beat of the stream that comes by a port."""
-    if port in ("active", "winners"):
+    if port in LISTS:
         return 1
     if isinstance(stage, Convolution):
         return {"residual": stage.out_lanes, "pi": stage.folding.pe}.get(port, stage.in_lanes)
@@ -40,7 +43,7 @@ def lanes_out(stage: Stage, port: str = "y") -> int:
 
 def bits_in(stage: Stage, port: str = "x") -> int:
     """Of a number that comes by a port."""
-    if port in ("active", "winners"):
+    if port in LISTS:
         return NUMBER_BITS
     return stage.bits if isinstance(stage, Fork | Adapter) else 8
 

@@ -12,12 +12,12 @@ from espalier.core.errors import CorruptArtifactError, EspalierError
 from espalier.core.integer import AddSpec, GateArithmetic, LayerArithmetic, MeanPoolSpec
 
 from .graph import Edge, StreamGraph
+from .ports import LISTS
 from .stages import Adapter, Add, ChannelList, Convolution, Folding, Fork, Gate, MaxPool, MeanPool, Products, Stage
 
 VERSION = 1
 KINDS = {kind.__name__: kind for kind in (Convolution, MaxPool, MeanPool, Add, Gate, Fork, Adapter)}
 ARRAYS = ("weights", "bias", "multiplier", "phi", "rho")
-LISTS = ("active", "winners")
 SPECS = {"Add": AddSpec, "MeanPool": MeanPoolSpec}
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..graph import Edge, StreamGraph
+from ..ports import LISTS
 from ..rtl.parameters import is_packed
 from ..stages import Adapter, Add, Convolution, Fork, Gate, MaxPool, MeanPool, Stage
 from ..weight_codes import codes, ordered
@@ -143,7 +144,7 @@ def _accelerator(graph: StreamGraph) -> Iterator[str]:
     yield "#pragma HLS INTERFACE ap_ctrl_hs port = return"
     yield "#pragma HLS DATAFLOW"
     for edge in graph.edges:
-        yield _declared(edge.name, _beat(edge), edge.depth)
+        yield _declared(edge.name, _beat(edge), _depth(edge))
     for stage in graph.stages:
         yield from (_declared(*stream) for stream in _inner_streams(stage))
     yield "    ESPALIER_DATAFLOW_BEGIN"
@@ -154,6 +155,14 @@ def _accelerator(graph: StreamGraph) -> Iterator[str]:
     yield _call("output", f"to_host<{last.beats}>({last.name}, out)")
     yield "    ESPALIER_DATAFLOW_END"
     yield "}"
+
+
+def _depth(edge: Edge) -> int:
+    """As the schedule says, but a list waits here as a whole, which the SystemVerilog reads while it comes.
+
+    A gate reads the list of its inputs behind their last pixel, and a requantization its factors behind the winners.
+    """
+    return max(edge.depth, edge.beats) if edge.sink_port in (*LISTS, "pi") else edge.depth
 
 
 def _beat(edge: Edge) -> str:

@@ -17,7 +17,16 @@ from espalier.core.integer import LayerArithmetic
 
 
 @pytest.mark.parametrize(
-    "example", ["two_layers", "residual_network", "every_kind", "gated_network", "several_pixels", "raw_pixels"]
+    "example",
+    [
+        "two_layers",
+        "residual_network",
+        "every_kind",
+        "gated_network",
+        "channels_of_their_own",
+        "several_pixels",
+        "raw_pixels",
+    ],
 )
 def test_an_example_computes(example):
     graph = getattr(stream_graphs, example)()

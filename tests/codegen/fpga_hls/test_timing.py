@@ -12,7 +12,10 @@ from espalier.codegen.fpga_hls.timing import check_depths, latency_cycles, sched
 from espalier.core.errors import InfeasibleDesignError
 
 
-@pytest.mark.parametrize("example", ["two_layers", "residual_network", "every_kind", "gated_network", "several_pixels"])
+@pytest.mark.parametrize(
+    "example",
+    ["two_layers", "residual_network", "every_kind", "gated_network", "channels_of_their_own", "several_pixels"],
+)
 def test_the_slowest_stage_sets_the_pace(example):
     graph = with_fifo_depths(getattr(stream_graphs, example)())
     found = schedule(graph)

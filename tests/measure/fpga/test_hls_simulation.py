@@ -14,6 +14,7 @@ from espalier.measure.fpga.hls_simulation import EmulationError, build_hls
 from tests.hls_projects import images, needs_headers, written
 from tests.oracles.stream_graphs import (
     GraphBuilder,
+    channels_of_their_own,
     every_kind,
     every_level_in_dsps,
     every_product,
@@ -41,9 +42,10 @@ def test_every_stage_and_product_is_the_oracle(graph, tmp_path):
 
 
 @needs_headers
-@pytest.mark.parametrize("has_pi", [True, False])
-def test_gates_are_the_oracle(has_pi, tmp_path):
-    simulated(with_fifo_depths(gated_network(has_pi)), tmp_path)
+@pytest.mark.parametrize(("has_pi", "boosts"), [(True, True), (True, False), (False, False)])
+@pytest.mark.parametrize("graph", [gated_network, channels_of_their_own])
+def test_gates_are_the_oracle(graph, has_pi, boosts, tmp_path):
+    simulated(with_fifo_depths(graph(has_pi, boosts)), tmp_path)
 
 
 @pytest.mark.parametrize("packs", [True, False])
