@@ -5,6 +5,14 @@ from __future__ import annotations
 from tvm import relax
 
 
+def dispatch_phase() -> list:
+    """Sorting, running sums and drawing by TVM's algorithms for the target in scope.
+
+    Before kernels of ours are in the module: these passes refuse functions of one name, which our kernels have.
+    """
+    return [relax.backend.DispatchSampling(), relax.backend.DispatchSortScan()]
+
+
 def loops_phase() -> list:
     """Whatever is still a function of ours or a stock operator to fused loops."""
     return [

@@ -7,8 +7,10 @@ from tvm import relax
 
 from espalier.core.calibration import Calibration
 from espalier.core.plan import Plan
+from espalier.ir.compiler_failures import named_failures
 
 from .lower.refuse_winograd import RefuseWinograd
+from .prepare.drop_none_outputs import DropNoneOutputs
 from .prepare.fold_batch_norm import FoldBatchNorm
 from .prepare.fuse_layers import FuseLayers
 from .prune.insert_channel_gates import InsertChannelGates
@@ -23,6 +25,7 @@ from .quantize.round_to_short_float import RoundToShortFloat
 def prepare_phase() -> list:
     """From what a frontend gives to layers with names."""
     return [
+        DropNoneOutputs(),
         relax.transform.CanonicalizeBindings(),
         relax.transform.ConvertToDataflow(min_size=1),
         relax.transform.DeadCodeElimination(["main"]),
@@ -61,5 +64,11 @@ def lower_phase(plan: Plan) -> list:
 
 
 def apply(mod: tvm.IRModule, phase: list) -> tvm.IRModule:
-    """Run one phase."""
-    return tvm.transform.Sequential(phase)(mod)
+    """Run one phase.
+
+    Raises UnsupportedOpError, which names the pass, where TVM refuses what it does.
+    """
+    for one in phase:
+        with named_failures(lambda one=one: f"the pass {one.info.name} cannot rewrite the network"):
+            mod = tvm.transform.Sequential([one])(mod)
+    return mod

@@ -144,6 +144,20 @@ def test_outputs_belong_to_the_caller():
     np.testing.assert_array_equal(same, np.arange(6).reshape(2, 3))
 
 
+def test_an_input_without_axes():
+    x, factor = (
+        relax.Var("x", relax.TensorType((2, 3), "float32")),
+        relax.Var("factor", relax.TensorType((), "float32")),
+    )
+    builder = relax.BlockBuilder()
+    with builder.function("main", [x, factor]):
+        with builder.dataflow():
+            result = builder.emit_output(relax.op.multiply(x, factor))
+        builder.emit_func_output(result)
+    given = np.arange(6, dtype=np.float32).reshape(2, 3)
+    np.testing.assert_array_equal(build(builder.get())(given, np.float32(2.5)), 2.5 * given)
+
+
 def test_saving_prints_nothing(gated, tmp_path, capfd):
     gated.save(tmp_path / "out")
     assert capfd.readouterr() == ("", "")

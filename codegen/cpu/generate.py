@@ -16,7 +16,7 @@ from espalier.ir.dataflow import Dataflow, constant
 from espalier.ir.rewriting import remarks_of
 from espalier.targets.cpu import Isa, isa_of
 
-from ..phases import loops_phase, machine_phase
+from ..phases import dispatch_phase, loops_phase, machine_phase
 from .lower import LowerOnCpu
 from .packing import recorded
 from .parameters import Parameters, lift_constants, parameters_of
@@ -39,7 +39,7 @@ def generate(
         _check_formats(mod)
     isa = isa_of(target)
     required, before = _required(mod, isa), remarks_of(mod)
-    phase = lowering_phase(isa, times and KnownTimes(times, target)) if lower else []
+    phase = [*dispatch_phase(), *(lowering_phase(isa, times and KnownTimes(times, target)) if lower else [])]
     given, weight_bits = (parameters_of(mod), _weight_bits(mod)) if compress else ({}, {})
     with target, recorded() if compress else contextlib.nullcontext() as packings:
         mod = tvm.transform.Sequential(phase)(mod)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tvm
 from tvm import tirx
-from tvm.s_tir import Schedule
+from tvm.s_tir import SBlockRealize, Schedule
 
 from espalier.core import ir_names
 
@@ -17,7 +17,8 @@ class ScheduleStock:
     """Every block of a PrimFunc that came from a stock operator gets a simple schedule.
 
     Spatial loops are fused, split into parallel, serial and vector parts; a reduction keeps its loops
-    inside the parallel one. Kernels of our own are left as they are.
+    inside the parallel one. Kernels of our own are left as they are, and so is a PrimFunc that is one opaque block
+    (sort, scatter), whose loops TVM wrote in order.
     """
 
     def __init__(self, lanes: int):
@@ -32,7 +33,7 @@ class ScheduleStock:
 
     def _scheduled(self, function: tirx.PrimFunc) -> tirx.PrimFunc:
         schedule = Schedule(tvm.IRModule({"main": function}))
-        for block in _blocks(schedule):
+        for block in _blocks(schedule) if _has_root(function) else ():
             self._schedule_block(schedule, block)
         return schedule.mod["main"].with_attr(ir_names.KERNEL_LAYER, "")
 
@@ -40,7 +41,7 @@ class ScheduleStock:
         loops = schedule.get_loops(block)
         kinds = [int(var.iter_type) for var in schedule.get(block).iter_vars]
         extents = [schedule.get(one).extent for one in loops]
-        if len(kinds) != len(loops) or not all(isinstance(extent, tirx.IntImm) for extent in extents):
+        if len(kinds) != len(loops) or not all(isinstance(extent, tirx.IntImm) and extent.value for extent in extents):
             return
         leading = next((i for i, kind in enumerate(kinds) if kind != _SPATIAL), len(kinds))
         if not leading:
@@ -57,6 +58,7 @@ class ScheduleStock:
 
 
 _SPATIAL = tirx.IterVar.DataPar
+_ROOT = "root"
 
 
 def _has_bool(block) -> bool:
@@ -64,6 +66,11 @@ def _has_bool(block) -> bool:
     return any(str(region.source.dtype) == "bool" for region in (*block.reads, *block.writes))
 
 
+def _has_root(function: tirx.PrimFunc) -> bool:
+    """Whether its blocks lie in one that TVM puts around them."""
+    return isinstance(function.body, SBlockRealize) and function.body.block.name_hint == _ROOT
+
+
 def _blocks(schedule: Schedule) -> list:
-    root = schedule.get_sblock("root")
+    root = schedule.get_sblock(_ROOT)
     return [block for block in schedule.get_child_blocks(root) if schedule.get_loops(block)]

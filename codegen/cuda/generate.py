@@ -17,7 +17,7 @@ from espalier.ir.dataflow import Dataflow
 from espalier.ir.rewriting import remarks_of
 from espalier.targets.gpu import Gpu, gpu_of
 
-from ..phases import loops_phase, machine_phase
+from ..phases import dispatch_phase, loops_phase, machine_phase
 from .c_names import NamesForC
 from .compilers import compiler
 from .fold_strides import FoldStrides
@@ -73,7 +73,7 @@ def scheduled(mod: tvm.IRModule, target: Target) -> tvm.IRModule:
     """The module with every loop nest bound to threads, by TVM's rules."""
     rules = [dlight.gpu.Matmul, dlight.gpu.GEMV, dlight.gpu.Reduction, dlight.gpu.GeneralReduction, dlight.gpu.Fallback]
     with target:
-        mod = tvm.transform.Sequential([NamesForC(), *loops_phase()])(mod)
+        mod = tvm.transform.Sequential([NamesForC(), *dispatch_phase(), *loops_phase()])(mod)
         return dlight.ApplyDefaultSchedule(*(rule() for rule in rules))(mod)
 
 

@@ -41,7 +41,7 @@ def build(
     compress: True saves the artifact with its weights entropy-coded in a file of their own, decoded when it is loaded.
     What was built before from the same is taken from the cache, see `program_cache`.
 
-    Raises InvalidPlanError, InvalidModelError, UnsupportedTargetError, InvalidInputError.
+    Raises InvalidPlanError, InvalidModelError, UnsupportedOpError, UnsupportedTargetError, InvalidInputError.
     """
     resolved = resolve_target(target)
     _check_main(mod)

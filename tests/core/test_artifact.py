@@ -85,6 +85,13 @@ def test_a_spec_takes_exactly_its_shape_and_type(shape, dtype):
             spec.check(array)
 
 
+def test_a_spec_keeps_a_number_without_axes_and_orders_memory():
+    assert TensorSpec("m", (), "float32").check(np.float32(2.5)).shape == ()
+    turned = TensorSpec("x", (2, 3), "float32").check(np.ones((3, 2), np.float32).T)
+    assert turned.flags.c_contiguous
+    assert turned.shape == (2, 3)
+
+
 def test_round_trip(tmp_path):
     art = artifact()
     art.save(tmp_path / "new" / "out")

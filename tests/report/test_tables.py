@@ -44,6 +44,16 @@ def test_a_long_name_is_folded_and_nothing_else():
     assert "".join(folded) == name
 
 
+@pytest.mark.parametrize("width", [80, 100])
+def test_a_column_that_may_be_wrapped_leaves_the_others_whole(width):
+    names = ("6ac1f0ee21d1b6c4", "512x512x3x3 to 28x28", "1,024", "1.42 ms")
+    choice = "winograd(blocks=2, columns=14, rows=1, split=4, tiles=16, transforms=2)"
+    lines = rendered(tables.plain_table(("task", "shape", ">records", ">best", "+choice"), [(*names, choice)]), width)
+    assert lines[0] == "task shape records best choice"
+    assert lines[2].startswith(" ".join(names))
+    assert " ".join(lines[2:]) == " ".join([*names, choice])
+
+
 def test_no_layers():
     assert rendered(tables.layer_table(()))[-1] == "total 0 0 - 0"
 

@@ -13,12 +13,13 @@ import numpy as np
 import tvm
 from tvm import relax
 
-from espalier.codegen.cpu.generate import generate
 from espalier.codegen.cpu.program import CpuProgram
+from espalier.codegen.generate import generate
 from espalier.core import ir_names
 from espalier.core.calibration import LayerWeights
 from espalier.core.layers import LayerSpec
 from espalier.ir.dataflow import Dataflow, argument, constant
+from espalier.ir.single_binding import single_binding
 from espalier.targets.resolve import resolve_target
 
 Lane = dict[relax.Var, "np.ndarray | tuple"]
@@ -99,7 +100,7 @@ class Interpreter:
         if isinstance(step.value, relax.Var | relax.Tuple | relax.TupleGetItem):
             return _look_up(step.value, lane)
         if step.var not in self._programs:
-            self._programs[step.var] = _compile(self.flow.mod, step)
+            self._programs[step.var] = generate(single_binding(self.flow.mod, step.value), resolve_target("llvm"))
         given = [array for var in step.reads for array in _leaves(lane[var])]
         runs = [self._programs[step.var].run([array[group] for array in given]) for group in range(groups)]
         outputs = tuple(np.stack(one) for one in zip(*runs))
@@ -152,28 +153,3 @@ def _first(value) -> np.ndarray:
 
 def _leaves(value) -> list[np.ndarray]:
     return [leaf for one in value for leaf in _leaves(one)] if isinstance(value, tuple) else [value]
-
-
-def _compile(mod: tvm.IRModule, step: Step) -> CpuProgram:
-    """A program of this one binding; a tuple that it reads arrives as its parts."""
-    params, bindings = [], []
-    for var in step.reads:
-        if isinstance(var.ty, relax.TupleType):
-            bindings.append(relax.VarBinding(var, _parts(var.name, var.ty, params)))
-        else:
-            params.append(var)
-    result = relax.Var("result", step.value.ty)
-    bindings.append(relax.VarBinding(result, step.value))
-    body = relax.SeqExpr([relax.DataflowBlock(bindings)], result)
-    main = relax.Function(params, body, step.value.ty).with_attr("global_symbol", "main")
-    callees = {gvar: function for gvar, function in mod.functions.items() if gvar.name_hint != "main"}
-    alone = relax.transform.DeadCodeElimination(["main"])(tvm.IRModule({tvm.ir.GlobalVar("main"): main, **callees}))
-    return generate(alone, resolve_target("llvm"))
-
-
-def _parts(name: str, ty, params: list[relax.Var]) -> relax.Expr:
-    """A tuple of fresh parameters of these types, which are added to `params`."""
-    if isinstance(ty, relax.TupleType):
-        return relax.Tuple([_parts(f"{name}.{i}", field, params) for i, field in enumerate(ty.fields)])
-    params.append(relax.Var(name, ty))
-    return params[-1]

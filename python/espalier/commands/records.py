@@ -31,7 +31,7 @@ def list_tasks(path: Path) -> Outcome:
         )
         for one in rows
     ]
-    table = tables.plain_table(("task", "shape", ">records", ">best", "choice"), shown)
+    table = tables.plain_table(("task", "shape", ">records", ">best", "+choice"), shown)
     states = Counter(one.state for one in found)
     machines = sorted({str(one.environment.get("machine")) for one in found})
     counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))

@@ -111,7 +111,7 @@ def _outcome(result, model: Path, records: Path) -> Outcome:
         )
         for one in rows
     ]
-    table = tables.plain_table(("layers", ">measured", ">by rule", ">best", "choice"), shown)
+    table = tables.plain_table(("layers", ">measured", ">by rule", ">best", "+choice"), shown)
     data = {"tasks": rows, "trials": result.trials, "seconds": result.seconds, "end": result.end}
     return Outcome(
         {**data, "rule_s": result.rule_s, "best_s": result.best_s, "records": str(records)}, (table, *summary)

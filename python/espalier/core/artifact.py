@@ -39,7 +39,7 @@ class TensorSpec:
             raise InvalidInputError(
                 f"input {self.name}: got {array.dtype} {list(array.shape)}, accepted is {self.dtype} {list(self.shape)}"
             )
-        return np.ascontiguousarray(array)
+        return np.asarray(array, order="C")  # ascontiguousarray makes one axis of none
 
 
 class Program(Protocol):

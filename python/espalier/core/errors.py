@@ -14,7 +14,7 @@ class InvalidModelError(EspalierError):
 
 
 class UnsupportedOpError(EspalierError):
-    """The model contains an operator that Espalier cannot import."""
+    """The model contains an operator that Espalier cannot import or compile."""
 
 
 class InvalidPlanError(EspalierError):

@@ -4,5 +4,5 @@ from tvm.error import register_error
 
 from espalier.core.errors import EspalierError
 
-for _kind in EspalierError.__subclasses__():
+for _kind in (*EspalierError.__subclasses__(), KeyboardInterrupt):
     register_error(_kind)  # else TVM turns an error that a pass raises into a RuntimeError

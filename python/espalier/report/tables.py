@@ -177,7 +177,7 @@ def size_data(size: ProgramSize) -> dict:
 
 
 def plain_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """Any texts under headings; a heading that starts with ">" is right-aligned."""
+    """Any texts under headings; ">" before one aligns its column right, "+" lets it be wrapped."""
     table = _table(*headings)
     for row in rows:
         table.add_row(*map(str, row))
@@ -233,9 +233,10 @@ def _active(active: int, channels: int) -> str:
 
 
 def _table(*headings: str) -> Table:
-    """Columns by heading, right-aligned after ">". Only the first, which holds names, is ever folded."""
+    """Columns by heading, right-aligned after ">". Only names, which come first, and what is after "+" are folded."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for number, heading in enumerate(headings):
         side = "right" if heading.startswith(">") else "left"
-        table.add_column(heading.lstrip(">"), justify=side, no_wrap=number > 0, overflow="fold")
+        no_wrap = number > 0 and not heading.startswith("+")
+        table.add_column(heading.lstrip(">+"), justify=side, no_wrap=no_wrap, overflow="fold")
     return table
