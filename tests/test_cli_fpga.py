@@ -19,6 +19,7 @@ from rtl_projects import needs_icarus, needs_verilator
 from synthesis_tools import NEXTPNR, SAMPLES, VITIS, needs_nextpnr, needs_yosys, write_tool
 
 import espalier
+from espalier.core.errors import UnsupportedTargetError
 from espalier.report import tables
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "fpga.md"
@@ -165,6 +166,30 @@ def test_what_is_compiled_runs_on_the_host(folder):
 def test_what_is_refused(arguments, words, folder):
     command, name, *rest = arguments
     assert_refused((command, folder / name, *rest), *words, kept=folder)
+
+
+def test_a_bench_says_what_it_timed_of_an_accelerator(folder):
+    options = ("bench", folder / "out", folder / "cpu", "--rounds", 1)
+    found, predicted = json_of(*options), json_of("profile", folder / "out")
+    accelerator, none = (one["accelerator"] for one in found["contenders"])
+    assert none is None
+    assert accelerator["timed"] == "its integer network on the host"
+    assert accelerator["board"] == "pynq-z2"
+    for name in ("predicted_interval_cycles", "predicted_latency_cycles", "clock_hz"):
+        assert accelerator[name] == predicted[name]
+    assert accelerator["predicted_latency_s"] == predicted["latency_s"]
+    assert accelerator["predicted_frames_per_s"] == predicted["frames_per_s"]
+    text = " ".join(output_of(*options).split())
+    assert "out is an accelerator for pynq-z2: what was timed is its integer network on the host, this CPU" in text
+    assert "cpu is an accelerator" not in text
+
+
+def test_there_is_nothing_to_tune_for_a_board(folder):
+    arguments = ("tune", folder / "net.onnx", "--target", "fpga_hls/pynq-z2", "--records", folder / "new.db")
+    words = "tuning: got fpga_hls/pynq-z2, whose design follows from its models at every build, accepted are llvm and"
+    assert_refused(arguments, words, kept=folder)
+    with pytest.raises(UnsupportedTargetError, match=r"tuning: got fpga_hls/pynq-z2"):
+        espalier.tune(espalier.from_onnx(folder / "net.onnx"), "fpga_hls/pynq-z2")
 
 
 @pytest.mark.parametrize(

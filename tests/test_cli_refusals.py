@@ -26,6 +26,10 @@ def broken_model(path, kind):
         onnx.save(b.model([1, 3, 8, 8], "y"), path)
     elif kind == "dynamic":
         onnx.save(b.model(["N", 3, 8, 8], b.conv("x", "conv0", 3, 8)), path)
+    elif kind == "no rank":
+        model = b.model([1, 3, 8, 8], b.conv("x", "conv0", 3, 8))
+        model.graph.input[0].type.tensor_type.ClearField("shape")
+        onnx.save(model, path)
     elif kind == "nan":
         y = b.conv("x", "conv0", 3, 8)
         b.weights["conv0.weight"][0] = np.nan
@@ -39,7 +43,8 @@ def broken_model(path, kind):
         ("missing", ["model.onnx: cannot be read (No such file or directory)"]),
         ("no onnx", ["model.onnx"]),
         ("operator", ["Frobnicate (node 'odd')", "supported are", "Conv, "]),
-        ("dynamic", ["input x: dimension 0 (N) is dynamic"]),
+        ("dynamic", ["input x: dimension 0 (N) is dynamic; bind it, for example --shape x=1,3,8,8"]),
+        ("no rank", ["input x: its rank is unknown; bind it, for example --shape x=1,3,224,224"]),
         ("nan", ["initializer conv0.weight: 27 of 216 values are NaN"]),
     ],
 )

@@ -6,16 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import tvm
+from tvm.target import Target
 
 from espalier.codegen.cuda.device import require_device
 from espalier.core.calibration import Calibration
-from espalier.core.errors import InvalidInputError
+from espalier.core.errors import InvalidInputError, UnsupportedTargetError
 from espalier.core.plan import Plan
 from espalier.measure.devices import Local, Remote
 from espalier.measure.environment import record_environment
 from espalier.measure.threads import cores
 from espalier.measure.trial_runner import Limits, TrialRunner
 from espalier.measure.trials import CPU_KERNELS, CUDA_KERNELS
+from espalier.targets.boards import KIND as FPGA
 from espalier.targets.cpu import isa_of
 from espalier.targets.gpu import gpu_of
 from espalier.targets.resolve import resolve_target
@@ -106,7 +108,7 @@ def tune(
     options = options or TuningOptions()
     budget = Budget.parse(budget) if isinstance(budget, str) else budget
     budget.start()
-    resolved, search = resolve_target(target), _search(options.search)
+    resolved, search = tunable(target), _search(options.search)
     on_gpu = str(resolved.kind.name) == "cuda"
     model = _model(options.model, GPU_CONVOLUTIONS if on_gpu else CONVOLUTIONS)
     if not on_gpu:
@@ -123,6 +125,16 @@ def tune(
     if options.save_model:
         model.save(options.save_model)
     return TuningResult(tuple(tuner.states), budget.spent_trials, budget.seconds_spent(), end)
+
+
+def tunable(target) -> Target:
+    """The target, of which kernels can be measured; UnsupportedTargetError if it is an FPGA."""
+    resolved = resolve_target(target)
+    if str(resolved.kind.name) == FPGA:
+        raise UnsupportedTargetError(
+            f"tuning: got {target}, whose design follows from its models at every build, accepted are llvm and cuda"
+        )
+    return resolved
 
 
 def _model(name: str, features: Features) -> CostModel:

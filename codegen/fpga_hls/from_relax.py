@@ -25,6 +25,9 @@ from .stages import Add, ChannelList, Convolution, Gate, MaxPool, MeanPool, Prod
 KEEPS_ORDER = ("relax.reshape", "relax.flatten", "relax.nn.batch_flatten", "relax.squeeze", "relax.expand_dims")
 """Stock operators that only give a tensor another shape."""
 
+JOINS = "ReLU and clipping, max_pool2d, the mean over all pixels, add of two tensors, and flattening"
+"""What an accelerator computes between layers, for messages."""
+
 
 @dataclass(frozen=True)
 class Streamed:
@@ -129,10 +132,9 @@ class _Reader:
         elif isinstance(self.flow.values[var], relax.TupleGetItem):
             self._list_of_a_gate(var, self.flow.values[var])
         else:
-            name = found[0] if found else call.op.name if call is not None else str(self.flow.values[var])
             raise UnsupportedOpError(
-                f"fpga_hls, {var.name}: got {name} on quantized numbers, accepted are convolution, depthwise "
-                "convolution, dense, max_pool2d, the mean over all pixels, add, and reshape"
+                f"fpga_hls, {var.name}: got {self._operator(var)} on quantized numbers, accepted are convolution, "
+                f"depthwise convolution, dense, {JOINS}"
             )
 
     def _reads_reals(self, var: relax.Var) -> bool:
@@ -250,6 +252,7 @@ class _Reader:
 
     def _max_pool(self, var: relax.Var, call: relax.Call) -> None:
         attrs = call.attrs
+        self._refuse_reshaped(var.name, call.args[0])
         kernel, stride, padding, dilation = (
             tuple(int(one) for one in getattr(attrs, key)) for key in ("pool_size", "strides", "padding", "dilation")
         )
@@ -281,6 +284,8 @@ class _Reader:
                 f"fpga_hls, layer {layer!r}: reads {getattr(missing, 'name', missing)}, which is no stream of the "
                 "network's input; accepted are streams"
             )
+        for one in arguments:
+            self._refuse_reshaped(layer, one)
         for one in arguments[1:] if takes_list else arguments:
             self._refuse_part(layer, one)
         name = self._name(layer)
@@ -291,6 +296,14 @@ class _Reader:
         self.made[var], self.shapes[var] = (name, made.out_ports[0]), whole
         for port, source in zip(made.in_ports, arguments, strict=True):
             self.sources[name, port] = self.made[source]
+
+    def _refuse_reshaped(self, layer: str, var: relax.Var) -> None:
+        if var in self.shapes and len(shape_of(var)) == 4 and self._shape(var) != self.shapes[var]:
+            height, width, channels = self.shapes[var]
+            raise UnsupportedOpError(
+                f"fpga_hls, layer {layer!r}: reads [1, {channels}, {height}, {width}] reshaped to "
+                f"{list(shape_of(var))}, accepted are flattening an image, and other forms of one pixel"
+            )
 
     def _refuse_part(self, layer: str, var: relax.Var) -> None:
         if var in self.lists:
@@ -329,13 +342,28 @@ class _Reader:
             names = sorted(name for name, _ in ports)
             raise UnsupportedOpError(
                 f"fpga_hls: the host reads {names or 'nothing'} of the network, accepted is one stream behind "
-                "the last layer"
+                f"the last layer{self._joined()}"
             )
         last = ends[0]
         self._refuse_part("the host", last)
         if len(shape_of(last)) == 2 and self.shapes[last][:2] != (1, 1):
             raise UnsupportedOpError("fpga_hls: the output is a flattened image, accepted are images and single pixels")
         return last
+
+    def _joined(self) -> str:
+        """What joins streams on the host, if anything does."""
+        reached: dict[relax.Var, set[Port]] = {}
+        for var in self.flow.values:
+            known = [reached.get(one, set()) for one in self._reads(var)]
+            reached[var] = {self.made[var]} if var in self.made else set().union(*known)
+            if len(reached[var]) > 1 and self.flow.call_of(var) is not None:
+                return f"; {var.name}, {self._operator(var)}, joins streams in floating point, accepted is add"
+        return ""
+
+    def _operator(self, var: relax.Var) -> str:
+        """What is bound to a variable, by the name of its operator."""
+        found, call = self.flow.operator_of(var), self.flow.call_of(var)
+        return found[0] if found else call.op.name if call is not None else "no call"
 
     def _before(self, last: relax.Var) -> relax.Var | None:
         """The input of a layer in float32."""
@@ -349,10 +377,12 @@ class _Reader:
         for var in self.flow.values:
             layer = self.flow.layer_of(var)
             if layer and var not in self.made:
-                between = next((one.name for one in layer[2].args if isinstance(one, relax.Var)), "?")
+                real = between = next(one for one in layer[2].args if isinstance(one, relax.Var))
+                while self._is(real, ir_names.QUANTIZE):
+                    real = self.flow.values[real].args[0]
                 raise UnsupportedOpError(
-                    f"fpga_hls, layer {layer[1].name!r}: reads {between}, which is computed in floating point between "
-                    "quantized layers; accepted are networks whose layers are joined by integers"
+                    f"fpga_hls, layer {layer[1].name!r}: reads {between.name}, which is computed in floating "
+                    f"point by {self._operator(real)}; accepted between quantized layers are {JOINS}"
                 )
 
     def _reads(self, var: relax.Var) -> list[relax.Var]:

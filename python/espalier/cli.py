@@ -99,6 +99,7 @@ Limit = Annotated[float, typer.Option(metavar="SECONDS", min=1, help="Stop the t
 SimulationLimit = Annotated[
     float, typer.Option("--limit", metavar="SECONDS", min=1, help="With --simulate: stop each tool after so long.")
 ]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of what is drawn.")]
 Threads = Annotated[int, typer.Option(help="Threads to compute with, at most the cores there are.")]
 
 
@@ -211,7 +212,7 @@ def tune(
         typer.Option(metavar="HOST:PORT/KEY", help="Measure on the machines that wait at TVM's RPC tracker."),
     ] = None,
     save_cost_model: Annotated[Path | None, typer.Option(metavar="FILE", help="Save the trained cost model.")] = None,
-    seed: Annotated[int, typer.Option(help="Of what the search draws.")] = 0,
+    seed: Seed = 0,
     tuner: Annotated[
         str, typer.Option(help="espalier, or metaschedule: TVM's own, to compare with; builds do not use it.")
     ] = "espalier",
@@ -228,6 +229,7 @@ def tune(
 
 @app.command()
 def search(
+    context: typer.Context,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="STUDY", help="Folder of the study.")],
     space: Annotated[
         str, typer.Option(metavar="NAME|FILE", help="resnet-cifar, mobilenet-cifar, or a file that narrows one down.")
@@ -257,7 +259,7 @@ def search(
     ] = None,
     measure: Annotated[bool, typer.Option("--measure", help="Compile and time every network, predict none.")] = False,
     build: Annotated[bool, typer.Option(help="Build and measure the front in the end.")] = True,
-    seed: Annotated[int, typer.Option(help="Of what the search draws.")] = 0,
+    seed: Seed = 0,
     fine_tune: Annotated[
         int | None, typer.Option(metavar="EPOCHS", help="Train each network of the front so long; needs --data.")
     ] = None,
@@ -291,6 +293,7 @@ def search(
     if minimize and maximize:
         raise InvalidInputError("--minimize: got --maximize too, accepted is either")
     if asked := minimize or maximize:
+        _refuse_others(context, "--minimize" if minimize else "--maximize")
         return _finish(command.ask(output, tuple(limits), asked, bool(maximize), storage), as_json)
     targets = tuple(target or ("llvm",))
     how = command.SearchOptions(
@@ -298,6 +301,21 @@ def search(
         fine_tune, teacher, tuned, workers, simulate, points, tuple(also or ()),
     )  # fmt: skip
     return _finish(command.run(output, how), as_json)
+
+
+QUESTION = ("output", "limit", "accuracy", "latency", "minimize", "maximize", "storage", "as_json")
+"""The options of `search` that a question about a finished study makes use of."""
+
+
+def _refuse_others(context: typer.Context, question: str) -> None:
+    """Raise InvalidInputError for options of a search beside a question."""
+    for one in context.command.params:
+        source = context.get_parameter_source(one.name)
+        if one.name not in QUESTION and source is not None and source.name == "COMMANDLINE":
+            raise InvalidInputError(
+                f"{question}: got {one.opts[0]} too, which a question about a finished study makes no use of; accepted "
+                "are limits and --storage"
+            )
 
 
 @app.command()
@@ -312,7 +330,7 @@ def sample_networks(
         str | None,
         typer.Option(metavar="NETWORK=FILE", help="Who teaches (default: the supernet's largest network)."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the networks that are drawn.")] = 0,
+    seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
     """Fine-tune networks of a supernet, from which `espalier search` learns to predict accuracies."""

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from espalier.core.errors import InvalidInputError
-from espalier.core.files import claimed
+from espalier.core.files import claimed, write_atomically
 
 HOLD = """
 import sys
@@ -17,6 +17,14 @@ with claimed(Path(sys.argv[1])) as is_mine:
     print(is_mine, flush=True)
     sys.stdin.read()
 """
+
+
+def test_a_folder_is_no_file_to_write(tmp_path):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(InvalidInputError) as raised:
+        write_atomically(tmp_path / "folder", b"x")
+    assert str(raised.value) == f"{tmp_path / 'folder'}: is a folder, accepted is a file"
+    assert [one.name for one in tmp_path.iterdir()] == ["folder"]
 
 
 def test_a_file_is_claimed_by_one_process_until_it_is_killed(tmp_path):

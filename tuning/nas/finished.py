@@ -36,6 +36,7 @@ def read_study(folder: Path, storage: str | None = None) -> Finished:
     """
     optuna = require_optuna()
     if not storage and not (folder / FILE).is_file():
+        _refuse_several(folder, [one.parent for one in sorted(folder.glob(f"*/{FILE}"))])
         raise InvalidInputError(
             f"study {folder}: it has no {FILE}, accepted is a folder that `espalier search` wrote, or its --storage"
         )
@@ -44,6 +45,8 @@ def read_study(folder: Path, storage: str | None = None) -> Finished:
     accepted = (study_name(folder), study_name(folder, is_of_several=True)) if storage else (NAME,)
     name = next((one for one in accepted if one in names), None)
     if name is None:
+        begin = f"{accepted[0]}/"
+        _refuse_several(folder, [folder / one.removeprefix(begin) for one in sorted(names) if one.startswith(begin)])
         raise InvalidInputError(f"study {folder}: {'the storage' if storage else f'its {FILE}'} holds others only")
     study = optuna.load_study(study_name=name, storage=place)
     noted = study.user_attrs.get("espalier", {})
@@ -53,6 +56,14 @@ def read_study(folder: Path, storage: str | None = None) -> Finished:
     limits = tuple(map(Limit.parse, noted["limits"]))
     problem = Problem(_choices(noted), objectives, lambda point: {}, limits)
     return Finished(noted, objectives, evaluated(study, problem), *read_front(folder / RESULT))
+
+
+def _refuse_several(folder: Path, studies: Sequence[Path]) -> None:
+    """Raise InvalidInputError where a folder has studies of several targets in it."""
+    if studies:
+        raise InvalidInputError(
+            f"study {folder}: there is one for each of several targets, accepted are {', '.join(map(str, studies))}"
+        )
 
 
 def _choices(noted: Mapping) -> ChoiceSpace:

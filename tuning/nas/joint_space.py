@@ -217,8 +217,14 @@ class JointSpace:
         if not Path(text).is_file():
             names = ", ".join(SPACES)
             raise InvalidInputError(f"space: got {text!r}, accepted are {names}, or a file that narrows one")
-        given = ChoiceSpace.parse(read_text(Path(text), "space"))
-        names = given.dimensions.get(ARCHITECTURES, ("",))
+        try:
+            given = ChoiceSpace.parse(read_text(Path(text), "space"))
+        except InvalidInputError as error:
+            raise InvalidInputError(f"{text}: {error}" if text not in str(error) else str(error)) from None
+        names = given.dimensions.get(ARCHITECTURES)
+        if names is None:
+            accepted = " or ".join(f"`{ARCHITECTURES} = {name}`" for name in SPACES)
+            raise InvalidInputError(f"space {text}: no line says {ARCHITECTURES}, accepted is {accepted}")
         if len(names) > 1:
             raise InvalidInputError(f"space {text}, {ARCHITECTURES}: got {list(names)}, accepted is one")
         whole = JointSpace.of(str(names[0]), target)

@@ -11,6 +11,7 @@ import numpy as np
 from espalier.core.artifact import Artifact
 from espalier.core.errors import InvalidInputError
 from espalier.report import tables
+from espalier.targets.boards import KIND as FPGA
 
 from . import arrays
 from .compile import MODEL
@@ -53,9 +54,11 @@ def run(folders: Sequence[Path], options: BenchOptions) -> Outcome:
     )
     if options.inputs is None and any(one["gated"] for one in agreed):
         lines.append("Random inputs say little about a gated network's outputs: give real ones with --inputs.")
+    accelerators = {name: _predicted(one) for name, one in artifacts.items() if one.target["kind"] == FPGA}
+    lines += [_accelerator_line(name, one) for name, one in accelerators.items()]
     return Outcome(
         {
-            "contenders": [contest.row_data(row) for row in held.rows],
+            "contenders": [{**contest.row_data(row), "accelerator": accelerators.get(row.name)} for row in held.rows],
             "agreement": agreed,
             "threads": options.threads,
             "rounds": options.rounds,
@@ -96,6 +99,24 @@ def _model(options: BenchOptions, folder: Path) -> Path:
         hint = "" if options.model else "; name the ONNX file with --model, the artifact was saved without a copy"
         raise InvalidInputError(f"model {model}: no such file{hint}")
     return model
+
+
+def _predicted(artifact: Artifact) -> dict:
+    """Of an accelerator, whose integer network on this machine's CPU is what was timed."""
+    program = artifact.program
+    clock_hz, interval, latency = program.board.clock_hz, program.schedule.interval_cycles, program.latency_cycles
+    cycles = {"predicted_interval_cycles": interval, "predicted_latency_cycles": latency}
+    seconds = {"predicted_latency_s": latency / clock_hz, "predicted_frames_per_s": clock_hz / interval}
+    return {"timed": "its integer network on the host", "board": program.board.name, "clock_hz": clock_hz, **cycles,
+            **seconds}  # fmt: skip
+
+
+def _accelerator_line(name: str, one: dict) -> str:
+    return (
+        f"{name} is an accelerator for {one['board']}: what was timed is {one['timed']}, this CPU. Predicted of the "
+        f"accelerator at {one['clock_hz'] / 1e6:g} MHz are a latency of {tables.duration(one['predicted_latency_s'])} "
+        f"and {one['predicted_frames_per_s']:.0f} frames a second; see espalier profile."
+    )
 
 
 def _agreements(contenders, outputs: dict[str, np.ndarray], samples: int) -> tuple[list[dict], list[str]]:

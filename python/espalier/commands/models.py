@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from espalier.core.calibration import Calibration
-from espalier.core.errors import InvalidInputError
+from espalier.core.errors import InvalidInputError, InvalidModelError
 from espalier.core.plan import Plan
 from espalier.pass_context import PREFIX, PassContext
 
 from .output import Steps
+
+_SHAPES = re.compile(r"shapes=\{'([^']*)': \(([\d, ]*)\)\}")
+"""What the importer asks of a Python program, see `_as_option` for the command line's word for it."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,10 @@ def read_model(model: Path, shapes: Sequence[str]):
     """The IRModule of an ONNX file or a bundled network; shapes: texts such as "x=1,3,224,224"."""
     import espalier
 
-    return espalier.from_onnx(model_file(model), _parse_shapes(shapes))
+    try:
+        return espalier.from_onnx(model_file(model), _parse_shapes(shapes))
+    except InvalidModelError as error:
+        raise InvalidModelError(_SHAPES.sub(_as_option, str(error))) from None
 
 
 def calibrate(
@@ -67,6 +74,10 @@ def calibrate(
         return context.calibration()
     steps.begin("calibrating")
     return api.calibrate(mod, inputs, plan or context.plan(), progress=steps.part, ranges=ranges, gates_from=gates_from)
+
+
+def _as_option(found: re.Match) -> str:
+    return f"--shape {found[1]}={found[2].replace(' ', '').rstrip(',')}"
 
 
 def _parse_shapes(texts: Sequence[str]) -> Mapping[str, tuple[int, ...]]:

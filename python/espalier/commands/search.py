@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from espalier.core.artifact import MANIFEST
 from espalier.core.errors import InvalidInputError
 from espalier.report import tables
 
@@ -89,6 +90,8 @@ def ask(
 
 def _places(folder: Path, targets: tuple[str, ...]) -> list[tuple[Path, str]]:
     """A study for each target: in the folder itself where there is one."""
+    if (folder / MANIFEST).is_file():
+        raise InvalidInputError(f"-o {folder}: is a compiled network, accepted is a new folder or that of a study")
     if len(set(targets)) < len(targets):
         raise InvalidInputError(f"--target: got {', '.join(targets)}, accepted is each once")
     if len(targets) == 1:

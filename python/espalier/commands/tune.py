@@ -33,10 +33,11 @@ class TuneOptions:
 def run(model: Path, target: str, plan: models.PlanOptions, shapes: Sequence[str], how: TuneOptions) -> Outcome:
     """Tune a model; the outcome's exit code is 130 if it was interrupted."""
     from espalier.tuning.budget import Budget
-    from espalier.tuning.tune import TuningOptions, tune
+    from espalier.tuning.tune import TuningOptions, tunable, tune
 
     budget, where = Budget.parse(how.budget), _where(how.tracker)
     _check_tuner(how)
+    tunable(target)  # before anything is calibrated
     context = plan.context()
     with steps(3) as bar:
         bar.begin("reading the model")

@@ -38,7 +38,12 @@ def read_arrays(path, what: str) -> dict[str, np.ndarray]:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name, then rename it into place."""
+    """Write a file under a temporary name, then rename it into place.
+
+    Raises InvalidInputError if it cannot be written there.
+    """
+    if path.is_dir():
+        raise InvalidInputError(f"{path}: is a folder, accepted is a file")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

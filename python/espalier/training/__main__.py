@@ -39,7 +39,7 @@ def main(
         bool, typer.Option(help="Fix quantized weights a part at a time: 25, 50, 75, 87.5, 100 %.")
     ] = False,
     learning_rate: Annotated[float | None, typer.Option(help="The highest one.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of everything that is drawn.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=2**32 - 1, help="Of everything that is drawn.")] = None,
     bfloat16: Annotated[bool | None, typer.Option(help="Compute products in bfloat16.")] = None,
     compiled: Annotated[bool | None, typer.Option(help="Train what torch.compile makes of the network.")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads to compute with (default: all cores).")] = None,

@@ -61,6 +61,17 @@ def reshaped(b):
     return classified(b, b.node("Reshape", first(b), "shape"), 16)
 
 
+def reshaped_in_place(b, reader):
+    """The channels stay, height and width do not."""
+    b.weights["shape"] = np.array([1, 8, 4, 16])
+    return classified(b, reader(b, b.node("Reshape", first(b), "shape")))
+
+
+def joined_by(b, operator):
+    y = first(b)
+    return [b.head(b.node(operator, b.conv(y, "conv1", 8, 8), y), "fc", 8, 5)]
+
+
 def two_ends(b):
     y = b.relu(b.conv(first(b), "conv1", 8, 8))
     return [b.head(y, "fc", 8, 5), y]
@@ -88,6 +99,22 @@ def beside_the_stream(b):
             "fpga_hls, lv4: got a reshape from [1, 8, 8, 8] to [1, 16, 8, 4], accepted are flattening an image, and",
         ),
         (
+            lambda b: reshaped_in_place(b, lambda b, y: y),
+            "fpga_hls, layer 'conv1': reads [1, 8, 8, 8] reshaped to [1, 8, 4, 16], accepted are flattening an image",
+        ),
+        (
+            lambda b: reshaped_in_place(b, lambda b, y: b.node("MaxPool", y, kernel_shape=[2, 2], strides=[2, 2])),
+            "fpga_hls, layer 'lv5': reads [1, 8, 8, 8] reshaped to [1, 8, 4, 16], accepted are flattening an image",
+        ),
+        *(
+            (
+                partial(joined_by, operator=name),
+                "fpga_hls: the host reads ['conv0', 'conv1'] of the network, accepted is one stream behind the last "
+                f"layer; lv7, relax.{operator}, joins streams in floating point, accepted is add",
+            )
+            for name, operator in (("Sub", "subtract"), ("Mul", "multiply"))
+        ),
+        (
             two_ends,
             "fpga_hls: the host reads ['conv1', 's3_fc'] of the network, accepted is one stream behind the last layer",
         ),
@@ -97,8 +124,8 @@ def beside_the_stream(b):
         ),
         (
             lambda b: classified(b, b.node("Sigmoid", first(b))),
-            "fpga_hls, layer 'conv1': reads lv1, which is computed in floating point between quantized layers; "
-            "accepted are networks whose layers are joined by integers",
+            "fpga_hls, layer 'conv1': reads lv1, which is computed in floating point by relax.sigmoid; "
+            "accepted between quantized layers are ReLU and clipping, max_pool2d, the mean over all pixels, add of two",
         ),
     ],
 )

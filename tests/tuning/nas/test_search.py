@@ -407,7 +407,10 @@ def test_bad_arguments_are_one_line(here, tmp_path, change, words):
     ("text", "words"),
     [
         ("", "no dimensions"),
-        ("stage1.depth = 1\n", "accepted are resnet-cifar"),
+        ("", "space.txt"),
+        ("stage1.depth = 1\n", "space.txt: no line says architectures, accepted is `architectures = resnet-cifar` or"),
+        ("architectures = vgg\n", "accepted are resnet-cifar"),
+        ("architectures = resnet-cifar\nstage1.depth\n", "space.txt: space: got the line 'stage1.depth'"),
         ("architectures = resnet-cifar | mobilenet-cifar\n", "accepted is one"),
         ("architectures = resnet-cifar\nstage1.depth = 9\n", "accepted are some of"),
         ("architectures = resnet-cifar\nstage9.depth = 1\n", "got stage9.depth"),
@@ -418,6 +421,44 @@ def test_empty_and_contradictory_spaces_are_one_line(here, tmp_path, text, words
     (tmp_path / "space.txt").write_text(text)
     arguments = ("search", "--space", tmp_path / "space.txt", "--supernet", here / "supernet.pt", "-o", tmp_path / "st")
     assert_refused(arguments, words, kept=tmp_path)
+
+
+def test_an_artifact_is_no_folder_for_a_study(here, searched, tmp_path):
+    artifact = here / "st" / "front" / searched["front"][0]["artifact"]
+    for targets in (("--target", BOARD), ("--target", BOARD, "--target", "llvm")):
+        words = f"-o {artifact}: is a compiled network, accepted is a new folder or that of a study"
+        assert_refused(
+            ("search", "--supernet", here / "supernet.pt", *targets, "-o", artifact), words, kept=here / "st"
+        )
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_seeds_that_are_none_are_refused(seed, tmp_path):
+    result = call("search", "--seed", seed, "-o", tmp_path / "st", "--budget", "1trials")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"{seed} is not in the range 0<=x<=4294967295" in " ".join(result.stderr.replace("│", " ").split())
+
+
+@pytest.mark.parametrize(
+    "options", [("--target", "llvm"), ("--budget", "5m"), ("--seed", 0), ("--no-build",), ("--also", 1)]
+)
+def test_a_question_refuses_what_it_would_ignore(here, searched, options):
+    question = ("search", "-o", here / "st", "--maximize", "accuracy")
+    words = f"--maximize: got {'--build' if options[0] == '--no-build' else options[0]} too"
+    assert_refused((*question, *options), words, "accepted are limits and --storage", kept=here / "st")
+
+
+def test_the_studies_of_several_targets_are_named(here, tmp_path):
+    words = ("--supernet", here / "supernet.pt", "--objectives", "accuracy,size", "--no-build", "--sampler", "random")
+    targets = ("--target", "fpga_hls/pynq-z2", "--target", "fpga_hls/zcu104", "--budget", "1trials")
+    for storage in ((), ("--storage", f"sqlite:///{tmp_path / 'all.db'}")):
+        folder = tmp_path / ("with" if storage else "without")
+        json_of("search", "--space", here / "small.txt", *words, *targets, *storage, "-o", folder)
+        named = f"accepted are {folder / 'fpga_hls-pynq-z2'}, {folder / 'fpga_hls-zcu104'}"
+        assert_refused(("report", folder, *storage, "-o", tmp_path / "r.html"), named, kept=tmp_path)
+        assert_refused(("search", "-o", folder, *storage, "--minimize", "size"), named, kept=tmp_path)
+        found = json_of("search", "-o", folder / "fpga_hls-zcu104", *storage, "--minimize", "size")
+        assert found["values"].keys() >= {"accuracy", "size"}
 
 
 def test_another_supernet_is_refused(here, tmp_path):
