@@ -13,6 +13,7 @@ from espalier.ir.compiler_failures import named_failures
 from espalier.ir.dataflow import Dataflow
 from espalier.ir.single_binding import single_binding
 from espalier.targets.boards import KIND as FPGA
+from espalier.targets.boards import PREFIX
 from espalier.targets.cpu import cpu_target
 
 from .cpu import generate as cpu
@@ -27,7 +28,8 @@ def generate(
 
     Raises UnsupportedOpError, which names the operator if there is a single one, where the compiler itself fails.
     """
-    with named_failures(lambda: f"{target.kind.name}: {_failing(mod, target)} cannot be compiled"):
+    name = PREFIX if str(target.kind.name) == FPGA else target.kind.name
+    with named_failures(lambda: f"{name}: {_failing(mod, target)} cannot be compiled"):
         return _generated(mod, target, lower, times, compress)
 
 

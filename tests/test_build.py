@@ -11,7 +11,7 @@ import pytest
 from models import depthwise_net, onnxruntime_outputs, residual_net
 from oracles.graphs import Graph, random_calibration
 from oracles.networks import mobile, plain, residual, unusual
-from oracles.running import assert_close
+from oracles.running import assert_close, run_stock
 from tvm import relax
 
 import espalier
@@ -142,6 +142,19 @@ def test_outputs_belong_to_the_caller():
     np.testing.assert_array_equal(constant, np.full((2, 3), 2))
     np.testing.assert_array_equal(flat, np.arange(6))
     np.testing.assert_array_equal(same, np.arange(6).reshape(2, 3))
+
+
+def test_what_is_no_dataflow_is_kept_between_layers():
+    """Such as the checks that torch puts before an operator: they may not be moved."""
+    x = relax.Var("x", relax.TensorType((1, 3, 8, 8), "float32"))
+    weights = [relax.const(np.full((8, channels, 3, 3), 0.1, "float32")) for channels in (3, 8)]
+    builder = relax.BlockBuilder()
+    with builder.function("main", [x], pure=False):
+        y = builder.emit(relax.op.nn.relu(builder.emit(relax.op.nn.conv2d(x, weights[0], padding=1))))
+        builder.emit(relax.op.assert_op(relax.const(True), format="never"))
+        builder.emit_func_output(builder.emit(relax.op.nn.conv2d(y, weights[1], padding=1)))
+    mod = builder.get()
+    assert_close(build(mod)(X), run_stock(mod, X)[0])
 
 
 def test_an_input_without_axes():

@@ -39,6 +39,8 @@ class BindingRewriter(PyExprMutator):
         """Emit `value` under the name of the old variable and use it in the old one's place."""
         if isinstance(var, relax.DataflowVar):
             fresh = self.emit_named(value, var.name)
+        elif not self.builder_.current_block_is_dataflow():
+            fresh = self.builder_.emit(value, var.name)
         else:
             fresh = self.builder_.emit_output(value, var.name)
         self.set_var_remap(var, fresh)

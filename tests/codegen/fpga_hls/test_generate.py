@@ -138,6 +138,22 @@ def test_real_numbers_behind_the_last_layer_are_the_hosts(behind):
     assert np.array_equal(stream_graphs.meaning(artifact.program.graph, given[None])[0], expected)
 
 
+def test_several_outputs_and_sorting_are_the_hosts(tmp_path):
+    """Of one stream: the classes' numbers, the best two and their places."""
+    b = ModelBuilder()
+    y = b.head(b.relu(b.conv("x", "conv0", 3, 8)), "fc", 8, 5)
+    b.weights["two"] = np.array([2], np.int64)
+    b.nodes.append(onnx.helper.make_node("TopK", [y, "two"], ["best", "places"], axis=1))
+    mod = espalier.from_onnx(b.model([1, 3, 8, 8], y, "best", "places"))
+    calibration = espalier.calibrate(mod, MANY, BYTES)
+    artifact = espalier.build(mod, BOARD, BYTES, calibration)
+    artifact.save(tmp_path / "out")
+    expected = espalier.build(mod, "llvm", BYTES, calibration)(X)
+    for ours in (artifact(X), espalier.load(tmp_path / "out")(X)):
+        for one, other in zip(ours, expected, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
 def test_the_host_gives_what_a_cpu_artifact_gives(residual):
     mod = espalier.from_onnx(residual_net())
     calibration = espalier.calibrate(mod, MANY, BYTES)

@@ -436,7 +436,8 @@ def test_an_artifact_is_no_folder_for_a_study(here, searched, tmp_path):
 def test_seeds_that_are_none_are_refused(seed, tmp_path):
     result = call("search", "--seed", seed, "-o", tmp_path / "st", "--budget", "1trials")
     assert (result.exit_code, result.stdout) == (2, "")
-    assert f"{seed} is not in the range 0<=x<=4294967295" in " ".join(result.stderr.replace("│", " ").split())
+    assert "Invalid value for '--seed'" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 @pytest.mark.parametrize(
