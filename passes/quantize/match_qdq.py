@@ -59,11 +59,15 @@ class QdqMatcher:
             side = next((number for number, value in enumerate(values) if value is not None), None)
             if side is None:
                 return None
-            bias, var = values[side].reshape(-1).astype(np.float64), self._back(added.args[1 - side], through)
+            bias, var = values[side], self._back(added.args[1 - side], through)
         product = None if var is None else self._product(var)
         if product is None:
             return None
         spec, x, x_shape, weight, scale = product
+        if bias is not None:
+            if not _is_bias(bias, shape_of(var), isinstance(spec, DenseSpec)):
+                return None
+            bias = bias.reshape(-1).astype(np.float64)
         sums_scale = self.numbers[x].scale * scale.astype(np.float64)
         counted = np.zeros(len(weight)) if bias is None else np.rint(bias / sums_scale)
         if counted.shape != (len(weight),) or np.abs(counted).max() >= 2**31:
@@ -170,3 +174,11 @@ def along(vector: np.ndarray, rank: int, axis: int) -> np.ndarray:
     if vector.size == 1:
         return vector.reshape(())
     return vector.reshape([-1 if one == axis else 1 for one in range(rank)])
+
+
+def _is_bias(value: np.ndarray, shape: tuple[int, ...], is_dense: bool) -> bool:
+    """Whether a constant added to a product of this shape is one number for each channel."""
+    channel = len(shape) - 1 if is_dense else 1
+    accepted = tuple(size if axis == channel else 1 for axis, size in enumerate(shape))
+    missing = len(shape) - value.ndim
+    return missing >= 0 and (1,) * missing + value.shape == accepted

@@ -236,6 +236,62 @@ def test_a_concatenation_of_different_scales_is_said():
     assert_as_onnxruntime(model, 0.031)
 
 
+def added_to_a_product(operator: str, shape: list[int], bias: tuple[int, ...]) -> onnx.ModelProto:
+    """x -> Q/DQ -> Conv or MatMul with int8 weights -> Add of a constant of this shape; eight channels."""
+    weights = {
+        "in.scale": np.float32(0.02),
+        "in.zero": np.uint8(110),
+        "w": RANDOM.integers(-127, 128, (8, shape[1], 3, 3) if operator == "Conv" else (shape[1], 8)).astype(np.int8),
+        "w.scale": np.float32(0.002) * np.arange(1, 9, dtype=np.float32),
+        "w.zero": np.zeros(8, np.int8),
+        "b": RANDOM.normal(0, 1, bias).astype(np.float32),
+    }
+    axis, attributes = (0, {"pads": [1, 1, 1, 1]}) if operator == "Conv" else (1, {})
+    nodes = [
+        *qdq("x", "in"),
+        helper.make_node("DequantizeLinear", ["w", "w.scale", "w.zero"], ["w.real"], axis=axis),
+        helper.make_node(operator, ["in", "w.real"], ["c"], **attributes),
+        helper.make_node("Add", ["c", "b"], ["y"]),
+    ]
+    model = handmade(nodes, weights, {"y": TensorProto.FLOAT})
+    model.graph.input[0].CopyFrom(helper.make_tensor_value_info("x", TensorProto.FLOAT, shape))
+    return model
+
+
+@pytest.mark.parametrize(
+    ("operator", "shape", "bias"),
+    [
+        ("Conv", [1, 4, 8, 8], (8,)),
+        ("Conv", [1, 4, 8, 8], (8, 1)),
+        ("Conv", [1, 4, 8, 1], (8,)),  # the sum is wider than the product
+        ("Conv", [1, 4, 8, 8], (1, 1, 8, 1, 1)),
+        ("MatMul", [8, 4], (8, 1)),
+        ("MatMul", [8, 4], (1, 8, 1)),
+    ],
+)
+def test_a_constant_along_another_axis_than_the_channels_is_no_bias(operator, shape, bias):
+    model = added_to_a_product(operator, shape, bias)
+    mod = prepare(from_onnx(model))
+    assert [spec.format for spec in specs(mod).values()] == ["int8"]
+    assert "R.add(" in mod["main"].script()
+    assert_as_onnxruntime(model, 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("operator", "shape", "bias"),
+    [
+        ("Conv", [1, 4, 8, 8], (8, 1, 1)),
+        ("Conv", [1, 4, 8, 8], (1, 8, 1, 1)),
+        ("MatMul", [8, 4], (8,)),
+        ("MatMul", [8, 4], (1, 8)),
+    ],
+)
+def test_a_constant_along_the_channels_is_a_bias(operator, shape, bias):
+    model = added_to_a_product(operator, shape, bias)
+    assert "R.add(" not in prepare(from_onnx(model))["main"].script()
+    assert_as_onnxruntime(model, 0.02 * 0.016 / 2 + 1e-4)  # half a step of the sums, in which the bias is counted
+
+
 def test_sums_beyond_int32_are_refused():
     weights = {
         "in.scale": np.float32(0.02),
