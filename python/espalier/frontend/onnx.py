@@ -15,12 +15,14 @@ from tvm.relax.frontend.onnx.onnx_frontend import ONNXGraphImporter
 
 from ..core import ir_names
 from ..core.errors import EspalierError, InvalidModelError, UnsupportedOpError
-from . import onnx_channel_gate
+from . import onnx_channel_gate, onnx_operators
 from . import onnx_checks as checks
 from .channel_gate import emit_channel_gate
 from .layer_names import CONVOLUTION, MATMUL, layer_name, name_layers
+from .onnx_node import OnnxNode
 
 _LAYER_KINDS = {"Conv": CONVOLUTION, "ConvTranspose": CONVOLUTION, "Gemm": MATMUL, "MatMul": MATMUL}
+_MORE_OUTPUTS = ("BatchNormalization", "Dropout", "LayerNormalization", "MaxPool")
 _SAME_TENSOR = ("Cast", "DequantizeLinear", "Identity", "QuantizeLinear", "Reshape", "Transpose")
 
 
@@ -48,14 +50,29 @@ def import_onnx(model, shapes: Mapping[str, Sequence[int]] | None = None) -> tup
     _remove_initializers_from_inputs(model.graph)
     checks.bind_shapes(model.graph, shapes or {})
     checks.check_validity(model)
+    checks.check_types(model.graph)
     checks.check_weights(model.graph)
-    importer = _ProgramOrderImporter(None, "float32", sanitize=False)
-    with contextlib.redirect_stdout(io.StringIO()):
-        mod = importer.from_onnx(model.graph, checks.opset(model))
+    layers = _layers(model.graph)
+    _name_nodes(model.graph)
+    _drop_unread_outputs(model.graph)
+    mod, importer = _imported(model)
     _check_static_outputs(mod["main"], model.graph)
-    mod = name_layers(mod, _layers(model.graph))
+    checks.check_values(model, importer._nodes)
+    mod = name_layers(mod, layers)
     constants = {name: value for name, value in importer._nodes.items() if isinstance(value, tvm.ir.GenericConst)}
     return mod.with_attr(ir_names.OUTPUT_NAMES, [output.name for output in model.graph.output]), constants
+
+
+def _imported(model: onnx.ModelProto) -> tuple[tvm.IRModule, ONNXGraphImporter]:
+    """The module as TVM's importer makes it, and the importer with the value of each tensor."""
+    importer = _ProgramOrderImporter(None, "float32", sanitize=False)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            return importer.from_onnx(model.graph, checks.opset(model)), importer
+    except EspalierError:
+        raise
+    except Exception as error:
+        raise UnsupportedOpError(f"model: cannot be imported ({checks.first_line(error)})") from error
 
 
 class _ProgramOrderImporter(ONNXGraphImporter):
@@ -77,14 +94,24 @@ class _ProgramOrderImporter(ONNXGraphImporter):
         widths = _pad_widths(inputs, attrs) if op_name == "Pad" else None
         if widths is not None:
             return self.bb.normalize(relax.op.nn.pad(inputs[0], widths, "constant", 0))
+        node = OnnxNode(self.bb, op_name, inputs, attrs, opset)
         try:
-            result = super()._convert_operator(op_name, inputs, attrs, opset)
+            result = onnx_operators.convert(node)
+            if result is None:
+                result = super()._convert_operator(op_name, inputs, node.attributes, opset)
         except EspalierError:
             raise
         except Exception as error:
-            name = attrs["tvm_custom"]["name"]
-            raise UnsupportedOpError(f"node {name!r} ({op_name}): {checks.first_line(error)}") from error
+            raise node.refusal(checks.first_line(error)) from error
+        self._check_number_of_results(node, result)
         return self.bb.emit(result) if op_name in _LAYER_KINDS else result
+
+    def _check_number_of_results(self, node: OnnxNode, result: relax.Expr) -> None:
+        fields = getattr(getattr(result, "ty", None), "fields", None)
+        given = len(result) if isinstance(result, relax.Tuple) else 1 if fields is None else len(fields)
+        wanted = node.attributes["tvm_custom"]["num_outputs"]
+        if wanted > given:
+            raise node.refusal(f"{wanted} outputs are asked for, accepted are {given}")
 
 
 def _clip_bounds(inputs, attrs: Mapping) -> tuple[float, float] | None:
@@ -97,7 +124,7 @@ def _clip_bounds(inputs, attrs: Mapping) -> tuple[float, float] | None:
         if given is not None and not isinstance(given, tvm.ir.GenericConst):
             return None
         bounds.append(float(attrs.get(key, default)) if given is None else float(given.value.numpy()))
-    return bounds[0], bounds[1]
+    return min(bounds), bounds[1]  # the upper one counts where they are crossed
 
 
 def _pad_widths(inputs, attrs: Mapping) -> list[int] | None:
@@ -127,6 +154,21 @@ def _remove_initializers_from_inputs(graph: onnx.GraphProto) -> None:
     inputs = [value for value in graph.input if value.name not in stored]
     del graph.input[:]
     graph.input.extend(inputs)
+
+
+def _name_nodes(graph: onnx.GraphProto) -> None:
+    """Call nodes without a name by their first output, for errors."""
+    for node in graph.node:
+        if not node.name and node.output:
+            node.name = node.output[0]
+
+
+def _drop_unread_outputs(graph: onnx.GraphProto) -> None:
+    """Ask for no indices, masks and statistics that nothing reads."""
+    read = {output.name for output in graph.output} | {name for node in graph.node for name in node.input}
+    for node in graph.node:
+        while node.op_type in _MORE_OUTPUTS and len(node.output) > 1 and node.output[-1] not in read:
+            node.output.pop()
 
 
 def _layers(graph: onnx.GraphProto) -> list[tuple[str, str]]:
