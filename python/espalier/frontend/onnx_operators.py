@@ -54,7 +54,7 @@ def _constant(node: OnnxNode) -> relax.Expr | None:
         return None
     for key, dtype in numbers.items():
         if key in node.attributes:
-            return relax.const(np.array(node.attributes[key], dtype))
+            return relax.const(np.array(node.attributes[key], dtype), dtype)
     given = next((key for key in node.attributes if key != "tvm_custom"), "none")
     raise node.refusal(f"attribute {given}, accepted are value, {', '.join(numbers)}")
 
@@ -110,12 +110,12 @@ def _in_range(node: OnnxNode, index: int, sizes: int | np.ndarray) -> relax.Expr
             raise InvalidModelError(
                 f"node {node.name!r} ({node.operator}): index {known[outside][0]}, accepted are {-size} .. {size - 1}"
             )
-        return relax.const(np.where(known < 0, known + sizes, known).astype(known.dtype))
+        return relax.const(np.where(known < 0, known + sizes, known), str(known.dtype))
     indices, dtype = node.inputs[index], node.dtype(index)
-    size, zero = relax.const(np.array(sizes, dtype)), relax.const(0, dtype)
+    size, zero = relax.const(np.array(sizes), dtype), relax.const(0, dtype)
     if not dtype.startswith("uint"):
         indices = relax.op.where(relax.op.less(indices, zero), relax.op.add(indices, size), indices)
-    last = relax.const(np.array(sizes - 1, dtype))
+    last = relax.const(np.array(sizes - 1), dtype)
     return node.emit(relax.op.minimum(relax.op.maximum(indices, zero), last))
 
 
@@ -146,7 +146,7 @@ def _is_inf(node: OnnxNode) -> relax.Expr | None:
         return None
     if not positive and not negative:
         return node.emit(relax.op.zeros(relax.ShapeExpr(node.shape()), "bool"))
-    value = relax.const(np.array(np.inf if positive else -np.inf, node.dtype()))
+    value = relax.const(np.inf if positive else -np.inf, node.dtype())
     return node.emit(relax.op.equal(node.inputs[0], value))
 
 
@@ -195,8 +195,8 @@ def _one_hot(node: OnnxNode) -> relax.Expr:
     size, zero = relax.const(depth, "int64"), relax.const(0, "int64")
     indices = relax.op.where(relax.op.less(indices, zero), relax.op.add(indices, size), indices)
     levels = np.arange(depth).reshape([-1 if one == axis % rank else 1 for one in range(rank)])
-    hit = relax.op.equal(relax.op.expand_dims(indices, axis % rank), relax.const(levels))
-    off, on = (relax.const(value) for value in values)
+    hit = relax.op.equal(relax.op.expand_dims(indices, axis % rank), relax.const(levels, "int64"))
+    off, on = (relax.const(value, str(values.dtype)) for value in values)
     return node.emit(relax.op.where(hit, on, off))
 
 
@@ -231,7 +231,7 @@ def _pow(node: OnnxNode) -> relax.Expr | None:
     if not all(node.is_tensor(index) for index in range(2)):
         return None
     if node.constant(0) is not None and node.constant(1) is not None:
-        return relax.const(np.power(node.constant(0), node.constant(1)).astype(node.dtype()))
+        return relax.const(np.power(node.constant(0), node.constant(1)), node.dtype())
     if "float" in node.dtype():
         return node.emit(relax.op.power(node.inputs[0], node.cast(1, node.dtype())))
     if "float" in node.dtype(1):
@@ -279,8 +279,11 @@ def _rms_normalization(node: OnnxNode) -> relax.Expr | None:
 
 
 def _roi_align(node: OnnxNode) -> None:
+    """TVM's converter moves half a pixel before it scales, ONNX after."""
     if node.text("mode", "avg") != "avg":
         raise node.refusal(f"attribute mode = {node.text('mode', 'avg')}, accepted is avg")
+    scale = relax.const(node.attributes.pop("spatial_scale", 1.0), node.dtype(1))
+    node.inputs[1] = node.emit(relax.op.multiply(node.inputs[1], scale))
 
 
 def _space_to_depth(node: OnnxNode) -> relax.Expr | None:

@@ -108,8 +108,8 @@ def _leave_crop_to_tvm(node: OnnxNode, axes: list[_Axis]) -> None:
         sizes[axis.number] = axis.result
     if rank not in (3, 4, 5) or tuple(sizes[:2]) != node.shape()[:2] or low[:2].any() or (high[:2] != 1).any():
         raise node.refusal("coordinate_transformation_mode tf_crop_and_resize of other axes than those of an image")
-    roi, sizes = (relax.const(one) for one in (np.concatenate([low, high]), sizes.astype("int64")))
-    node.inputs[:] = [node.inputs[0], roi, None, sizes]
+    roi = relax.const(np.concatenate([low, high]), "float32")
+    node.inputs[:] = [node.inputs[0], roi, None, relax.const(sizes, "int64")]
 
 
 def _refuse_what_is_ambiguous(node: OnnxNode, axes: list[_Axis]) -> None:
@@ -147,15 +147,15 @@ def _along(node: OnnxNode, x: relax.Expr, axis: _Axis) -> relax.Var:
     total = None
     for index, weight in zip(indices, weights):
         shape = [-1 if number == axis.number else 1 for number in range(len(node.shape()))]
-        factor = relax.const(weight.reshape(shape).astype(node.dtype()))
+        factor = relax.const(weight.reshape(shape), node.dtype())
         part = node.emit(relax.op.multiply(_taken(node, x, axis, index), factor))
         total = part if total is None else node.emit(relax.op.add(total, part))
     return total
 
 
 def _taken(node: OnnxNode, x: relax.Expr, axis: _Axis, index: np.ndarray) -> relax.Var:
-    inside = np.clip(index, 0, axis.size - 1).astype("int64")
-    return node.emit(relax.op.take(x, relax.const(inside), axis.number, mode="clip"))
+    inside = np.clip(index, 0, axis.size - 1)
+    return node.emit(relax.op.take(x, relax.const(inside, "int64"), axis.number, mode="clip"))
 
 
 def _positions(node: OnnxNode, axis: _Axis) -> np.ndarray:
