@@ -162,6 +162,7 @@ def binary() -> Iterator[Row]:
     yield row("Mod", negative, divisors)
     yield row("Mod", negative, divisors, fmod=1)
     yield row("Mod", X, numbers(6, low=0.5), fmod=1)
+    yield row("Mod", X, numbers(6, low=0.5) * np.array([1, -1, 1, -1, 1, -1], np.float32), fmod=0, opset=28)
     yield row("Pow", POSITIVE, scalar(1.7))
     yield row("Pow", X, scalar(2))
     yield row("Pow", X, scalar(3, "int64"))
@@ -213,7 +214,7 @@ def shapes() -> Iterator[Row]:
     yield row("Shape", X, start=1, end=-1)
     yield row("Size", X)
     yield row("EyeLike", numbers(3, 4), k=1)
-    yield row("EyeLike", numbers(3, 4), k=-1)
+    yield row("EyeLike", numbers(3, 4), k=-1, dtype=TensorProto.INT64)
     yield row("ConstantOfShape", ints(2, 3), value=numpy_helper.from_array(np.array([1.5], np.float32)))
     yield row("ConstantOfShape", ints(2, 3))
     yield row("Constant", value_floats=[1.5, 2])
@@ -490,3 +491,122 @@ def test_as_onnxruntime(operator, opset):
         which = f"{name} {rows[int(name[1:].split('_')[0])].attributes}"
         assert (got.dtype, got.shape) == (want.dtype, want.shape), which
         np.testing.assert_allclose(got.astype("float64"), want.astype("float64"), 1e-4, 1e-5, err_msg=which)
+
+
+def computed(*rows: Row) -> np.ndarray:
+    """What one artifact of these rows returns."""
+    model, feeds = model_of(list(rows))
+    artifact = espalier.build(from_onnx(model), target="llvm")
+    return artifact(*(feeds[one.name] for one in artifact.inputs))
+
+
+@pytest.mark.parametrize(
+    ("one", "message"),
+    [
+        (row("Gather", X, ints(0, 5), axis=1), r"r0_node.*Gather.*index 5, accepted are -3 .. 2"),
+        (row("Gather", X, ints(-4), axis=1), "index -4, accepted are -3 .. 2"),
+        (row("GatherElements", X, Fixed(np.full((2, 3, 5, 6), 6)), axis=3), "index 6, accepted are -6 .. 5"),
+        (row("GatherND", X, Fixed(np.array([[1, 3]]))), "index 3, accepted are -3 .. 2"),
+        (row("ScatterND", X, Fixed(np.array([[2]])), numbers(1, 3, 5, 6)), "index 2, accepted are -2 .. 1"),
+    ],
+)
+def test_a_constant_index_out_of_range(one, message):
+    with pytest.raises(InvalidModelError, match=message):
+        from_onnx(model_of([one])[0])
+
+
+def test_an_index_out_of_range_reads_no_foreign_memory():
+    table = np.arange(12, dtype=np.float32).reshape(4, 3)
+    got = computed(row("Gather", Fixed(table), np.array([3, 4, 10**6, -4, -5, -(10**6)])))
+    np.testing.assert_array_equal(got, table[[3, 3, 3, 0, 0, 0]])
+    got = computed(row("GatherElements", table, np.array([[10**6, -(10**6), -1]])))
+    np.testing.assert_array_equal(got, [[9, 1, 11]])
+    got = computed(row("GatherND", table, np.array([[10**6, -1], [-(10**6), 10**6]])))
+    np.testing.assert_array_equal(got, [11, 2])
+
+
+SQUARE = Fixed(numbers(3, 5, 3, 3))
+
+
+@pytest.mark.parametrize(
+    ("one", "message"),
+    [
+        (row("ConvTranspose", X, SQUARE, strides=[2, 2], output_shape=[13, 13]), "output_shape = .*strides"),
+        (row("MaxPool", X, kernel_shape=[2, 2], outputs=2), "output Indices is not supported"),
+        (row("LpPool", X, kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1), "attribute ceil_mode = 1, accepted is 0"),
+        (row("LRN", X, size=4), "attribute size = 4, accepted are odd ones"),
+        (row("Resize", X, None, floats(1, 1, 0.5, 0.5), mode="linear", antialias=1, opset=18), "attribute antialias"),
+        (row("Resize", whole(1, 1, 3, 3), None, floats(1, 1, 1.5, 2), mode="linear"), "linear of int64, accepted are"),
+        (row("Resize", X, None, np.ones(4, np.float32)), "needs constant scales or sizes"),
+        (row("OneHot", np.array([1]), np.array([4]), floats(0, 1)), "depth and values that are no constants"),
+        (row("Pow", whole(3), whole(3)), "a whole number to the power of a whole number"),
+        (row("ReduceSum", X, np.array([1])), "input axes is no constant"),
+        (row("Dropout", X, None, np.array(True)), "input training_mode is no constant"),
+        (row("Dropout", X, None, scalar(True, "bool")), "training_mode = 1, accepted is 0"),
+        (row("Slice", X, ints(7), ints(9), ints(3)), "has no elements"),
+        (row("ReduceMax", X, axes=[7]), "r0_node"),
+    ],
+)
+def test_what_cannot_be_converted_names_the_node(one, message):
+    with pytest.raises((UnsupportedOpError, InvalidModelError), match=message) as error:
+        from_onnx(model_of([one])[0])
+    assert "\n" not in str(error.value)
+
+
+def test_indices_that_nothing_reads_are_not_asked_for():
+    model, _ = model_of([row("MaxPool", X, kernel_shape=[2, 2], outputs=2)])
+    del model.graph.output[1:]
+    got = espalier.build(from_onnx(model), target="llvm")(X)
+    np.testing.assert_array_equal(got, onnxruntime_outputs(model, r0_in0=X)[0])
+
+
+def test_a_node_without_a_name_is_called_by_its_output():
+    model, _ = model_of([row("LRN", X, size=4)])
+    model.graph.node[0].name = ""
+    with pytest.raises(UnsupportedOpError, match=r"node 'r0_out0' \(LRN\)"):
+        from_onnx(model)
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "message"),
+    [
+        (TensorProto.FLOAT, [2, 3, 5, 7], r"output r0_out0: .*declares float32 \[2, 3, 5, 7\].*\[2, 3, 5, 6\]"),
+        (TensorProto.DOUBLE, [2, 3, 5, 6], "output r0_out0: the model declares float64"),
+    ],
+)
+def test_an_output_that_is_not_what_the_model_declares(kind, shape, message):
+    model, _ = model_of([row("Relu", X)])
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("r0_out0", kind, shape))
+    with pytest.raises(InvalidModelError, match=message):
+        from_onnx(model)
+
+
+def test_a_result_of_another_shape_than_onnx_infers_is_refused(monkeypatch):
+    """Whatever TVM's importer makes of a node."""
+    from tvm import relax
+    from tvm.relax.frontend.onnx import onnx_frontend
+
+    def wider(cls, bb, inputs, attr, params):
+        return relax.op.concat([inputs[0], inputs[0]], 1)
+
+    monkeypatch.setattr(onnx_frontend.Relu, "_impl_v13", classmethod(wider))
+    message = r"node 'r0_node' \(Relu\): .*float32 \[2, 6, 5, 6\], by ONNX it is float32 \[2, 3, 5, 6\]"
+    with pytest.raises(UnsupportedOpError, match=message):
+        from_onnx(model_of([row("Relu", X)])[0])
+
+
+def test_shapes_that_do_not_fit_are_one_line():
+    model, _ = model_of([row("Relu", X)])
+    model.graph.node.append(helper.make_node("MatMul", ["r0_out0", "r0_out0"], ["z"], name="product"))
+    model.graph.output[0].name = "z"
+    with pytest.raises((UnsupportedOpError, InvalidModelError)) as error:
+        from_onnx(model)
+    assert "\n" not in str(error.value)
+
+
+def test_a_failure_outside_of_a_node_is_one_line():
+    model, _ = model_of([row("Transpose", X, perm=[0, 1, 2, 3])])
+    del model.graph.node[0].attribute[0].ints[:]
+    with pytest.raises((UnsupportedOpError, InvalidModelError), match="model: ") as error:
+        from_onnx(model)
+    assert "\n" not in str(error.value)

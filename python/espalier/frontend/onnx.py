@@ -48,9 +48,9 @@ def import_onnx(model, shapes: Mapping[str, Sequence[int]] | None = None) -> tup
     model = _prepared(model)
     checks.check_operators(model)
     _remove_initializers_from_inputs(model.graph)
+    checks.check_types(model.graph)
     checks.bind_shapes(model.graph, shapes or {})
     checks.check_validity(model)
-    checks.check_types(model.graph)
     checks.check_weights(model.graph)
     layers = _layers(model.graph)
     _name_nodes(model.graph)
@@ -83,6 +83,14 @@ class _ProgramOrderImporter(ONNXGraphImporter):
 
     def _check_for_unsupported_ops(self, graph):
         """`checks.check_operators` has done it, which also knows our own operator."""
+
+    def _construct_nodes(self, graph):
+        """As the parent; sizes that the model returns become tensors."""
+        super()._construct_nodes(graph)
+        for output in graph.output:
+            value = self._nodes[output.name]
+            if isinstance(value, relax.ShapeExpr):
+                self._nodes[output.name] = relax.const([int(size) for size in value], "int64")
 
     def _convert_operator(self, op_name, inputs, attrs, opset):
         if op_name == onnx_channel_gate.NAME:

@@ -74,6 +74,7 @@ def check_operators(model: onnx.ModelProto) -> None:
     shown = ", ".join(f"{operator} (node {node!r})" for operator, node in list(missing.items())[:_SHOWN])
     more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
     close = difflib.get_close_matches(next(iter(missing)).rpartition(".")[2], supported, n=_SHOWN)
+    close = [name for name in close if name not in missing]
     near = f" (close: {', '.join(close)})" if close else ""
     raise UnsupportedOpError(f"unsupported operators: {shown}{more}{near}; supported are {', '.join(supported)}")
 

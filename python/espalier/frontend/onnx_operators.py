@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import onnx.helper
 from tvm import relax
 
 from ..core.errors import InvalidModelError
@@ -119,6 +120,12 @@ def _in_range(node: OnnxNode, index: int, sizes: int | np.ndarray) -> relax.Expr
     return node.emit(relax.op.minimum(relax.op.maximum(indices, zero), last))
 
 
+def _eye_like(node: OnnxNode) -> relax.Expr:
+    kind = node.attributes.get("dtype")
+    dtype = node.dtype() if kind is None else str(onnx.helper.tensor_dtype_to_np_dtype(kind))
+    return relax.const(np.eye(*node.shape(), k=node.attributes.get("k", 0)), dtype)
+
+
 def _gather(node: OnnxNode) -> relax.Expr | None:
     if not node.is_tensor(0) or not (node.is_tensor(1) or node.constant(1) is not None):
         return None
@@ -175,9 +182,19 @@ def _lrn(node: OnnxNode) -> None:
         raise node.refusal(f"attribute size = {node.attributes['size']}, accepted are odd ones")
 
 
-def _mod(node: OnnxNode) -> None:
-    if not node.attributes.get("fmod", 0) and "float" in node.dtype():
-        raise node.refusal(f"attribute fmod = 0 for {node.dtype()}, accepted is 1")
+def _max_unpool(node: OnnxNode) -> None:
+    raise node.refusal("its indices are the output Indices of MaxPool, which is not supported")
+
+
+def _mod(node: OnnxNode) -> relax.Expr | None:
+    """Of floats with the sign of the divisor, which may be infinite."""
+    if node.attributes.get("fmod", 0) or not node.is_tensor(0) or "float" not in node.dtype():
+        return None
+    divisor, zero = node.inputs[1], relax.const(0, node.dtype())
+    rest = node.emit(relax.op.mod(node.inputs[0], divisor))
+    differ = relax.op.logical_xor(relax.op.less(rest, zero), relax.op.less(divisor, zero))
+    moved = relax.op.logical_and(differ, relax.op.not_equal(rest, zero))
+    return node.emit(relax.op.where(moved, relax.op.add(rest, divisor), rest))
 
 
 def _non_max_suppression(node: OnnxNode) -> None:
@@ -307,6 +324,7 @@ _CONVERTERS: dict[str, Callable[[OnnxNode], relax.Expr | None]] = {
     "Constant": _constant,
     "ConvTranspose": _conv_transpose,
     "Dropout": _dropout,
+    "EyeLike": _eye_like,
     "Gather": _gather,
     "GatherElements": _indices_along_axis,
     "GatherND": _indices_of_elements,
@@ -315,6 +333,7 @@ _CONVERTERS: dict[str, Callable[[OnnxNode], relax.Expr | None]] = {
     "LRN": _lrn,
     "LpPool": _lp_pool,
     "MaxPool": _pool,
+    "MaxUnpool": _max_unpool,
     "Mod": _mod,
     "NonMaxSuppression": _non_max_suppression,
     "OneHot": _one_hot,
