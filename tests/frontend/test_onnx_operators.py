@@ -317,7 +317,6 @@ def normalizations() -> Iterator[Row]:
     yield row("LayerNormalization", X, Fixed(numbers(5, 6)), Fixed(numbers(5, 6)), axis=2, epsilon=0.1)
     yield row("LayerNormalization", X, Fixed(numbers(6)), Fixed(numbers(6)), outputs=3)
     yield row("GroupNormalization", numbers(2, 6, 4, 3), numbers(6), numbers(6), num_groups=3, opset=21)
-    yield row("GroupNormalization", numbers(2, 6, 4, 3), numbers(3), numbers(3), num_groups=3, opset=18)
     yield row("RMSNormalization", X, numbers(6), opset=23)
     yield row("RMSNormalization", X, numbers(5, 6), axis=2, epsilon=0.1, opset=23)
     yield row("MeanVarianceNormalization", X)
@@ -402,10 +401,10 @@ def resizes() -> Iterator[Row]:
     for mode in ("nearest", "linear", "cubic"):
         for transformation in coordinates:
             attributes = {"mode": mode, "coordinate_transformation_mode": transformation}
-            for sizes in ((10, 12), (7, 9), (3, 4)):
+            for sizes in ((10, 9), (3, 4)):
                 yield row("Resize", image, None, None, ints(1, 2, *sizes), **attributes)
             if transformation != "align_corners":
-                for scales in ((1.5, 1.7), (0.6, 0.7), (2, 0.5)):
+                for scales in ((1.5, 1.7), (2, 0.7)):
                     yield row("Resize", image, None, floats(1, 1, *scales), **attributes)
     for rounding in ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil"):
         for sizes in ((10, 12), (7, 9), (3, 4)):
@@ -428,10 +427,14 @@ def resizes() -> Iterator[Row]:
     yield row("Upsample", image, floats(1, 1, 1.5, 2), mode="linear", opset=9)
     yield row("Upsample", image, scales=[1.0, 1.0, 2.0, 2.0], mode="nearest", opset=8)
     grid = numbers(1, 4, 3, 2, low=-1.3, high=1.3)
-    for mode in ("bilinear", "nearest", "bicubic"):
-        for padding in ("zeros", "border", "reflection"):
-            for corners in (0, 1):
-                yield row("GridSample", image, grid, mode=mode, padding_mode=padding, align_corners=corners)
+    settings = (
+        ("bilinear", "zeros", 0),
+        ("bilinear", "reflection", 1),
+        ("nearest", "border", 1),
+        ("bicubic", "zeros", 0),
+    )
+    for mode, padding, corners in settings:
+        yield row("GridSample", image, grid, mode=mode, padding_mode=padding, align_corners=corners)
     yield row("AffineGrid", numbers(1, 2, 3), ints(1, 2, 4, 5), opset=20)
     yield row("AffineGrid", numbers(1, 2, 3), ints(1, 2, 4, 5), align_corners=1, opset=20)
 
@@ -543,7 +546,7 @@ SQUARE = Fixed(numbers(3, 5, 3, 3))
         (row("ReduceSum", X, np.array([1])), "input axes is no constant"),
         (row("Dropout", X, None, np.array(True)), "input training_mode is no constant"),
         (row("Dropout", X, None, scalar(True, "bool")), "training_mode = 1, accepted is 0"),
-        (row("Slice", X, ints(7), ints(9), ints(3)), "has no elements"),
+        (row("TopK", whole(5, low=0, dtype="uint64"), ints(2), outputs=2), "of uint64, accepted are"),
         (row("ReduceMax", X, axes=[7]), "r0_node"),
     ],
 )

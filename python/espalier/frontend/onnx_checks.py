@@ -168,8 +168,6 @@ def check_values(model: onnx.ModelProto, imported: Mapping[str, relax.Expr]) -> 
             raise UnsupportedOpError(
                 f"node {node.name!r} ({node.op_type}): the shape of its result {name} depends on the data"
             )
-        if 0 in have[1] and not isinstance(imported[name], tvm.ir.GenericConst):
-            raise UnsupportedOpError(f"node {node.name!r} ({node.op_type}): its result {name} has no elements")
         if name in expected and _differ(have, _of_onnx(expected[name])):
             raise UnsupportedOpError(
                 f"node {node.name!r} ({node.op_type}): its result {name} would become {_text(have)}, "

@@ -312,7 +312,13 @@ def _space_to_depth(node: OnnxNode) -> relax.Expr | None:
     return node.emit(relax.op.reshape(x, (n, c * block**2, h // block, w // block)))
 
 
+_SORTED = ("float32", "float64", "int8", "int32", "int64", "uint8")
+"""What TVM's runtime sorts."""
+
+
 def _top_k(node: OnnxNode) -> None:
+    if node.dtype() not in _SORTED:
+        raise node.refusal(f"numbers of {node.dtype()}, accepted are {', '.join(_SORTED)}")
     node.attributes["sorted"] = 1  # sorted ones are in some order too
 
 
