@@ -287,17 +287,14 @@ def gated_network(has_pi: bool = True, boosts: bool = True) -> StreamGraph:
     return builder.graph(builder.conv(builder.mean_pool(y), 10, kernel=(1, 1), is_raw=True))
 
 
-def channels_of_their_own(has_pi: bool = True, boosts: bool = True) -> StreamGraph:
+def channels_of_their_own(has_pi: bool = True) -> StreamGraph:
     """Gates behind each other whose groups are single channels: lists as long as FIFOs are not by themselves."""
     builder = GraphBuilder(4, 5, 4)
-    y, gate = (HOST, "out"), None
-    y = builder.conv(HOST, 6, folding=Folding(2, 3, 3))
+    y, gate = builder.conv(HOST, 6, folding=Folding(2, 3, 3)), None
     for channels, kept, readers in ((16, 12, 3), (14, 11, 3), (15, 10, 2)):
         y, watched = builder.fork(y)
-        before, gate = (
-            gate,
-            builder.gate(watched, channels, kept, 1, active=gate, readers=readers, has_pi=has_pi, boosts=boosts),
-        )
+        before = gate
+        gate = builder.gate(watched, channels, kept, 1, active=before, readers=readers, has_pi=has_pi)
         y = builder.conv(y, channels, gate=gate, active=before, folding=Folding(1, 1, 9))
     return builder.graph(builder.conv(y, 5, kernel=(1, 1), active=gate, is_raw=True))
 

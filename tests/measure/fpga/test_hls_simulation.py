@@ -42,10 +42,10 @@ def test_every_stage_and_product_is_the_oracle(graph, tmp_path):
 
 
 @needs_headers
-@pytest.mark.parametrize(("has_pi", "boosts"), [(True, True), (True, False), (False, False)])
+@pytest.mark.parametrize("has_pi", [True, False])
 @pytest.mark.parametrize("graph", [gated_network, channels_of_their_own])
-def test_gates_are_the_oracle(graph, has_pi, boosts, tmp_path):
-    simulated(with_fifo_depths(graph(has_pi, boosts)), tmp_path)
+def test_gates_are_the_oracle(graph, has_pi, tmp_path):
+    simulated(with_fifo_depths(graph(has_pi)), tmp_path)
 
 
 @pytest.mark.parametrize("packs", [True, False])
