@@ -42,7 +42,7 @@ def from_torch(module_or_exported_program, example=None) -> tvm.IRModule:
 
     Raises ToolNotFoundError without torch, InvalidInputError without an example, InvalidModelError for
     a module that torch cannot export, a dynamic dimension or weights that are not finite, and
-    UnsupportedOpError, naming the operator, for one that is missing.
+    UnsupportedOpError, naming the operator, for one that is missing or has an option that cannot be converted.
     """
     mod, params = import_torch(module_or_exported_program, example)
     return relax.transform.BindParams("main", params)(mod)
@@ -51,7 +51,7 @@ def from_torch(module_or_exported_program, example=None) -> tvm.IRModule:
 def import_torch(model, example=None) -> tuple[tvm.IRModule, dict]:
     """As `from_torch`, but the weights stay parameters after the inputs; also returns their values by name."""
     torch = require_torch()
-    from tvm.relax.frontend.torch import from_exported_program
+    from .torch_operators import OperatorImporter
 
     program = model if isinstance(model, torch.export.ExportedProgram) else exported_program(model, example)
     _check_static_inputs(torch, program)
@@ -60,14 +60,15 @@ def import_torch(model, example=None) -> tuple[tvm.IRModule, dict]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = program.run_decompositions()
-    _check_operators(program)
+    importer = OperatorImporter()
+    _check_operators(program, importer.convert_map)
     try:
-        mod = from_exported_program(
+        mod = importer.from_exported_program(
             program,
             keep_params_as_input=True,
             unwrap_unit_return_tuple=True,
+            no_bind_return_tuple=False,
             custom_convert_map=_gate_converters(program),
-            run_ep_decomposition=False,
         )
     except EspalierError:
         raise
@@ -168,10 +169,7 @@ def _check_weights(torch, program) -> None:
             )
 
 
-def _check_operators(program) -> None:
-    from tvm.relax.frontend.torch.exported_program_translator import ExportedProgramImporter
-
-    supported = ExportedProgramImporter().convert_map
+def _check_operators(program, supported: dict) -> None:
     missing: dict[str, str] = {}
     for node in program.graph.nodes:
         known = node.op != "call_function" or node.target.__name__ in supported or _is_channel_gate(node)
