@@ -582,7 +582,7 @@ NORMS = {
 RESIZES = (
     {
         f"{mode} {options}": _on("image", F.interpolate, mode=mode, **options)
-        for mode in ("nearest", "bilinear", "area", "nearest-exact")
+        for mode in ("nearest", "bilinear")
         for options in (
             {"scale_factor": 2},
             {"scale_factor": 1.3},
@@ -592,6 +592,11 @@ RESIZES = (
             {"size": (7, 18)},
             {"scale_factor": (1.05, 2.05)},
         )
+    }
+    | {
+        f"{mode} {options}": _on("image", F.interpolate, mode=mode, **options)
+        for mode in ("area", "nearest-exact")
+        for options in ({"scale_factor": 1.3}, {"size": (11, 5)})
     }
     | {
         f"bilinear aligned {options}": _on("image", F.interpolate, mode="bilinear", align_corners=True, **options)

@@ -1,7 +1,8 @@
 """The importer of torch's operators: TVM's, with those mended that it converts to something else without a word.
 
 A node whose type or shape comes out unlike torch's is refused, whoever converts it. Assertions inside of a network are
-left out: an index that torch would refuse is not looked at.
+left out: an index that torch would refuse is not looked at. Where torch hands a NaN on, these drop it: relu and what is
+made of it, clamp, maximum, minimum, max, min, argmax, argmin and pooling for the largest value.
 """
 
 from __future__ import annotations
