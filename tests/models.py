@@ -6,6 +6,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+UNOPTIMIZED = {"kind": "llvm", "opt-level": 0}
+"""A CPU whose code LLVM leaves as it is: for tests of many operators, which take as long as LLVM does."""
+
 
 class ModelBuilder:
     """Collects nodes and weights; every node's output is returned by name."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx
 import pytest
-from models import onnxruntime_outputs
+from models import UNOPTIMIZED, onnxruntime_outputs
 from onnx import TensorProto, helper, numpy_helper
 
 import espalier
@@ -486,7 +486,7 @@ ROWS = grouped(TABLES + LATER)
 def test_as_onnxruntime(operator, opset):
     rows = ROWS[operator, opset]
     model, feeds = model_of(rows)
-    artifact = espalier.build(from_onnx(model), target="llvm")
+    artifact = espalier.build(from_onnx(model), UNOPTIMIZED)
     ours = artifact(*(feeds[one.name] for one in artifact.inputs))
     theirs = onnxruntime_outputs(model, **feeds)
     names = [output.name for output in model.graph.output]
@@ -499,7 +499,7 @@ def test_as_onnxruntime(operator, opset):
 def computed(*rows: Row) -> np.ndarray:
     """What one artifact of these rows returns."""
     model, feeds = model_of(list(rows))
-    artifact = espalier.build(from_onnx(model), target="llvm")
+    artifact = espalier.build(from_onnx(model), UNOPTIMIZED)
     return artifact(*(feeds[one.name] for one in artifact.inputs))
 
 

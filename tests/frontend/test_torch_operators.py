@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from models import UNOPTIMIZED
 
 import espalier
 from espalier.core.errors import UnsupportedOpError
@@ -910,7 +911,7 @@ def _differences(result: np.ndarray, expected: np.ndarray) -> str:
 @pytest.mark.parametrize("group", GROUPS)
 def test_operators_compute_what_torch_does(group):
     module, program = _program(group)
-    artifact = espalier.build(espalier.from_torch(program), target="llvm")
+    artifact = espalier.build(espalier.from_torch(program), UNOPTIMIZED)
     with torch.no_grad():
         expected = module(*module.examples())
     paths = torch.utils._pytree.tree_flatten_with_path(expected)[0]
@@ -918,6 +919,21 @@ def test_operators_compute_what_torch_does(group):
     assert len(results) == len(paths)
     found = {str(path): _differences(result, value.numpy()) for (path, value), result in zip(paths, results)}
     assert {path: difference for path, difference in found.items() if difference} == {}
+
+
+def test_indices_beyond_an_axis_are_those_at_its_ends():
+    """No memory of others is read or written; torch refuses them."""
+
+    class Places(nn.Module):
+        def forward(self, x, at):
+            zeros = torch.zeros_like(x)
+            rows = F.embedding(at, x), x[at], torch.index_select(x, 0, at), x.gather(0, at[:, None])
+            return *rows, zeros.scatter(0, at[:, None], 1.0), zeros.scatter(0, at[:, None], x), zeros.index_put([at], x)
+
+    x, inside, beyond = INPUTS["x"], torch.tensor([0, 2, 2]), torch.tensor([-90_000_000, 2, 90_000_000])
+    artifact = espalier.build(espalier.from_torch(Places(), (x, inside)), target="llvm")
+    for ours, theirs in zip(artifact(x.numpy(), beyond.numpy()), Places()(x, inside), strict=True):
+        np.testing.assert_array_equal(ours, theirs.numpy())
 
 
 @pytest.mark.parametrize("name", REFUSED)

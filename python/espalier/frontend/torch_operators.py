@@ -1,8 +1,8 @@
 """The importer of torch's operators: TVM's, with those mended that it converts to something else without a word.
 
 A node whose type or shape comes out unlike torch's is refused, whoever converts it. Assertions inside of a network are
-left out: an index that torch would refuse is not looked at. Where torch hands a NaN on, these drop it: relu and what is
-made of it, clamp, maximum, minimum, max, min, argmax, argmin and pooling for the largest value.
+left out: an index that torch would refuse becomes the nearest one that there is. Where torch hands a NaN on, these drop
+it: relu and what is made of it, clamp, maximum, minimum, max, min, argmax, argmin and pooling for the largest value.
 """
 
 from __future__ import annotations
@@ -332,14 +332,27 @@ class OperatorImporter(ExportedProgramImporter):
 
     def _index_select(self, node: fx.Node) -> relax.Var:
         x, axis, index = node.args
-        return self._emit(relax.op.take(self.env[x], relax.op.reshape(self.env[index], (-1,)), axis))
+        place = relax.op.reshape(self._inside(self.env[index], _size(x, axis)), (-1,))
+        return self._emit(relax.op.take(self.env[x], place, axis))
+
+    def _embedding_impl(self, x: relax.Expr, weight: relax.Expr) -> relax.Var:
+        return self._emit(relax.op.take(weight, self._inside(x, int(weight.ty.shape[0])), 0))
+
+    def _gather(self, node: fx.Node) -> relax.Var:
+        x, axis, index = node.args[:3]
+        return self._emit(relax.op.gather_elements(self.env[x], self._inside(self.env[index], _size(x, axis)), axis))
+
+    def _inside(self, index: relax.Expr, size: int) -> relax.Var:
+        """Indices beyond an axis become its first or last one, so that no memory of others is read or written."""
+        low, high = relax.const(0, index.ty.dtype), relax.const(size - 1, index.ty.dtype)
+        return self._emit(relax.op.minimum(relax.op.maximum(index, low), high))
 
     def _from_the_start(self, index: fx.Node, size: int) -> relax.Expr:
         """An index tensor whose negative values, which count from the end, are counted from the start."""
         given, dtype = self.env[index], _dtype(index)
         negative = relax.op.less(given, relax.const(0, dtype))
-        counted = relax.op.where(negative, relax.op.add(given, relax.const(size, dtype)), given)
-        return self._operand(self._emit(counted), "int64")
+        counted = self._emit(relax.op.where(negative, relax.op.add(given, relax.const(size, dtype)), given))
+        return self._operand(self._inside(counted, size), "int64")
 
     def _index_tensor(self, node: fx.Node) -> relax.Var:
         x, indices = node.args
@@ -384,7 +397,16 @@ class OperatorImporter(ExportedProgramImporter):
         x, axis, index, source = node.args
         ends = list(index.meta["val"].shape)
         used = self._emit(relax.op.strided_slice(self.env[source], list(range(len(ends))), [0] * len(ends), ends))
-        return self._emit(relax.op.scatter_elements(self.env[x], self.env[index], used, axis))
+        return self._scattered(x, axis, index, used)
+
+    def _scatter_value(self, node: fx.Node) -> relax.Var:
+        x, axis, index, value = node.args
+        written = relax.op.full(self.env[index].ty.shape, relax.const(value, _dtype(x)))
+        return self._scattered(x, axis, index, self._emit(written))
+
+    def _scattered(self, x: fx.Node, axis: int, index: fx.Node, written: relax.Expr) -> relax.Var:
+        place = self._inside(self.env[index], _size(x, axis))
+        return self._emit(relax.op.scatter_elements(self.env[x], place, written, axis))
 
     def _as_strided(self, node: fx.Node) -> relax.Var:
         x, size, stride, offset = [*node.args, None][:4]
@@ -422,6 +444,10 @@ def _dtype(node: fx.Node) -> str:
     """The name of the type that a node gives: of its first result if it has several."""
     value = node.meta["val"]
     return _name((value if isinstance(value, torch.Tensor) else value[0]).dtype)
+
+
+def _size(node: fx.Node, axis: int) -> int:
+    return node.meta["val"].shape[axis]
 
 
 def _spatial(node: fx.Node) -> list[int]:
