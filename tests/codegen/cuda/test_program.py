@@ -243,7 +243,7 @@ def test_an_input_may_have_a_number_for_its_name(tmp_path):
     weight = np.ones((16, 16, 3, 3), np.float32)
     pool = helper.make_node("MaxPool", ["0"], ["1"], kernel_shape=[2, 2])
     nodes = [pool, helper.make_node("Conv", ["1", "w"], ["2"])]
-    ends = [helper.make_tensor_value_info(name, 1, [1, 16, size, size]) for name, size in (("0", 12), ("2", 4))]
+    ends = [helper.make_tensor_value_info(name, 1, [1, 16, size, size]) for name, size in (("0", 12), ("2", 9))]
     graph = helper.make_graph(nodes, "numbers", ends[:1], ends[1:], [numpy_helper.from_array(weight, "w")])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     onnx.save(model, tmp_path / "numbers.onnx")

@@ -144,7 +144,9 @@ def test_several_outputs_and_sorting_are_the_hosts(tmp_path):
     y = b.head(b.relu(b.conv("x", "conv0", 3, 8)), "fc", 8, 5)
     b.weights["two"] = np.array([2], np.int64)
     b.nodes.append(onnx.helper.make_node("TopK", [y, "two"], ["best", "places"], axis=1))
-    mod = espalier.from_onnx(b.model([1, 3, 8, 8], y, "best", "places"))
+    model = b.model([1, 3, 8, 8], y, "best", "places")
+    model.graph.output[2].type.tensor_type.elem_type = onnx.TensorProto.INT64
+    mod = espalier.from_onnx(model)
     calibration = espalier.calibrate(mod, MANY, BYTES)
     artifact = espalier.build(mod, BOARD, BYTES, calibration)
     artifact.save(tmp_path / "out")

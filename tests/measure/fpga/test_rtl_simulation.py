@@ -215,10 +215,9 @@ def test_verilator_and_icarus_agree_on_a_residual_network(tmp_path):
 
 @needs_icarus
 def test_a_fork_whose_shallow_side_fills_is_a_deadlock(tmp_path):
-    one = GraphBuilder(8, 8, 2)
-    trunk, shortcut = one.fork(one.conv(HOST, 2, folding=Folding(2, 2, 9)))
-    trunk = one.conv(one.conv(trunk, 2, folding=Folding(2, 2, 9)), 2, folding=Folding(2, 2, 9))
-    graph = one.graph(one.add(trunk, shortcut, 2), depth=2)
+    one = GraphBuilder(6, 6, 1)
+    trunk, shortcut = one.fork(one.conv(HOST, 1))
+    graph = one.graph(one.add(one.conv(trunk, 1), shortcut), depth=2)
     program, beats = build_icarus(written(graph, tmp_path)), [0] * graph.input.beats
     with pytest.raises(SimulationError, match=f"deadlock: no stream moved for {PATIENCE + 1} cycles.* its log is"):
         program.run([beats], data_bits(graph.input))
