@@ -5,7 +5,8 @@ Every point of it is an accelerator that was generated for the board: its accura
 it computes bit for bit, on the half of CIFAR-10's test set that the search has not seen; its cycles are those between
 images, by the model of the generator, and of the fastest one at 86 % or better also in a simulation of its
 SystemVerilog. By hand: ResNet-8 with mixed arithmetic (checkpoints/resnet8-mixed.pt), folded for 20,000 cycles. The
-bars: eight points whose resources, by the models before synthesis, are within the part, and fewer cycles than by hand.
+bars: eight points whose resources, by the models before synthesis, are within the part, and which none of the others
+beats as built; and fewer cycles than by hand.
 
     espalier search --target fpga_hls/pynq-z2 --objectives accuracy,cycles --data DATA --fine-tune 10 -o board/
     python benchmarks/bench_search_board.py --study board/
@@ -31,6 +32,7 @@ from espalier.core.errors import InvalidInputError
 from espalier.targets.boards import BY_NAME
 from espalier.tuning.nas.built_front import Built
 from espalier.tuning.nas.finished import read_study
+from espalier.tuning.nas.front import front as pareto
 from espalier.tuning.nas.supernet_networks import Split
 
 RECORD = "search_board"
@@ -47,7 +49,7 @@ def main() -> None:
     if not front:
         raise InvalidInputError(f"study {options.study.name}: its front was not built, accepted is one that was")
     folders = {one.folder: options.study / "front" / one.folder for one in front}
-    rows = [row(one, espalier.load(folders[one.folder]).program) for one in front]
+    rows = with_front([row(one, espalier.load(folders[one.folder]).program) for one in front])
     hand = by_hand(Split.of(data_folder()))
     accurate = [one for one in rows if one["top1"] >= BAR_TOP1 and one["fits"]]
     fastest = min(accurate, key=lambda one: one["cycles"], default=None)
@@ -57,6 +59,7 @@ def main() -> None:
         "rows": rows,
         "hand": hand,
         "points_that_fit": sum(one["fits"] for one in rows),
+        "points_on_front": sum(one["on_front"] for one in rows),
         "fastest": fastest and fastest["folder"],
         "cycles_of_hand": fastest and fastest["cycles"] / hand["cycles"],
         "bars": {"points": BAR_POINTS, "top1": BAR_TOP1},
@@ -67,11 +70,11 @@ def main() -> None:
 
 def bars(results: dict | None) -> list[Bar]:
     """Of no results, not measured."""
-    points, cycles = (results["points_that_fit"], results["cycles_of_hand"]) if results else (None, None)
+    points, cycles = (results["points_on_front"], results["cycles_of_hand"]) if results else (None, None)
     name = f"{BOARD}: cycles of the fastest at {BAR_TOP1:g} % or better, as a share of those by hand"
     none = "none is that accurate" if results and cycles is None else None
     fewer = Bar(name, "< 1", cycles if cycles is not None else none, cycles is not None and cycles < 1)
-    return [Bar.least(f"{BOARD}: points that fit", points, BAR_POINTS), fewer]
+    return [Bar.least(f"{BOARD}: points that fit and that no other one beats as built", points, BAR_POINTS), fewer]
 
 
 def row(one: Built, program: FpgaProgram) -> dict:
@@ -86,6 +89,14 @@ def row(one: Built, program: FpgaProgram) -> dict:
         **costs(program),
         "fits": program.resources.within(BY_NAME[BOARD].resources),
     }
+
+
+def with_front(rows: list[dict]) -> list[dict]:
+    """The rows, each with whether it fits and none that does has as few cycles and as high an accuracy."""
+    fitting = [number for number, one in enumerate(rows) if one["fits"]]
+    kept = pareto(np.array([[rows[number]["cycles"], -rows[number]["top1"]] for number in fitting]).reshape(-1, 2))
+    chosen = {fitting[place] for place in kept}
+    return [{**one, "on_front": number in chosen} for number, one in enumerate(rows)]
 
 
 def by_hand(split: Split) -> dict:

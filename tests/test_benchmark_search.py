@@ -55,7 +55,15 @@ def test_a_network_made_by_hand_is_dominated_where_its_best_plans_are():
     [(8, 0.99, ["met", "met"]), (7, 1.0, ["MISSED", "MISSED"]), (9, None, ["met", "MISSED"])],
 )
 def test_a_board_needs_points_that_fit_and_fewer_cycles(points, cycles, expected):
-    assert verdicts(bench_search_board.bars({"points_that_fit": points, "cycles_of_hand": cycles})) == expected
+    assert verdicts(bench_search_board.bars({"points_on_front": points, "cycles_of_hand": cycles})) == expected
+
+
+def test_accelerators_on_the_front_fit_and_are_beaten_by_none():
+    numbers = ((90.0, 300, True), (89.0, 300, True), (88.0, 200, True), (95.0, 100, False), (87.0, 250, True))
+    rows = [{"top1": top1, "cycles": cycles, "fits": fits} for top1, cycles, fits in numbers]
+    found = [one["on_front"] for one in bench_search_board.with_front(rows)]
+    assert found == [True, False, True, False, False]
+    assert bench_search_board.with_front([]) == []
 
 
 def test_predictions_are_judged_over_thirty_networks():
