@@ -43,3 +43,9 @@ class CorruptArtifactError(EspalierError):
 
 class TrainingStoppedError(EspalierError):
     """A training cannot go on; the message names the last good state."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of another library's message, at most 200 characters, or the error's type if it has none."""
+    lines = str(error).strip().splitlines()
+    return lines[0].strip()[:200] if lines else type(error).__name__

@@ -14,7 +14,7 @@ from tvm import relax
 from tvm.relax.frontend.onnx.onnx_frontend import ONNXGraphImporter
 
 from ..core import ir_names
-from ..core.errors import EspalierError, InvalidModelError, UnsupportedOpError
+from ..core.errors import EspalierError, InvalidModelError, UnsupportedOpError, first_line
 from . import onnx_channel_gate, onnx_operators
 from . import onnx_checks as checks
 from .channel_gate import emit_channel_gate
@@ -72,7 +72,7 @@ def _imported(model: onnx.ModelProto) -> tuple[tvm.IRModule, ONNXGraphImporter]:
     except EspalierError:
         raise
     except Exception as error:
-        raise UnsupportedOpError(f"model: cannot be imported ({checks.first_line(error)})") from error
+        raise UnsupportedOpError(f"model: cannot be imported ({first_line(error)})") from error
 
 
 class _ProgramOrderImporter(ONNXGraphImporter):
@@ -110,16 +110,15 @@ class _ProgramOrderImporter(ONNXGraphImporter):
         except EspalierError:
             raise
         except Exception as error:
-            raise node.refusal(checks.first_line(error)) from error
+            raise node.refusal(first_line(error)) from error
         self._check_number_of_results(node, result)
         return self.bb.emit(result) if op_name in _LAYER_KINDS else result
 
     def _check_number_of_results(self, node: OnnxNode, result: relax.Expr) -> None:
         fields = getattr(getattr(result, "ty", None), "fields", None)
         given = len(result) if isinstance(result, relax.Tuple) else 1 if fields is None else len(fields)
-        wanted = node.attributes["tvm_custom"]["num_outputs"]
-        if wanted > given:
-            raise node.refusal(f"{wanted} outputs are asked for, accepted are {given}")
+        if node.outputs > given:
+            raise node.refusal(f"{node.outputs} outputs are asked for, accepted are {given}")
 
 
 def _clip_bounds(inputs, attrs: Mapping) -> tuple[float, float] | None:

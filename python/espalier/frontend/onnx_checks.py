@@ -16,7 +16,7 @@ import tvm
 from tvm import relax
 from tvm.relax.frontend.onnx import onnx_frontend
 
-from ..core.errors import InvalidInputError, InvalidModelError, UnsupportedOpError
+from ..core.errors import InvalidInputError, InvalidModelError, UnsupportedOpError, first_line
 from .onnx_channel_gate import is_channel_gate
 
 _DOMAINS = ("", "ai.onnx", "com.microsoft")
@@ -225,12 +225,6 @@ def _text(known: tuple) -> str:
 def opset(model: onnx.ModelProto) -> int:
     """The version of the standard operators that the model is written in."""
     return next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 1)
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its type's name."""
-    lines = str(error).strip().splitlines()
-    return lines[0].strip()[:200] if lines else type(error).__name__
 
 
 def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:

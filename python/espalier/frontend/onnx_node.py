@@ -30,6 +30,11 @@ class OnnxNode:
         """The node's name, for errors."""
         return self.attributes["tvm_custom"]["name"]
 
+    @property
+    def outputs(self) -> int:
+        """How many results are asked for."""
+        return self.attributes["tvm_custom"]["num_outputs"]
+
     def refusal(self, what: str) -> UnsupportedOpError:
         """An error that names the node, to be raised."""
         return UnsupportedOpError(f"node {self.name!r} ({self.operator}): {what}")

@@ -92,7 +92,7 @@ def _dropout(node: OnnxNode) -> relax.Expr:
         raise node.refusal("input training_mode is no constant")
     if is_input_given and training.any() and (ratio is None or ratio != 0):
         raise node.refusal("input training_mode = 1, accepted is 0")
-    if node.attributes["tvm_custom"]["num_outputs"] == 1:
+    if node.outputs == 1:
         return node.inputs[0]
     mask = node.emit(relax.op.ones(relax.ShapeExpr(node.shape()), "bool" if node.opset >= 10 else node.dtype()))
     return relax.Tuple([node.inputs[0], mask])
@@ -159,8 +159,7 @@ def _is_inf(node: OnnxNode) -> relax.Expr | None:
 
 def _layer_normalization(node: OnnxNode) -> relax.Expr | None:
     """With its statistics where they are asked for."""
-    outputs = node.attributes["tvm_custom"]["num_outputs"]
-    if outputs == 1:
+    if node.outputs == 1:
         return None
     if node.dtype() != "float32":
         raise node.refusal(f"statistics of {node.dtype()}, accepted is float32")
@@ -219,8 +218,7 @@ def _one_hot(node: OnnxNode) -> relax.Expr:
 
 def _pool(node: OnnxNode) -> None:
     """`auto_pad` as widths, of windows with their dilation."""
-    wanted = node.attributes["tvm_custom"]["num_outputs"]
-    if wanted > 1:
+    if node.outputs > 1:
         raise node.refusal("output Indices is not supported")
     mode = node.text("auto_pad", "NOTSET")
     sizes, kernel = node.shape()[2:], node.attributes["kernel_shape"]

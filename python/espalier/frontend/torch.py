@@ -11,7 +11,14 @@ import tvm
 from tvm import relax
 
 from ..core import ir_names
-from ..core.errors import EspalierError, InvalidInputError, InvalidModelError, ToolNotFoundError, UnsupportedOpError
+from ..core.errors import (
+    EspalierError,
+    InvalidInputError,
+    InvalidModelError,
+    ToolNotFoundError,
+    UnsupportedOpError,
+    first_line,
+)
 from ..ir.rewriting import rename_variables
 from .channel_gate import emit_channel_gate
 from .layer_names import CONVOLUTION, MATMUL, layer_name, name_layers
@@ -73,7 +80,7 @@ def import_torch(model, example=None) -> tuple[tvm.IRModule, dict]:
     except EspalierError:
         raise
     except Exception as error:
-        raise UnsupportedOpError(f"exported program: {_first_line(error)}") from error
+        raise UnsupportedOpError(f"exported program: {first_line(error)}") from error
     mod, params = _with_parameter_names(*relax.frontend.detach_params(mod), program)
     mod = name_layers(mod, _layers(program))
     return mod.with_attr(ir_names.OUTPUT_NAMES, [str(name) for name in outputs]), params
@@ -119,7 +126,7 @@ def exported_program(model, example):
                 model = _from_script(torch, model, example)
             return torch.export.export(model, example)
         except Exception as error:
-            reason = _first_line(error)
+            reason = first_line(error)
             raise InvalidModelError(f"from_torch: torch.export cannot trace the module ({reason})") from error
 
 
@@ -233,8 +240,3 @@ def _operator(node) -> str | None:
 def _module_path(node) -> str:
     stack = list((node.meta.get("nn_module_stack") or {}).values())
     return stack[-1][0] if stack else ""
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].strip()[:200] if lines else type(error).__name__

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from espalier.core.errors import EspalierError, UnsupportedOpError
+from espalier.core.errors import EspalierError, UnsupportedOpError, first_line
 
 
 @contextmanager
@@ -19,5 +19,4 @@ def named_failures(what: Callable[[], str]) -> Iterator[None]:
     except (EspalierError, OSError, MemoryError):
         raise
     except Exception as error:  # of TVM: RuntimeError as a rule, but its Python parts raise nearly anything
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise UnsupportedOpError(f"{what()} ({lines[0][:200] if lines else type(error).__name__})") from error
+        raise UnsupportedOpError(f"{what()} ({first_line(error)})") from error
